@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make run` (the frozen submission on generated images) and `make test`.
+PYTHON ?= python3
+RUN_ENV := .venv-run
+DEV_ENV := .venv
+OUT := out
+
+.PHONY: run test test-all lint types imports check clean
+
+$(RUN_ENV)/.done: requirements-inference.txt
+	$(PYTHON) -m venv $(RUN_ENV)
+	$(RUN_ENV)/bin/pip install --quiet --requirement requirements-inference.txt
+	touch $@
+
+$(DEV_ENV)/.done: requirements.txt requirements-inference.txt requirements-dev.txt
+	$(PYTHON) -m venv $(DEV_ENV)
+	$(DEV_ENV)/bin/pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
+	touch $@
+
+run: $(RUN_ENV)/.done
+	rm -rf $(OUT)
+	$(RUN_ENV)/bin/python test/phantoms --output $(OUT)/phantoms
+	$(RUN_ENV)/bin/python inference.py --input $(OUT)/phantoms --output $(OUT)/predictions --report $(OUT)/run.json
+	$(RUN_ENV)/bin/python -m evaluate check --data-root $(OUT)/phantoms --predictions $(OUT)/predictions
+	$(RUN_ENV)/bin/python -m evaluate gallery --data-root $(OUT)/phantoms --predictions $(OUT)/predictions \
+		--run-report $(OUT)/run.json --output $(OUT)/gallery
+	@echo "Open $(OUT)/gallery/index.html"
+
+test: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/python -m pytest
+
+test-all: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/python -m pytest -m ""
+
+lint: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/ruff check .
+	$(DEV_ENV)/bin/ruff format --check .
+
+types: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/mypy
+
+imports: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/lint-imports
+
+check: lint types imports test
+
+clean:
+	rm -rf $(OUT) $(RUN_ENV) $(DEV_ENV)

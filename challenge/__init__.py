@@ -1,0 +1,1 @@
+"""The challenge contract: tasks, manifests, paths, images, geometry, predictions and their files. No torch."""

@@ -1,0 +1,181 @@
+"""Any supported image file -> 8-bit RGB on its raw pixel grid. The one policy for every odd format.
+
+| file | what becomes of it |
+|---|---|
+| grey, grey + alpha, 1 bit | the grey value three times |
+| RGBA, palette (with or without transparency) | RGB; alpha is dropped, as the organisers' reader does |
+| CMYK, YCbCr, Lab, HSV | RGB by Pillow's conversion (inverted Adobe CMYK is handled there) |
+| 16-bit | divided by 257, so 65535 becomes 255 (Pillow's own conversion clips to white) |
+| 32-bit integer, float | scaled linearly from the image's own minimum..maximum |
+| EXIF orientation | ignored: masks and boxes have none; logged |
+| several frames | the first (Pillow formats) or the middle one (DICOM, mha, nii); noted |
+| truncated JPEG, PNG, BMP | what was stored, the rest filled; noted (`challenge.repair`) |
+| DICOM, MetaImage, NIfTI | read by SimpleITK, scaled like 16/32-bit images |
+| more than `PIXEL_LIMIT` pixels, no image at all | ImageError |
+"""
+
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from challenge.errors import ImageError
+from challenge.repair import repaired
+
+logger = logging.getLogger(__name__)
+
+PIXEL_LIMIT = 100_000_000
+# The limit above is checked on the header, before a pixel is decoded; Pillow's own guard would refuse to tell
+# the size of a larger image, which its fallback mask needs.
+Image.MAX_IMAGE_PIXELS = None
+
+_EXIF_ORIENTATION = 0x0112
+_ITK_ENDINGS = (".dcm", ".dicom", ".mha", ".mhd", ".nii", ".nii.gz")
+_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, OverflowError)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would have refused."""
+
+    pixels: Pixels
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Native (width, height)."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+def read_image(path: Path) -> DecodedImage:
+    """Decode an image file by its content (the ending does not matter). Raises ImageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path.name}: {error.strerror or error}") from error
+    if _is_medical(path, data):
+        return _read_medical(path)
+    if not data:
+        raise ImageError(f"{path.name}: the file is empty")
+    try:
+        return _decode(data, path.name)
+    except ImageError:
+        raise
+    except _DECODE_ERRORS as first:
+        data_or_none = repaired(data)
+        if data_or_none is not None:
+            try:
+                image = _decode(data_or_none, path.name)
+            except (*_DECODE_ERRORS, ImageError):
+                pass
+            else:
+                return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled"))
+        start = data[:16]
+        what = "no image" if isinstance(first, UnidentifiedImageError) else "damaged image"
+        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {start!r})") from first
+
+
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Return (width, height) from the file's header, or None if there is none. Decodes nothing."""
+    try:
+        with path.open("rb") as stream:
+            is_medical = _is_medical(path, stream.read(132))
+        if is_medical:
+            return _medical_size(path)
+        with Image.open(path) as image:
+            return image.size
+    except (*_DECODE_ERRORS, RuntimeError, ImageError):
+        return None
+
+
+def _decode(data: bytes, name: str) -> DecodedImage:
+    with Image.open(io.BytesIO(data)) as image:
+        _check_limit(image.size, name)
+        notes = []
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            notes.append(f"{image.n_frames} frames; the first was used")  # type: ignore[attr-defined]
+        image.load()
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format in ("JPEG", "MPO", "TIFF") else 1
+        if orientation not in (0, 1):
+            logger.info("%s: EXIF orientation %s is ignored; the raw pixel grid is used", name, orientation)
+        return DecodedImage(_to_rgb(image), tuple(notes))
+
+
+def _check_limit(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > PIXEL_LIMIT:
+        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {PIXEL_LIMIT:,}")
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        return _grey_to_rgb(np.clip(np.asarray(image), 0, 65535) // 257)
+    if mode in ("I", "F"):
+        return _grey_to_rgb(_stretched(np.asarray(image)))
+    if mode in ("LA", "La"):
+        image = image.getchannel(0)
+    elif mode == "P":
+        # Straight to RGB would let a transparent palette entry become black with some encoders' tables.
+        image = image.convert("RGBA") if "transparency" in image.info else image
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def _grey_to_rgb(grey: npt.NDArray[np.generic]) -> Pixels:
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _stretched(values: npt.NDArray[np.generic]) -> Pixels:
+    """Scale any numbers linearly from their minimum..maximum to 0..255; constant or non-finite become 0."""
+    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = numbers.min(), numbers.max()
+    if high <= low:
+        return np.zeros(numbers.shape, np.uint8)
+    scaled: Pixels = np.round((numbers - low) * (255.0 / (high - low))).astype(np.uint8)
+    return scaled
+
+
+def _is_medical(path: Path, head: bytes) -> bool:
+    return path.name.lower().endswith(_ITK_ENDINGS) or head[128:132] == b"DICM" or head[:12] == b"ObjectType ="
+
+
+def _medical_size(path: Path) -> tuple[int, int]:
+    import SimpleITK as sitk  # a second to import, and few runs need it
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    width, height = reader.GetSize()[:2]
+    return int(width), int(height)
+
+
+def _read_medical(path: Path) -> DecodedImage:
+    """Read DICOM, MetaImage or NIfTI: the middle frame of a volume or video; SimpleITK arrays are (z, y, x, c)."""
+    import SimpleITK as sitk
+
+    try:
+        _check_limit(_medical_size(path), path.name)
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ImageError(f"{path.name}: not readable as a medical image ({reason})") from error
+    channels = image.GetNumberOfComponentsPerPixel()
+    array = sitk.GetArrayFromImage(image)
+    spatial = array.ndim - (1 if channels > 1 else 0)
+    notes: tuple[str, ...] = ()
+    while spatial > 2:
+        if array.shape[0] > 1:
+            notes = (f"{array.shape[0]} frames; the middle one was used",)
+        array = array[array.shape[0] // 2]
+        spatial -= 1
+    if array.dtype != np.uint8:
+        array = _stretched(array)
+    if channels == 1:
+        return DecodedImage(_grey_to_rgb(array), notes)
+    rgb = array[..., :3] if channels >= 3 else np.repeat(array[..., :1], 3, axis=2)
+    return DecodedImage(np.ascontiguousarray(rgb), notes)

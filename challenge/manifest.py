@@ -1,0 +1,183 @@
+"""`csv_files/*.csv` -> samples, with file and line in every error (contract, sections 1.2 and 1.3b)."""
+
+import csv
+import io
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from challenge.errors import ManifestError, PathError
+from challenge.paths import MANIFEST_FOLDER, inside_root
+from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest, parse_kind
+
+logger = logging.getLogger(__name__)
+
+REQUIRED_COLUMNS = ("image_path", "task_id", "task_name")
+_NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where a sample stands: csv file name and line number (the header is line 1)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One manifest row: an image and the task to answer for it.
+
+    `image_path` is the cell as it stands (it is echoed in the answers). `mask_file` is where a segmentation mask
+    lies below the data or output root. `cells` are the row's other cells, read by the `label`, `box` and `points`
+    functions of `challenge.targets`.
+    """
+
+    image_path: str
+    task_id: str
+    kind: TaskKind
+    num_classes: int
+    row: Row
+    mask_file: PurePosixPath | None = None
+    cells: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def group(self) -> str | None:
+        """The optional `group` column: rows of one patient or video share it."""
+        return self.cells.get("group", "").strip() or None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All samples in manifest order.
+
+    `repeated` are the rows that name a sample again: answered once, but the official script scores each.
+    """
+
+    samples: tuple[Sample, ...]
+    repeated: tuple[Sample, ...] = ()
+
+
+def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) -> Manifest:
+    """Read every `csv_files/*.csv` below `data_root`, in the order of their names.
+
+    `tasks` are the known tasks: a row's kind and class count come from there, else from its `task_name` and
+    `num_classes`. Raises ManifestError (exit code 2) with file, line and remedy.
+    """
+    folder = data_root / MANIFEST_FOLDER
+    if not folder.is_dir():
+        raise ManifestError(f"there is no folder {folder}; give the folder that contains {MANIFEST_FOLDER}/")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+    if not files:
+        raise ManifestError(f"{folder} holds no .csv file; put at least one manifest there")
+    samples: dict[tuple[str, str], Sample] = {}
+    repeated = []
+    for path in files:
+        for sample in _read_file(path, tasks):
+            key = (sample.image_path, sample.task_id)
+            if key in samples:
+                repeated.append(sample)
+                logger.info("%s repeats %s; answered once", sample.row, samples[key].row)
+            else:
+                samples[key] = sample
+    logger.info("%d rows in %d csv files, %d repeated", len(samples) + len(repeated), len(files), len(repeated))
+    return Manifest(tuple(samples.values()), tuple(repeated))
+
+
+def superseded(samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples whose mask a later one overwrites, warning of each: they count as fallbacks (contract 1.3b)."""
+    last: dict[PurePosixPath, Sample] = {}
+    lost = []
+    for sample in samples:
+        if sample.mask_file is None:
+            continue
+        earlier = last.get(sample.mask_file)
+        if earlier is not None:
+            logger.warning("%s and %s write the same mask %s; the later row wins",
+                           earlier.row, sample.row, sample.mask_file)  # fmt: skip
+            lost.append(earlier)
+        last[sample.mask_file] = sample
+    return lost
+
+
+def _read_file(path: Path, tasks: Mapping[str, TaskSpec]) -> Iterator[Sample]:
+    text = _decode(path)
+    # ';' is what spreadsheets write where the comma is the decimal sign.
+    header_line = text.splitlines()[0]
+    delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    header = [name.strip().casefold() for name in next(reader)]
+    missing = [name for name in REQUIRED_COLUMNS if name not in header]
+    if missing:
+        raise ManifestError(
+            f"{path.name} lacks the column(s) {', '.join(missing)}; found: {', '.join(header)}; add the column(s)"
+        )
+    line = reader.line_num + 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            row = Row(path.name, line)
+            yield _sample(MappingProxyType(dict(zip(header, cells, strict=False))), row, tasks)
+        line = reader.line_num + 1
+
+
+def _decode(path: Path) -> str:
+    raw = path.read_bytes()
+    if not raw.strip():
+        raise ManifestError(f"{path.name} is empty; write at least the header line, or remove the file")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ManifestError(f"{path.name}, line {line}: not UTF-8; save the file as UTF-8") from error
+
+
+def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
+    image_path, task_id = cells.get("image_path", ""), cells.get("task_id", "").strip()
+    if not image_path.strip() or not task_id:
+        raise ManifestError(f"{row}: image_path or task_id is empty; fill it in or remove the row")
+    known = tasks.get(task_id)
+    kind = known.kind if known else parse_kind(cells.get("task_name", ""))
+    if kind is None:
+        hint = nearest(task_id, tasks)
+        raise ManifestError(
+            f"{row}: neither the task {task_id!r}{hint} nor the task_name {cells.get('task_name', '')!r} is known; "
+            f"write one of {', '.join(TaskKind)} as task_name"
+        )
+    num_classes = known.num_classes if known else _num_classes(cells, kind, row)
+    mask_file = _mask_file(cells, image_path, task_id, num_classes, row) if kind is TaskKind.SEGMENTATION else None
+    return Sample(image_path, task_id, kind, num_classes, row, mask_file, cells)
+
+
+def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
+    """The `num_classes` of a task that neither the weights nor the catalogue know; at least what its kind needs."""
+    least = 2 if kind in (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION) else 1
+    text = cells.get("num_classes", "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        logger.warning("%s: num_classes %r of an unknown task is not a whole number; taken as %d", row, text, least)
+        return least
+    return max(least, min(int(value), 256))
+
+
+def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_classes: int, row: Row) -> PurePosixPath:
+    text = cells.get("mask_path", "").strip()
+    if text and text.casefold() != "nan":
+        try:
+            return inside_root(text)
+        except PathError as error:
+            raise PathError(f"{row}: mask_path: {error}; correct the cell") from error
+    stem = PurePosixPath(image_path.replace("\\", "/")).stem
+    word = _NUMBER_WORDS[num_classes] if num_classes < len(_NUMBER_WORDS) else str(num_classes)
+    try:
+        return inside_root(f"Segmentation/{word}/{task_id}/{stem}.png")
+    except PathError as error:
+        raise PathError(f"{row}: task_id: {error}; correct the cell") from error

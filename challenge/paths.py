@@ -1,0 +1,81 @@
+"""The only place that turns a manifest's path into a path on disk, in or out, safely."""
+
+import logging
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from challenge.errors import ImageError, PathError
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_FOLDER = "csv_files"
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+def inside_root(text: str) -> PurePosixPath:
+    r"""Return the path below the data root that a manifest cell means.
+
+    Cells are relative to `csv_files/`, so one leading `../` is the root itself; a cell without it is taken as
+    relative to the root too. `\` counts as a separator. Raises PathError for an empty, absolute or escaping path.
+    """
+    cleaned = text.strip(" \t\r\n").replace("\\", "/")
+    if not cleaned:
+        raise PathError("the path is empty")
+    if "\0" in cleaned:
+        raise PathError(f"the path {text!r} holds a NUL character")
+    if cleaned.startswith(("/", "~")) or _DRIVE.match(cleaned):
+        raise PathError(f"the path {text!r} is absolute; write it relative to {MANIFEST_FOLDER}/")
+    parts = [part for part in cleaned.split("/") if part not in ("", ".")]
+    if parts and parts[0] == "..":
+        parts = parts[1:]
+    if not parts or any(part == ".." for part in parts):
+        raise PathError(f"the path {text!r} leaves the data folder")
+    return PurePosixPath(*parts)
+
+
+def find_image(data_root: Path, text: str) -> Path:
+    """Return the file that an `image_path` cell means, below `data_root`.
+
+    Tried in order: the exact name, its other Unicode normal forms (NFC, NFD), one case-insensitive match (logged).
+    Raises ImageError if there is no such file, PathError if the path leaves the folder.
+    """
+    relative = inside_root(text)
+    for form in (None, "NFC", "NFD"):
+        name = str(relative) if form is None else unicodedata.normalize(form, str(relative))
+        for base in (data_root, data_root / MANIFEST_FOLDER):
+            if (base / name).is_file():
+                return base / name
+    found = _ignoring_case(data_root, relative)
+    if found is None:
+        raise ImageError(f"no such file: {text!r}")
+    logger.info("%r was found as %s", text, found)
+    return found
+
+
+def _ignoring_case(root: Path, relative: PurePosixPath) -> Path | None:
+    def fold(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    current = root
+    for part in relative.parts:
+        if not current.is_dir():
+            return None
+        matches = [entry for entry in current.iterdir() if fold(entry.name) == fold(part)]
+        if len(matches) != 1:
+            return None
+        current = matches[0]
+    return current if current.is_file() else None
+
+
+def output_file(output_dir: Path, relative: PurePosixPath) -> Path:
+    """Return `output_dir / relative` with its folders made, refusing links that lead out of `output_dir`.
+
+    Raises PathError if a folder on the way, or the file itself, is a link that leaves `output_dir`.
+    """
+    target = output_dir / relative
+    target.parent.mkdir(parents=True, exist_ok=True)
+    root = output_dir.resolve()
+    if not target.parent.resolve().is_relative_to(root) or target.is_symlink():
+        raise PathError(f"{target} leaves the output folder through a link; remove the link")
+    return target

@@ -1,0 +1,48 @@
+"""Answers in native pixels: what every stage after the network speaks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """`labels` (H, W) uint8 class indices on the native grid."""
+
+    labels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class BlankMask:
+    """A mask of zeros of `width` x `height` native pixels: priors and fallbacks. Written row by row, never held."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """`probabilities` (K,) float, their sum 1; `predicted_class` is the arg max."""
+
+    probabilities: tuple[float, ...]
+    predicted_class: int
+
+
+@dataclass(frozen=True)
+class BoxPrediction:
+    """(x0, y0, x1, y1): `pixels` on the native grid, `normalized` by native width and height."""
+
+    pixels: tuple[float, float, float, float]
+    normalized: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class PointsPrediction:
+    """x1, y1, x2, y2, ...: `pixels` on the native grid, `normalized` by native width and height."""
+
+    pixels: tuple[float, ...]
+    normalized: tuple[float, ...]
+
+
+Prediction = MaskPrediction | BlankMask | ClassPrediction | BoxPrediction | PointsPrediction

@@ -1,0 +1,67 @@
+"""How far a long run is: a bar for a person at a terminal, a log line every half minute for a log file."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def progress(
+    items: Iterable[T],
+    total: int | None = None,
+    label: str = "",
+    *,
+    every: float = 30.0,
+    terminal: bool | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[T]:
+    """Yield `items` unchanged and tell on stderr how many of `total` went by.
+
+    At a terminal that is a tqdm bar (log lines are printed above it); elsewhere an INFO line every `every` seconds
+    with rate and time left, and one at the end. `total` is taken from `len(items)` where it is not given.
+    `terminal` (is stderr one?) and `clock` (seconds) are there to be set by tests.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty() if terminal is None else terminal:
+        with logging_redirect_tqdm():
+            yield from tqdm(items, total=total, desc=label or None, dynamic_ncols=True, file=sys.stderr)
+        return
+    start = said = clock()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = clock()
+        if now - said >= every:
+            logger.info("%s", _line(label, done, total, now - start))
+            said = now
+    logger.info("%s%s in %s", _prefix(label), f"{done:,}", _duration(clock() - start))
+
+
+def _line(label: str, done: int, total: int | None, seconds: float) -> str:
+    rate = done / seconds
+    if not total or done > total:
+        return f"{_prefix(label)}{done:,}, {rate:.3g}/s"
+    left = _duration((total - done) / rate)
+    return f"{_prefix(label)}{done:,} of {total:,} ({done / total:.0%}), {rate:.3g}/s, {left} left"
+
+
+def _prefix(label: str) -> str:
+    return f"{label}: " if label else ""
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,221 @@
+"""The output folder back into predictions: what a submission answers, file by file (contract, section 1.3)."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from challenge.errors import ImageError, UserError
+from challenge.manifest import Sample
+from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
+from challenge.tasks import TaskKind
+from challenge.writers import JSON_FILES
+
+_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
+
+JsonPrediction = ClassPrediction | BoxPrediction | PointsPrediction
+
+
+class SubmissionError(UserError):
+    """An output folder that does not have the contract's form, with file, entry and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One well-formed entry of a JSON file; `place` is the file's name and the entry's number, from 1."""
+
+    place: str
+    image_path: str
+    task_id: str
+    prediction: JsonPrediction
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One JSON file: its well-formed entries in order, and one sentence per malformed one."""
+
+    entries: tuple[Entry, ...]
+    malformed: tuple[str, ...] = ()
+    _last: Mapping[tuple[str, str], Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the entries; of several for one image and task the last counts, as for the official script."""
+        object.__setattr__(self, "_last", {(entry.image_path, entry.task_id): entry for entry in self.entries})
+
+    def of(self, sample: Sample) -> Entry | None:
+        """Return the entry that counts for a sample."""
+        return self._last.get((sample.image_path, sample.task_id))
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """A mask file as the official script reads it: `labels` (H, W) uint8, the grey value of every pixel.
+
+    `fault` says what is wrong with the form: anything but an 8-bit single-channel image, losslessly stored.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An output folder; `answers` holds those JSON files that exist."""
+
+    folder: Path
+    answers: Mapping[TaskKind, Answers]
+
+    def find(self, sample: Sample) -> Prediction | None:
+        """Return the prediction for a sample, or None if there is none. Raises ImageError for an unreadable mask."""
+        if sample.kind is TaskKind.SEGMENTATION:
+            path = mask_path(self.folder, sample)
+            return MaskPrediction(read_stored_mask(path).labels) if path.is_file() else None
+        answers = self.answers.get(sample.kind)
+        entry = answers.of(sample) if answers else None
+        return entry.prediction if entry else None
+
+
+def open_submission(folder: Path) -> Submission:
+    """Read the JSON files of an output folder (masks are read on demand). Raises SubmissionError if malformed."""
+    if not folder.is_dir():
+        raise SubmissionError(f"there is no folder {folder}; give the folder that inference.py wrote")
+    found = {kind: read_answers(folder, kind) for kind in JSON_FILES}
+    for answers in found.values():
+        if answers and answers.malformed:
+            others = len(answers.malformed) - 1
+            more = f" ({others} more entries of that file are malformed)" if others else ""
+            raise SubmissionError(answers.malformed[0] + more)
+    return Submission(folder, {kind: answers for kind, answers in found.items() if answers})
+
+
+def mask_path(folder: Path, sample: Sample) -> Path:
+    """Return where the mask of a segmentation sample lies below an output folder."""
+    return folder / (sample.mask_file or PurePosixPath())
+
+
+def read_stored_mask(path: Path) -> StoredMask:
+    """Read a predicted mask by its content, whatever its ending. Raises ImageError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            fault = _mask_fault(image)
+            if image.mode.startswith("I"):
+                # Like OpenCV's grey reader, which keeps the high byte of 16 bits.
+                return StoredMask((np.asarray(image).astype(np.int64) // 256).astype(np.uint8), fault)
+            grey = image if image.mode == "L" else image.convert("RGB").convert("L")
+            return StoredMask(np.array(grey, dtype=np.uint8), fault)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{path.name}: not readable as an image ({type(error).__name__})") from error
+
+
+def _mask_fault(image: Image.Image) -> str | None:
+    if image.mode != "L":
+        what = "a palette image, read by its colours' grey levels" if image.mode == "P" else f"of mode {image.mode}"
+        return f"the mask is {what}; write 8-bit single-channel class indices"
+    if image.format in ("JPEG", "MPO"):
+        return "the mask is JPEG-compressed, which alters class indices; write it losslessly"
+    return None
+
+
+def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
+    """Read the JSON file of a kind, or None if it is absent.
+
+    Raises SubmissionError if the file is no list; malformed entries of a list are collected, one sentence each.
+    """
+    path = folder / JSON_FILES[kind]
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SubmissionError(f"{path.name} is not JSON ({error}); write it again") from error
+    if not isinstance(content, list):
+        raise SubmissionError(f"{path.name} holds no list; write a list with one object per row")
+    entries, malformed = [], []
+    for number, raw in enumerate(content, start=1):
+        place = f"{path.name}, entry {number}"
+        try:
+            entries.append(_entry(place, raw, _PARSERS[kind]))
+        except _Malformed as error:
+            malformed.append(f"{place}{_named(raw)}: {error}")
+    return Answers(tuple(entries), tuple(malformed))
+
+
+class _Malformed(Exception):
+    """What is wrong with an entry, and what to write instead."""
+
+
+def _entry(place: str, raw: object, parse: Callable[[Mapping[str, Any]], JsonPrediction]) -> Entry:
+    if not isinstance(raw, dict):
+        raise _Malformed("not an object; write one object per row")
+    for key in ("image_path", "task_id"):
+        if not isinstance(raw.get(key), str):
+            raise _Malformed(f"{key!r} is missing or no text; copy it from the csv")
+    return Entry(place, raw["image_path"], raw["task_id"], parse(raw))
+
+
+def _named(raw: object) -> str:
+    if not isinstance(raw, dict) or "image_path" not in raw:
+        return ""
+    return f" ({raw.get('task_id')}, {raw['image_path']!r})"
+
+
+def _class(raw: Mapping[str, Any]) -> ClassPrediction:
+    predicted = raw.get("predicted_class")
+    if isinstance(predicted, bool) or not isinstance(predicted, int):
+        raise _Malformed(f"'predicted_class' is {predicted!r}; write the class as an integer")
+    return ClassPrediction(_numbers(raw, "predicted_probs"), predicted)
+
+
+def _box(raw: Mapping[str, Any]) -> BoxPrediction:
+    pixels, normalized = _numbers(raw, "bbox_pixels"), _numbers(raw, "bbox_normalized")
+    if len(pixels) != 4 or len(normalized) != 4:
+        raise _Malformed("'bbox_pixels' and 'bbox_normalized' must be four numbers x0, y0, x1, y1 each")
+    return BoxPrediction(_four(pixels), _four(normalized))
+
+
+def _points(raw: Mapping[str, Any]) -> PointsPrediction:
+    pixels, normalized = _numbers(raw, "predicted_points_pixels"), _numbers(raw, "predicted_points_normalized")
+    if len(pixels) != len(normalized) or len(pixels) % 2:
+        raise _Malformed(f"{len(pixels)} numbers in pixels and {len(normalized)} normalized; write x1, y1, x2, y2, ...")
+    return PointsPrediction(pixels, normalized)
+
+
+def _numbers(raw: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    values = raw.get(key)
+    if not isinstance(values, list):
+        raise _Malformed(f"{key!r} is missing or no list; write a list of numbers")
+    for value in values:
+        if not _is_finite(value):
+            raise _Malformed(f"{key!r} holds {value!r}; write finite numbers only")
+    return tuple(map(float, values))
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _four(values: Sequence[float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = values
+    return x0, y0, x1, y1
+
+
+_PARSERS: Mapping[TaskKind, Callable[[Mapping[str, Any]], JsonPrediction]] = {
+    TaskKind.CLASSIFICATION: _class,
+    TaskKind.DETECTION: _box,
+    TaskKind.REGRESSION: _points,
+}
+
+
+def unknown_entries(answers: Answers, samples: Iterable[Sample]) -> list[Entry]:
+    """Return the entries whose image and task no sample has."""
+    known = {(sample.image_path, sample.task_id) for sample in samples}
+    return [entry for entry in answers.entries if (entry.image_path, entry.task_id) not in known]

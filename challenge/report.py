@@ -1,0 +1,109 @@
+"""What a run did: counts, fallbacks, notes, versions, times. Written only where `--report` says."""
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from challenge.manifest import Sample
+from challenge.writers import write_atomically
+
+SCHEMA = 1
+_PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "SimpleITK")
+
+
+@dataclass
+class RunReport:
+    """Collected while a run goes on; `to_dict` is the schema of docs/reference/run-report.md."""
+
+    started: float = field(default_factory=time.monotonic)
+    status: str = "failed"
+    exit_code: int = 1
+    rows: int = 0
+    duplicates: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    fallbacks: list[dict[str, str]] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    prior_tasks: Sequence[str] = ()
+    device: dict[str, Any] = field(default_factory=dict)
+    precision: str = "float32"
+    weights: dict[str, str] = field(default_factory=dict)
+    start_up_s: float | None = None
+    first_prediction_s: float | None = None
+
+    @property
+    def answered(self) -> int:
+        """Rows that have an answer in the output folder."""
+        return sum(self.counts.values())
+
+    def add_fallback(self, sample: Sample, reason: str) -> None:
+        """Record that the row got a fallback, and why."""
+        self.fallbacks.append({**_row(sample), "reason": reason})
+
+    def add_note(self, sample: Sample, note: str) -> None:
+        """Record something odd about a row that was answered all the same."""
+        self.notes.append({**_row(sample), "note": note})
+
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        total = self.seconds()
+        return {
+            "schema": SCHEMA,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "rows": self.rows,
+            "answered": self.answered,
+            "duplicates": self.duplicates,
+            "counts": dict(self.counts),
+            "fallbacks": self.fallbacks,
+            "notes": self.notes,
+            "prior_tasks": list(self.prior_tasks),
+            "device": self.device,
+            "precision": self.precision,
+            "weights": self.weights,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "timings": {
+                "start_up_s": self.start_up_s,
+                "first_prediction_s": self.first_prediction_s,
+                "total_s": total,
+                "rows_per_s": self.answered / total if total else None,
+            },
+            "peak_memory_mib": peak_memory_mib(),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(path, [text.encode() + b"\n"])
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _row(sample: Sample) -> dict[str, str]:
+    return {"row": str(sample.row), "image_path": sample.image_path, "task_id": sample.task_id}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,80 @@
+"""What a manifest row says is true: label, box, points, mask. Needed by training and evaluation alone."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from challenge.errors import ManifestError
+from challenge.manifest import Sample
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+_EMPTY = ("", "nan", "none", "null")
+
+
+def _cell(sample: Sample, column: str) -> str | None:
+    text = sample.cells.get(column, "").strip()
+    return None if text.casefold() in _EMPTY else text
+
+
+def label(sample: Sample) -> int | None:
+    """Return the class of a classification row, or None if it has none. Raises ManifestError if malformed."""
+    text = _cell(sample, "mask")
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer() or not 0 <= value < sample.num_classes:
+        raise ManifestError(f"{sample.row}: the label {text!r} is not a class in 0..{sample.num_classes - 1}")
+    return int(value)
+
+
+def box(sample: Sample) -> Box | None:
+    """Return (x_min, y_min, x_max, y_max) in native pixels, or None. Raises ManifestError if malformed."""
+    texts = [_cell(sample, column) for column in ("x_min", "y_min", "x_max", "y_max")]
+    if any(text is None for text in texts):
+        return None
+    try:
+        x_min, y_min, x_max, y_max = (float(text or "") for text in texts)
+    except ValueError as error:
+        raise ManifestError(f"{sample.row}: the box {texts} is not four numbers") from error
+    if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
+        return None
+    return x_min, y_min, x_max, y_max
+
+
+def points(sample: Sample) -> list[Point | None]:
+    """Return the row's `num_classes` points (x, y) in native pixels; None where one is missing.
+
+    Raises ManifestError if a cell is malformed.
+    """
+    return [_point(sample, f"point_{number}_xy") for number in range(1, sample.num_classes + 1)]
+
+
+def _point(sample: Sample, column: str) -> Point | None:
+    text = _cell(sample, column)
+    if text is None:
+        return None
+    try:
+        x, y = (float(value) for value in json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ManifestError(f"{sample.row}: {column} {text!r} is not JSON [x, y]") from error
+    return (x, y) if math.isfinite(x) and math.isfinite(y) else None
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Return class indices (H, W) uint8 of a mask file; palette masks keep their indices, not their colours.
+
+    Raises OSError if the file is no readable image.
+    """
+    with Image.open(path) as image:
+        if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
+            return np.asarray(image).astype(np.uint8)
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)[..., 0]

@@ -1,0 +1,116 @@
+"""Predictions -> the challenge's files (contract, section 1.3). Every file appears whole or not at all."""
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from challenge.manifest import Sample
+from challenge.paths import output_file
+from challenge.predictions import (
+    BlankMask,
+    BoxPrediction,
+    ClassPrediction,
+    MaskPrediction,
+    PointsPrediction,
+    Prediction,
+)
+from challenge.tasks import TaskKind
+
+JSON_FILES = {
+    TaskKind.CLASSIFICATION: "classification_predictions.json",
+    TaskKind.DETECTION: "detection_predictions.json",
+    TaskKind.REGRESSION: "regression_predictions.json",
+}
+_COMPRESSION = 1  # masks are nearly empty: higher levels cost time and save little
+
+
+def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> None:
+    """Write a mask where the sample's `mask_path` says, as a PNG whatever the ending (readers look at the content).
+
+    Raises PathError if a link leads out of `output_dir`, OSError if it cannot be written.
+    """
+    if sample.mask_file is None:
+        raise ValueError(f"{sample.row} has no mask file")
+    target = output_file(output_dir, sample.mask_file)
+    if isinstance(prediction, BlankMask):
+        write_atomically(target, _blank_png(prediction.width, prediction.height))
+    else:
+        write_atomically(target, [_png(prediction.labels)])
+
+
+def write_json(output_dir: Path, answers: Sequence[tuple[Sample, Prediction]]) -> None:
+    """Write the three JSON files, entries in the order of `answers`; a kind without entries is an empty list."""
+    for kind, name in JSON_FILES.items():
+        entries = (entry(sample, prediction) for sample, prediction in answers if sample.kind is kind)
+        write_atomically(output_file(output_dir, PurePosixPath(name)), _json_list(entries))
+
+
+def entry(sample: Sample, prediction: Prediction) -> dict[str, object]:
+    """Return the JSON object of one answer."""
+    head: dict[str, object] = {"image_path": sample.image_path, "task_id": sample.task_id}
+    match prediction:
+        case ClassPrediction():
+            return head | {
+                "predicted_class": prediction.predicted_class,
+                "predicted_probs": list(prediction.probabilities),
+            }
+        case BoxPrediction():
+            return head | {"bbox_normalized": list(prediction.normalized), "bbox_pixels": list(prediction.pixels)}
+        case PointsPrediction():
+            return head | {
+                "predicted_points_normalized": list(prediction.normalized),
+                "predicted_points_pixels": list(prediction.pixels),
+            }
+        case _:
+            raise TypeError(f"{type(prediction).__name__} is a file of its own")
+
+
+def write_atomically(target: Path, chunks: Iterable[bytes]) -> None:
+    """Write to a temporary name in the same folder, flush to disk, rename. Raises OSError; leaves no partial file."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _json_list(entries: Iterator[dict[str, object]]) -> Iterator[bytes]:
+    separator = b"[\n"
+    for item in entries:
+        yield separator + json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
+        separator = b",\n"
+    yield b"[]\n" if separator == b"[\n" else b"\n]\n"
+
+
+def _png(labels: npt.NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(labels).save(stream, format="PNG", compress_level=_COMPRESSION)
+    return stream.getvalue()
+
+
+def _blank_png(width: int, height: int) -> Iterator[bytes]:
+    """An 8-bit grey PNG of zeros, one row of memory whatever its size."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    compressor, row = zlib.compressobj(_COMPRESSION), bytes(width + 1)
+    for _ in range(height):
+        if packed := compressor.compress(row):
+            yield chunk(b"IDAT", packed)
+    yield chunk(b"IDAT", compressor.flush()) + chunk(b"IEND", b"")

@@ -1,0 +1,1 @@
+"""What the container runs: frozen graphs, no torch."""

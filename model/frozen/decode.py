@@ -1,0 +1,103 @@
+"""Raw outputs of one image -> predictions in native pixels; priors and fallbacks (contract, section 1.3c)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from challenge.geometry import Resize
+from challenge.predictions import (
+    BlankMask,
+    BoxPrediction,
+    ClassPrediction,
+    MaskPrediction,
+    PointsPrediction,
+    Prediction,
+)
+from challenge.tasks import TaskKind, TaskSpec
+
+Floats = npt.NDArray[np.float32]
+
+_PRIOR_BOX = (0.25, 0.25, 0.75, 0.75)
+
+
+def decode(
+    raw: Floats, spec: TaskSpec, resize: Resize, *, mask_resize: str = "logits", tidy: bool = True
+) -> Prediction:
+    """Return the prediction that one image's raw output (no batch axis; shapes in `System`) means.
+
+    `mask_resize` is `logits` (resized, then arg max) or `labels` (the other way round). `tidy` sorts box corners and
+    clips boxes and points to the image; converted official weights are written as they come. Raises ValueError if the
+    output holds NaN or infinity.
+    """
+    if not np.isfinite(raw).all():
+        raise ValueError("the network's output is not finite")
+    match spec.kind:
+        case TaskKind.SEGMENTATION:
+            return MaskPrediction(_mask(raw, resize, mask_resize))
+        case TaskKind.CLASSIFICATION:
+            return _classes(raw)
+        case TaskKind.DETECTION:
+            return _box(_best_box(raw), resize, tidy)
+        case TaskKind.REGRESSION:
+            return _points(raw.reshape(-1, 2), resize, tidy)
+
+
+def prior(spec: TaskSpec, width: int, height: int) -> Prediction:
+    """Return what a head without training answers for a native image of this size."""
+    return fallback(spec, width, height, None)
+
+
+def fallback(spec: TaskSpec, width: int, height: int, mean: tuple[float, ...] | None) -> Prediction:
+    """Return what an unreadable row gets: the prior, or the training set's `mean` box or points (0..1)."""
+    whole = Resize.of(width, height, 1)
+    match spec.kind:
+        case TaskKind.SEGMENTATION:
+            return BlankMask(width, height)
+        case TaskKind.CLASSIFICATION:
+            return ClassPrediction((1 / spec.num_classes,) * spec.num_classes, 0)
+        case TaskKind.DETECTION:
+            return _box(np.array(mean or _PRIOR_BOX), whole, tidy=True)
+        case TaskKind.REGRESSION:
+            return _points(np.array(mean or (0.5, 0.5) * spec.num_classes).reshape(-1, 2), whole, tidy=True)
+
+
+def _mask(raw: Floats, resize: Resize, mask_resize: str) -> npt.NDArray[np.uint8]:
+    if mask_resize == "logits":
+        return resize.logits_to_native(raw)
+    if raw.shape[-1] != resize.size:
+        raise ValueError(f"labels are resized from {resize.size} pixels, the network gives {raw.shape[-1]}")
+    return resize.labels_to_native(raw.argmax(axis=0).astype(np.uint8))
+
+
+def _classes(raw: Floats) -> ClassPrediction:
+    logits = raw.astype(np.float64)
+    odds = np.exp(logits - logits.max())
+    probabilities = odds / odds.sum()
+    return ClassPrediction(tuple(map(float, probabilities)), int(probabilities.argmax()))
+
+
+def _best_box(raw: Floats) -> npt.NDArray[np.float64]:
+    best = int(raw[4].argmax())
+    return raw[:4].reshape(4, -1)[:, best].astype(np.float64)
+
+
+def _box(corners: npt.NDArray[np.float64], resize: Resize, tidy: bool) -> BoxPrediction:
+    points = _native(corners.reshape(2, 2), resize, tidy)
+    if tidy:
+        points.sort(axis=0)
+    (x0, y0), (x1, y1) = points.tolist()
+    width, height = resize.width, resize.height
+    return BoxPrediction((x0, y0, x1, y1), (x0 / width, y0 / height, x1 / width, y1 / height))
+
+
+def _points(points: npt.NDArray[np.floating], resize: Resize, tidy: bool) -> PointsPrediction:
+    native = _native(points, resize, tidy)
+    normalized = native / (resize.width, resize.height)
+    return PointsPrediction(tuple(native.ravel().tolist()), tuple(normalized.ravel().tolist()))
+
+
+def _native(points: npt.NDArray[np.floating], resize: Resize, tidy: bool) -> npt.NDArray[np.float64]:
+    native = resize.to_native(points.astype(np.float64) * resize.size)
+    clip: Callable[..., npt.NDArray[np.float64]] = np.clip
+    return clip(native, 0, (resize.width, resize.height)) if tidy else native

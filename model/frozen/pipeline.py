@@ -1,0 +1,113 @@
+"""Samples -> images -> batches -> network -> predictions, with bounded queues on both sides of the network."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from challenge.manifest import Sample
+from challenge.predictions import Prediction
+from challenge.tasks import TaskSpec
+from model.frozen.cpu import available_cpus
+from model.frozen.decode import decode, fallback, prior
+from model.frozen.facts import Facts
+from model.frozen.loading import Loaded, batches, jobs, load, prefetch
+from model.frozen.router import Router
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A row's prediction. `reason` says why it is a fallback (else None), `note` what was odd about its image."""
+
+    sample: Sample
+    prediction: Prediction
+    reason: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What the network side says of a row: its raw output, or why there is none (`reason`; None means the prior)."""
+
+    sample: Sample
+    loaded: Loaded
+    output: npt.NDArray[np.float32] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Answers samples with the weights behind `router`."""
+
+    router: Router
+    data_root: Path
+    batch_size: int = 8
+    mask_resize: str = "logits"
+
+    @property
+    def facts(self) -> Facts:
+        """Facts of the weights that answer."""
+        return self.router.facts
+
+    def run(self, samples: Sequence[Sample], consume: Callable[[Answer], None]) -> Iterator[Sample]:
+        """Answer every sample exactly once; yield each as it leaves the network.
+
+        `consume` is called once per sample, from worker threads, in no particular order; what it raises is raised
+        here. Unreadable images and non-finite outputs become fallbacks.
+        """
+        workers = available_cpus()
+        with ThreadPoolExecutor(workers, "load") as loaders, ThreadPoolExecutor(workers, "finish") as finishers:
+            read = partial(load, data_root=self.data_root, facts=self.facts)
+            finishing: deque[Future[None]] = deque()
+            for batch in batches(prefetch(loaders, read, jobs(samples), 3 * self.batch_size), self.batch_size):
+                for outcome in self._outcomes(batch):
+                    finishing.append(finishers.submit(self._finish, outcome, consume))
+                    yield outcome.sample
+                while len(finishing) > 4 * self.batch_size:
+                    finishing.popleft().result()
+            for future in finishing:
+                future.result()
+
+    def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
+        readable = [loaded for loaded in batch if loaded.pixels is not None]
+        for loaded in batch:
+            for sample in loaded.job.samples:
+                if loaded.pixels is None:
+                    yield _Outcome(sample, loaded, reason=loaded.reason)
+                elif sample.task_id not in self.facts.tasks:
+                    yield _Outcome(sample, loaded, reason=f"the weights have no task {sample.task_id!r}")
+                elif not self._is_answered(sample):
+                    yield _Outcome(sample, loaded)
+        asked = [{s.task_id: s for s in loaded.job.samples if self._is_answered(s)} for loaded in readable]
+        if any(asked):
+            images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
+            for task_id, numbers, outputs in self.router.run(images, [list(tasks) for tasks in asked]):
+                for number, output in zip(numbers, outputs, strict=True):
+                    yield _Outcome(asked[number][task_id], readable[number], output)
+
+    def _is_answered(self, sample: Sample) -> bool:
+        task = self.facts.tasks.get(sample.task_id)
+        return task is not None and task.answers == "network"
+
+    def _finish(self, outcome: _Outcome, consume: Callable[[Answer], None]) -> None:
+        prediction, reason = self._prediction(outcome)
+        consume(Answer(outcome.sample, prediction, reason, outcome.loaded.note))
+
+    def _prediction(self, outcome: _Outcome) -> tuple[Prediction, str | None]:
+        sample, resize, reason = outcome.sample, outcome.loaded.resize, outcome.reason
+        task = self.facts.tasks.get(sample.task_id)
+        spec = task.spec if task else TaskSpec(sample.task_id, sample.kind, sample.num_classes)
+        if outcome.output is not None:
+            tidy = self.facts.postprocess == "own"
+            try:
+                return decode(outcome.output, spec, resize, mask_resize=self.mask_resize, tidy=tidy), None
+            except ValueError as error:
+                reason = str(error)
+        if reason is None:
+            return prior(spec, resize.width, resize.height), None
+        return fallback(spec, resize.width, resize.height, task.fallback if task else None), reason

@@ -1,0 +1,1 @@
+"""Engines that run the frozen graphs, behind one protocol."""

@@ -1,0 +1,5 @@
+"""What is trained and exported: encoders, decoders, heads and the systems that join them. Needs torch."""
+
+from model.networks.registry import build, list_systems
+
+__all__ = ["build", "list_systems"]

@@ -1,0 +1,1 @@
+"""Dense decoders: feature pyramids that give one map at stride 4."""

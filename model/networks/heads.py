@@ -1,0 +1,82 @@
+"""One head per task kind, as the official baseline has them (arXiv 2602.01055). Raw outputs: see `System`."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_OBJECT_PRIOR = -2.19  # logit of 0.1: focal losses start calm (CenterNet, section 4)
+
+
+class SegmentationHead(nn.Module):
+    """1x1 convolution, then bilinear x4 to the image grid."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, S/4, S/4) -> (B, K, S, S) logits."""
+        return F.interpolate(self.classify(features), scale_factor=4.0, mode="bilinear", align_corners=True)
+
+
+class ClassificationHead(nn.Module):
+    """Global average pooling, dropout, linear."""
+
+    def __init__(self, channels: int, num_classes: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(channels, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, K) logits."""
+        logits: Tensor = self.classify(self.dropout(features.mean(dim=(2, 3))))
+        return logits
+
+
+class RegressionHead(nn.Module):
+    """Global average pooling, linear; the output's range is not restricted."""
+
+    def __init__(self, channels: int, num_points: int) -> None:
+        super().__init__()
+        self.regress = nn.Linear(channels, 2 * num_points)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, 2M): x1, y1, x2, y2, ... in 0..1 of the image."""
+        points: Tensor = self.regress(features.mean(dim=(2, 3)))
+        return points
+
+    def start_at(self, mean_points: Sequence[float]) -> None:
+        """Let training begin at the training set's mean points (2M numbers in 0..1) instead of the corner."""
+        with torch.no_grad():
+            self.regress.bias.copy_(torch.tensor(mean_points))
+            self.regress.weight.mul_(0.1)
+
+
+class DetectionHead(nn.Module):
+    """Two 3x3 blocks and a 1x1 convolution: at every cell a box in 0..1 of the image, and an objectness logit."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
+        self.predict = nn.Conv2d(channels, 5, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, 5, s, s): x0, y0, x1, y1 in 0..1, objectness logit."""
+        raw = self.predict(self.block(features))
+        return torch.cat([raw[:, :4].sigmoid(), raw[:, 4:]], dim=1)
+
+    def start_rare(self) -> None:
+        """Begin with objects improbable everywhere, for losses that supervise the whole grid."""
+        with torch.no_grad():
+            bias = self.predict.bias
+            if bias is not None:
+                bias[4] = _OBJECT_PRIOR

@@ -1,0 +1,45 @@
+"""Systems by name."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import model.networks.systems as systems_package
+from challenge.errors import UserError
+from challenge.tasks import TaskSpec, nearest
+from model.networks.system import System
+
+_SYSTEMS: dict[str, type[System]] = {}
+_S = TypeVar("_S", bound=type[System])
+
+
+def register_system(name: str) -> Callable[[_S], _S]:
+    """Class decorator: make a system known to `build` by `name`."""
+
+    def add(system: _S) -> _S:
+        _SYSTEMS[name] = system
+        return system
+
+    return add
+
+
+def list_systems() -> list[str]:
+    """Return the names that `build` knows, sorted."""
+    for module in pkgutil.iter_modules(systems_package.__path__):
+        importlib.import_module(f"{systems_package.__name__}.{module.name}")
+    return sorted(_SYSTEMS)
+
+
+def build(name: str, tasks: Iterable[TaskSpec], **config: Any) -> System:
+    """Return the system `name` with one head per task, randomly initialised; it downloads nothing.
+
+    Raises UserError for an unknown name or an option that the system does not have.
+    """
+    names = list_systems()
+    if name not in names:
+        raise UserError(f"unknown system {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
+    try:
+        return _SYSTEMS[name](tuple(tasks), **config)
+    except TypeError as error:
+        raise UserError(f"system {name!r} does not take these options: {error}") from error

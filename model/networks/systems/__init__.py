@@ -1,0 +1,1 @@
+"""One file per published system. Systems do not import each other."""

@@ -1,0 +1,128 @@
+"""A trained system -> ONNX graphs, one per stage, and `weights.json`."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from challenge.geometry import Fit
+from challenge.resampling import Resampling
+from model.frozen.facts import Facts, Graph, TaskFacts, write_facts
+from model.networks.system import IMAGES, Stage, System
+
+logger = logging.getLogger(__name__)
+
+OPSET = 18
+_BATCH = 2  # a batch of one would let the exporter fix the axis
+
+
+@dataclass(frozen=True)
+class ExportFacts:
+    """What the network itself does not know and `weights.json` records. `trained_on` etc. are by task id."""
+
+    name: str
+    system: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int = 256
+    resampling: Resampling = Resampling.ANTIALIASED
+    fit: Fit = Fit.STRETCH
+    postprocess: str = "own"
+    trained_on: Mapping[str, str] = field(default_factory=dict)
+    fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FromPixels(nn.Module):
+    """The first stage as the container feeds it: (B, S, S, 3) uint8 RGB in, normalised inside the graph."""
+
+    def __init__(self, stage: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.stage = stage
+        self.mean = nn.Buffer(torch.tensor(mean).view(1, -1, 1, 1))
+        self.std = nn.Buffer(torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Any:
+        """Normalise and pass on."""
+        pixels = images.permute(0, 3, 1, 2).float()
+        return self.stage((pixels / 255 - self.mean) / self.std)
+
+
+def export(network: System, facts: ExportFacts, output: Path) -> Facts:
+    """Write every stage of `network` as `output/**.onnx`, and `weights.json`; return what was written.
+
+    Tasks without an entry in `facts.trained_on` are marked to answer with the prior.
+    """
+    network = network.cpu().eval().float().to(memory_format=torch.contiguous_format)
+    graphs: dict[str, Graph] = {}
+    images = torch.randint(0, 256, (_BATCH, facts.image_size, facts.image_size, 3), dtype=torch.uint8)
+    values: dict[tuple[str, ...], dict[str, Tensor]] = {(): {IMAGES: images}}
+    with torch.no_grad():
+        for path in network.paths.values():
+            for length, name in enumerate(path):
+                before, after = path[:length], path[: length + 1]
+                if after in values:
+                    continue
+                stage = network.stages[name]
+                module = FromPixels(stage.module, facts.mean, facts.std) if IMAGES in stage.inputs else stage.module
+                inputs = tuple(values[before][key] for key in stage.inputs)
+                result = module(*inputs)
+                outputs = (result,) if isinstance(result, Tensor) else result
+                values[after] = values[before] | dict(zip(stage.outputs, outputs, strict=True))
+                if name not in graphs:
+                    graphs[name] = _export_stage(module, stage, inputs, name, output)
+    tasks = {}
+    for task_id, spec in network.tasks.items():
+        trained_on = facts.trained_on.get(task_id)
+        tasks[task_id] = TaskFacts(
+            spec=spec,
+            path=network.paths[task_id],
+            answers="network" if trained_on else "prior",
+            trained_on=trained_on,
+            scores=facts.scores.get(task_id, {}),
+            fallback=facts.fallback.get(task_id),
+        )
+    written = Facts(
+        name=facts.name,
+        system=facts.system,
+        opset=OPSET,
+        image_size=facts.image_size,
+        mean=facts.mean,
+        std=facts.std,
+        resampling=facts.resampling,
+        fit=facts.fit,
+        postprocess=facts.postprocess,
+        graphs=graphs,
+        tasks=tasks,
+        extra=facts.extra,
+    )
+    write_facts(written, output)
+    logger.info("%d graphs and %d tasks in %s", len(graphs), len(tasks), output)
+    return written
+
+
+def _export_stage(module: nn.Module, stage: Stage, inputs: tuple[Tensor, ...], name: str, output: Path) -> Graph:
+    folder, _, leaf = name.rpartition(".")
+    file = f"{folder}s/{leaf}.onnx" if folder else f"{leaf}.onnx"
+    path = output / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = (*stage.inputs, *stage.outputs)
+    torch.onnx.export(
+        module,
+        inputs,
+        str(path),
+        input_names=list(stage.inputs),
+        output_names=list(stage.outputs),
+        dynamic_axes={key: {0: "batch"} for key in names},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    onnx.checker.check_model(str(path))
+    return Graph(file, hashlib.sha256(path.read_bytes()).hexdigest(), stage.inputs, stage.outputs)
