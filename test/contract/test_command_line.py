@@ -1,0 +1,93 @@
+"""`inference.py` as a process: exit codes, and one sentence on the last line of stderr."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "csv_files").mkdir(parents=True)
+    Image.fromarray(np.zeros((50, 80), np.uint8)).save(folder / "a.png")
+    (folder / "csv_files" / "x.csv").write_text("image_path,task_id,task_name\n../a.png,organ_cls,classification\n")
+    return folder
+
+
+@pytest.fixture
+def call(repository, tiny_weights, data, tmp_path):
+    def run(*options, **changes):
+        command = {"--input": data, "--output": tmp_path / "out", "--weights": tiny_weights, **changes}
+        arguments = [str(part) for pair in command.items() for part in pair]
+        return subprocess.run(
+            [sys.executable, str(repository / "inference.py"), *arguments, *options],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def last_line(result):
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_complete_run(call, tmp_path):
+    result = call("--report", str(tmp_path / "report.json"))
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["status"], report["exit_code"], report["rows"], report["answered"]) == ("complete", 0, 1, 1)
+    assert report["timings"]["first_prediction_s"] > 0
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_strict_tells_fallbacks_by_exit_code_3(call, data):
+    (data / "a.png").write_bytes(b"")
+    assert call().returncode == 0
+    result = call("--strict")
+    assert result.returncode == 3
+    assert "x.csv, line 2" in last_line(result)
+    assert "the file is empty" in last_line(result)
+
+
+def test_user_errors_are_exit_code_2_with_one_sentence(call, data, tmp_path):
+    assert call("--no-such-option").returncode == 2
+    missing = call(**{"--weights": tmp_path / "nothing"})
+    assert missing.returncode == 2
+    assert "weights.json" in last_line(missing)
+    (data / "csv_files" / "x.csv").write_bytes(b"")
+    empty = call("--report", str(tmp_path / "report.json"))
+    assert empty.returncode == 2
+    assert last_line(empty).startswith("x.csv is empty")
+    assert json.loads((tmp_path / "report.json").read_text())["exit_code"] == 2
+
+
+def test_unavailable_precision_is_refused(call):
+    result = call("--precision", "bfloat16")
+    assert result.returncode == 2
+    assert "float32 only" in last_line(result)
+
+
+def test_unwritable_output_is_refused(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = call(**{"--output": tmp_path / "file" / "out"})
+    assert result.returncode == 2
+    assert "cannot be used" in last_line(result)
+
+
+def test_list_tasks(call):
+    result = call("--list-tasks")
+    assert result.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert len(lines) == 29
+    assert "prior" in lines["cervix"]
+
+
+@pytest.mark.parametrize("module", ["challenge.images", "challenge.writers", "model.frozen.submission", "inference"])
+def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv(repository, module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'pandas', 'cv2', 'timm') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
+    assert result.stdout.strip() == "[]"

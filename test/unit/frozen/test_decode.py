@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from challenge.geometry import Fit, Resize
+from challenge.predictions import BlankMask
+from challenge.tasks import CATALOGUE
+from model.frozen.decode import decode, fallback, prior
+
+RESIZE = Resize.of(512, 128, 256)
+
+
+def test_probabilities_sum_to_one_even_for_huge_logits():
+    answer = decode(np.array([1000.0, -1000, 999, 0, 0, 0], np.float32), CATALOGUE["organ_cls"], RESIZE)
+    assert abs(sum(answer.probabilities) - 1) < 1e-12
+    assert answer.predicted_class == 0
+    assert answer.probabilities[0] == pytest.approx(1 / (1 + np.exp(-1)))
+
+
+def test_box_is_that_of_the_best_cell_in_native_pixels():
+    raw = np.zeros((5, 64, 64), np.float32)
+    raw[:4, 10, 20] = 0.25, 0.5, 0.75, 1.0
+    raw[4, 10, 20] = 1
+    answer = decode(raw, CATALOGUE["thyroid_nodule_det"], RESIZE)
+    assert answer.pixels == (128, 64, 384, 128)
+    assert answer.normalized == (0.25, 0.5, 0.75, 1.0)
+
+
+def test_tidy_sorts_corners_and_clips_and_official_does_neither():
+    raw = np.array([0.9, 0.5, -0.1, 0.25], np.float32)
+    grid = np.zeros((5, 8, 8), np.float32)
+    grid[:4] = raw[:, None, None]
+    tidy = decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE)
+    np.testing.assert_allclose(tidy.pixels, (0, 32, 460.8, 64), rtol=1e-6)
+    official = decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE, tidy=False)
+    np.testing.assert_allclose(official.pixels, (460.8, 64, -51.2, 32), rtol=1e-6)
+
+
+def test_points_go_back_through_a_letterbox():
+    resize = Resize.of(512, 128, 256, Fit.LETTERBOX)  # fills rows 96..160
+    raw = np.array([0.5, 0.5, 0.0, 96 / 256, 1.0, 160 / 256], np.float32)
+    answer = decode(raw, CATALOGUE["IUGC"], resize)
+    np.testing.assert_allclose(answer.pixels, (256, 64, 0, 0, 512, 128), atol=1e-6)
+
+
+def test_mask_has_native_size_and_both_ways_agree_on_plain_halves():
+    raw = np.zeros((2, 256, 256), np.float32)
+    raw[1, :, 128:] = 5
+    raw[0, :, :128] = 5
+    smooth = decode(raw, CATALOGUE["lung"], RESIZE).labels
+    blocky = decode(raw, CATALOGUE["lung"], RESIZE, mask_resize="labels").labels
+    assert smooth.shape == (128, 512)
+    expected = np.zeros((128, 512), np.uint8)
+    expected[:, 256:] = 1
+    np.testing.assert_array_equal(smooth, expected)
+    np.testing.assert_array_equal(blocky, expected)
+
+
+@pytest.mark.parametrize("task_id", ["organ_cls", "lung", "thyroid_nodule_det", "IUGC"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_non_finite_output_is_refused(task_id, value):
+    with pytest.raises(ValueError, match="not finite"):
+        decode(np.full((5, 64, 64), value, np.float32), CATALOGUE[task_id], RESIZE)
+
+
+def test_priors_are_the_contract_s():
+    assert prior(CATALOGUE["lung"], 512, 128) == BlankMask(512, 128)
+    classes = prior(CATALOGUE["organ_cls"], 512, 128)
+    assert (classes.predicted_class, set(classes.probabilities)) == (0, {1 / 6})
+    assert prior(CATALOGUE["spinal_cord_injury_loc"], 512, 128).pixels == (128, 32, 384, 96)
+    assert prior(CATALOGUE["FUGC"], 512, 128).pixels == (256, 64, 256, 64)
+
+
+def test_fallback_uses_the_training_means():
+    box = fallback(CATALOGUE["thyroid_nodule_det"], 100, 200, (0.1, 0.2, 0.3, 0.4))
+    np.testing.assert_allclose(box.pixels, (10, 40, 30, 80))

@@ -1,0 +1,91 @@
+import json
+import shutil
+
+import pytest
+
+from challenge.errors import WeightsError
+from model.frozen.facts import read_facts, verify, write_facts
+
+
+@pytest.fixture
+def folder(tiny_weights, tmp_path):
+    return shutil.copytree(tiny_weights, tmp_path / "weights")
+
+
+def edited(folder, change):
+    table = json.loads((folder / "weights.json").read_text())
+    change(table)
+    (folder / "weights.json").write_text(json.dumps(table))
+    return folder
+
+
+def test_written_facts_read_back_equal(folder, tmp_path):
+    facts = read_facts(folder)
+    write_facts(facts, tmp_path)
+    assert read_facts(tmp_path) == facts
+
+
+def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
+    facts = read_facts(folder)
+    assert len(facts.tasks) == 29
+    assert facts.prior_tasks == ["cervix", "FUGC"]
+    assert facts.tasks["breast_lesion"].path == ("encoder", "pyramid", "head.breast_lesion")
+    assert facts.tasks["organ_cls"].path == ("encoder", "head.organ_cls")
+
+
+def test_no_weights(tmp_path):
+    with pytest.raises(WeightsError, match="there is no .*weights.json"):
+        read_facts(tmp_path)
+
+
+def test_newer_schema_is_refused(folder):
+    with pytest.raises(WeightsError, match="schema 2"):
+        read_facts(edited(folder, lambda table: table.update(schema=2)))
+
+
+@pytest.mark.parametrize("key", ["graphs", "tasks", "image_size", "resize"])
+def test_missing_key_is_refused(folder, key):
+    with pytest.raises(WeightsError, match="incomplete or malformed"):
+        read_facts(edited(folder, lambda table: table.pop(key)))
+
+
+def test_path_through_an_unknown_graph_is_refused(folder):
+    def change(table):
+        table["tasks"]["organ_cls"]["path"] = ["encoder", "head.nothing"]
+
+    with pytest.raises(WeightsError, match="'organ_cls' breaks at 'head.nothing'"):
+        read_facts(edited(folder, change))
+
+
+def test_verify_accepts_what_was_exported(folder):
+    assert len(verify(read_facts(folder), folder)) == 64
+
+
+def test_altered_graph_is_refused(folder):
+    path = folder / "encoder.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"encoder.onnx does not match the sha256"):
+        verify(read_facts(folder), folder)
+
+
+def test_truncated_missing_and_lfs_pointer_are_told_apart(folder):
+    path = folder / "heads" / "organ_cls.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(WeightsError, match="does not match the sha256"):
+        verify(read_facts(folder), folder)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(WeightsError, match="Git LFS pointer"):
+        verify(read_facts(folder), folder)
+    path.unlink()
+    with pytest.raises(WeightsError, match="'head.organ_cls' is missing"):
+        verify(read_facts(folder), folder)
+
+
+def test_graph_outside_the_folder_is_refused(folder):
+    def change(table):
+        table["graphs"]["encoder"]["file"] = "../encoder.onnx"
+
+    with pytest.raises(WeightsError, match="outside the weights folder"):
+        verify(read_facts(edited(folder, change)), folder)
