@@ -14,7 +14,7 @@ import click
 
 from challenge.errors import UserError
 from challenge.report import RunReport
-from model.frozen.facts import read_facts
+from model.frozen.facts import read_facts, verify
 from model.frozen.submission import Options, run_submission
 
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
@@ -50,7 +50,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--tasks", default="", help="Comma-separated task ids; other rows are skipped. [default: all]")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Run report (JSON).")
-@click.option("--list-tasks", is_flag=True, help="Print the tasks of the weights and exit.")
+@click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
 @click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
               show_default=True)  # fmt: skip
 def main(
@@ -96,7 +96,9 @@ def main(
 
 
 def _list_tasks(weights: Path) -> None:
-    for task_id, task in read_facts(weights).tasks.items():
+    facts = read_facts(weights)
+    verify(facts, weights)
+    for task_id, task in facts.tasks.items():
         click.echo(
             f"{task_id:24} {task.spec.kind:15} {task.spec.num_classes:2}  {task.answers:8} {task.trained_on or '-'}"
         )

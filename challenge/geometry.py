@@ -79,13 +79,12 @@ class Resize:
         return (np.asarray(points, np.float64) - self._corner) / self._factor
 
     def labels_to_native(self, labels: Pixels) -> Pixels:
-        """(size, size) uint8 class indices -> (height, width) uint8 by source = floor(i * size / n).
+        """(size, size) uint8 class indices -> (height, width) uint8, bit-equal to OpenCV's INTER_NEAREST.
 
-        That is OpenCV's INTER_NEAREST, which the official baseline uses.
+        The official baseline uses that: no half-pixel centres.
         """
         inner = labels[self._window]
-        rows = np.minimum(np.arange(self.height) * self.inner_height // self.height, self.inner_height - 1)
-        columns = np.minimum(np.arange(self.width) * self.inner_width // self.width, self.inner_width - 1)
+        rows, columns = _opencv_nearest(self.inner_height, self.height), _opencv_nearest(self.inner_width, self.width)
         return np.ascontiguousarray(inner[rows[:, None], columns])
 
     def logits_to_native(self, logits: Floats) -> Pixels:
@@ -131,3 +130,11 @@ class Resize:
 def _nearest(source: int, target: int) -> npt.NDArray[np.int64]:
     """For every target pixel the source pixel that holds its centre."""
     return np.minimum(((np.arange(target) + 0.5) * source / target).astype(np.int64), source - 1)
+
+
+def _opencv_nearest(source: int, target: int) -> npt.NDArray[np.int64]:
+    """For every target pixel i the source pixel floor(i * (1 / (target / source))) that OpenCV takes.
+
+    In double precision that product can fall a bit short of a whole number: the pixel before is taken then.
+    """
+    return np.minimum((np.arange(target) * (1.0 / (target / source))).astype(np.int64), source - 1)

@@ -7,9 +7,9 @@
 | CMYK, YCbCr, Lab, HSV | RGB by Pillow's conversion (inverted Adobe CMYK is handled there) |
 | 16-bit | divided by 257, so 65535 becomes 255 (Pillow's own conversion clips to white) |
 | 32-bit integer, float | scaled linearly from the image's own minimum..maximum |
-| EXIF orientation | ignored: masks and boxes have none; logged |
+| EXIF orientation | ignored: masks and boxes have none; logged (TIFF: applied by its decoder, size included) |
 | several frames | the first (Pillow formats) or the middle one (DICOM, mha, nii); noted |
-| truncated JPEG, PNG, BMP | what was stored, the rest filled; noted (`challenge.repair`) |
+| truncated JPEG, PNG, BMP | what was stored (a hundredth at least), the rest filled; noted (`challenge.repair`) |
 | DICOM, MetaImage, NIfTI | read by SimpleITK, scaled like 16/32-bit images |
 | more than `PIXEL_LIMIT` pixels, no image at all | ImageError |
 """
@@ -35,7 +35,6 @@ Image.MAX_IMAGE_PIXELS = None
 
 _EXIF_ORIENTATION = 0x0112
 _ITK_ENDINGS = (".dcm", ".dicom", ".mha", ".mhd", ".nii", ".nii.gz")
-_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, OverflowError)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -67,13 +66,13 @@ def read_image(path: Path) -> DecodedImage:
         return _decode(data, path.name)
     except ImageError:
         raise
-    except _DECODE_ERRORS as first:
+    except Exception as first:  # on damaged files Pillow's decoders raise anything, struct.error and TypeError included
         data_or_none = repaired(data)
         if data_or_none is not None:
             try:
                 image = _decode(data_or_none, path.name)
-            except (*_DECODE_ERRORS, ImageError):
-                pass
+            except Exception:
+                logger.debug("%s: not decodable after repair either", path.name, exc_info=True)
             else:
                 return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled"))
         start = data[:16]
@@ -90,21 +89,35 @@ def read_size(path: Path) -> tuple[int, int] | None:
             return _medical_size(path)
         with Image.open(path) as image:
             return image.size
-    except (*_DECODE_ERRORS, RuntimeError, ImageError):
+    except Exception:  # see read_image
         return None
 
 
 def _decode(data: bytes, name: str) -> DecodedImage:
     with Image.open(io.BytesIO(data)) as image:
         _check_limit(image.size, name)
-        notes = []
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            notes.append(f"{image.n_frames} frames; the first was used")  # type: ignore[attr-defined]
         image.load()
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if image.format in ("JPEG", "MPO", "TIFF") else 1
+        pixels = _to_rgb(image)
+        orientation = _orientation(image)
         if orientation not in (0, 1):
             logger.info("%s: EXIF orientation %s is ignored; the raw pixel grid is used", name, orientation)
-        return DecodedImage(_to_rgb(image), tuple(notes))
+        frames = _frame_count(image)
+        notes = (f"{frames} frames; the first was used",) if frames > 1 and image.format != "MPO" else ()
+        return DecodedImage(pixels, notes)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1)) if image.format in ("JPEG", "MPO") else 1
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return 1
+
+
+def _frame_count(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a later frame is damaged; the first is decoded already
+        return 2
 
 
 def _check_limit(size: tuple[int, int], name: str) -> None:

@@ -73,7 +73,12 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
     folder = data_root / MANIFEST_FOLDER
     if not folder.is_dir():
         raise ManifestError(f"there is no folder {folder}; give the folder that contains {MANIFEST_FOLDER}/")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+    # Names with a leading dot are what other systems leave behind ("._a.csv"); the official scripts skip them too.
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".csv" and not path.name.startswith(".") and path.is_file()
+    )
     if not files:
         raise ManifestError(f"{folder} holds no .csv file; put at least one manifest there")
     samples: dict[tuple[str, str], Sample] = {}
@@ -91,7 +96,7 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
 
 
 def superseded(samples: Iterable[Sample]) -> list[Sample]:
-    """Return the samples whose mask a later one overwrites, warning of each: they count as fallbacks (contract 1.3b)."""
+    """Return the samples whose mask a later one overwrites (contract, section 1.3b); a warning names each."""
     last: dict[PurePosixPath, Sample] = {}
     lost = []
     for sample in samples:
@@ -107,34 +112,46 @@ def superseded(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def _read_file(path: Path, tasks: Mapping[str, TaskSpec]) -> Iterator[Sample]:
-    text = _decode(path)
-    # ';' is what spreadsheets write where the comma is the decimal sign.
-    header_line = text.splitlines()[0]
-    delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip().casefold() for name in next(reader)]
+    lines = _lines(path)
+    header = [name.strip().casefold() for name in next(lines)[1]]
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         raise ManifestError(
             f"{path.name} lacks the column(s) {', '.join(missing)}; found: {', '.join(header)}; add the column(s)"
         )
-    line = reader.line_num + 1
-    for cells in reader:
+    for line, cells in lines:
         if any(cell.strip() for cell in cells):
             row = Row(path.name, line)
             yield _sample(MappingProxyType(dict(zip(header, cells, strict=False))), row, tasks)
-        line = reader.line_num + 1
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The cells of every row with the number of its first line, which is 1 for the header."""
+    text = _decode(path)
+    # ';' is what spreadsheets write where the comma is the decimal sign.
+    header_line = text.splitlines()[0]
+    delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
+    # Strict, so that a quote that is never closed is an error and does not swallow the rows that follow.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ManifestError(f"{path.name}, line {line}: not valid csv ({error}); correct the quotes") from error
 
 
 def _decode(path: Path) -> str:
     raw = path.read_bytes()
-    if not raw.strip():
-        raise ManifestError(f"{path.name} is empty; write at least the header line, or remove the file")
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ManifestError(f"{path.name}, line {line}: not UTF-8; save the file as UTF-8") from error
+    if not text.strip():
+        raise ManifestError(f"{path.name} is empty; write at least the header line, or remove the file")
+    return text
 
 
 def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:

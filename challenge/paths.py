@@ -41,16 +41,26 @@ def find_image(data_root: Path, text: str) -> Path:
     Raises ImageError if there is no such file, PathError if the path leaves the folder.
     """
     relative = inside_root(text)
+    try:
+        found = _exactly(data_root, relative)
+        if found is not None:
+            return found
+        found = _ignoring_case(data_root, relative)
+    except OSError as error:  # a name longer than the file system allows, a folder that may not be listed
+        raise ImageError(f"no such file: {text!r} ({error.strerror or error})") from error
+    if found is None:
+        raise ImageError(f"no such file: {text!r}")
+    logger.info("%r was found as %s", text, found)
+    return found
+
+
+def _exactly(data_root: Path, relative: PurePosixPath) -> Path | None:
     for form in (None, "NFC", "NFD"):
         name = str(relative) if form is None else unicodedata.normalize(form, str(relative))
         for base in (data_root, data_root / MANIFEST_FOLDER):
             if (base / name).is_file():
                 return base / name
-    found = _ignoring_case(data_root, relative)
-    if found is None:
-        raise ImageError(f"no such file: {text!r}")
-    logger.info("%r was found as %s", text, found)
-    return found
+    return None
 
 
 def _ignoring_case(root: Path, relative: PurePosixPath) -> Path | None:

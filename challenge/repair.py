@@ -4,6 +4,8 @@ import struct
 import zlib
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# A file that holds less than a hundredth of its pixels tells nothing, and a false header could cost gigabytes.
+_MOST_MISSING = 100
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -14,14 +16,16 @@ def repaired(data: bytes) -> bytes | None:
     if data.startswith(_PNG_SIGNATURE):
         return _repaired_png(data)
     if data.startswith(b"BM") and len(data) >= 54:
-        return data + bytes(max(0, _bmp_length(data) - len(data)))
+        return _repaired_bmp(data)
     return None
 
 
-def _bmp_length(data: bytes) -> int:
-    """The file length that a BMP header promises; at most 1 GiB, so that a false header costs no memory."""
-    length: int = struct.unpack_from("<I", data, 2)[0]
-    return min(length, 1 << 30)
+def _repaired_bmp(data: bytes) -> bytes | None:
+    start, _, width, height, _, bits = struct.unpack_from("<IIiiHH", data, 10)
+    length = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    if length > len(data) * _MOST_MISSING:
+        return None
+    return data + bytes(max(0, length - len(data)))
 
 
 def _repaired_png(data: bytes) -> bytes | None:
@@ -45,7 +49,7 @@ def _repaired_png(data: bytes) -> bytes | None:
         return None
     line = 1 + (width * depth * _PNG_CHANNELS[colour] + 7) // 8
     raw = _inflate(pixels, line * height)
-    if not raw:
+    if line * height > len(raw) * _MOST_MISSING:
         return None
     raw = raw[: len(raw) // line * line].ljust(line * height, b"\0")
     chunks = [(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]

@@ -63,7 +63,10 @@ def _point(sample: Sample, column: str) -> Point | None:
     if text is None:
         return None
     try:
-        x, y = (float(value) for value in json.loads(text))
+        pair = json.loads(text)
+        if not isinstance(pair, list):
+            raise TypeError("no list")
+        x, y = map(float, pair)
     except (ValueError, TypeError) as error:
         raise ManifestError(f"{sample.row}: {column} {text!r} is not JSON [x, y]") from error
     return (x, y) if math.isfinite(x) and math.isfinite(y) else None

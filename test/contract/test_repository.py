@@ -1,0 +1,58 @@
+"""The repository's own promises: pins, layout, links between documents."""
+
+import re
+
+import pytest
+
+TOP = ["Dockerfile", "requirements.txt", "inference.py", "model", "weights", "test", "evaluate", "README.md"]
+NAMED = ["torch", "torchvision", "timm", "onnxruntime-gpu", "SimpleITK", "pillow", "numpy", "click"]
+
+
+def pins(path):
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return {line for line in lines if line}
+
+
+def test_top_level_is_what_users_look_for(repository):
+    assert [name for name in TOP if not (repository / name).exists()] == []
+
+
+def test_inference_requirements_are_those_of_the_whole_project_and_hold_no_torch(repository):
+    inference = pins(repository / "requirements-inference.txt")
+    assert inference <= pins(repository / "requirements.txt")
+    assert not [pin for pin in inference if pin.startswith(("torch", "timm"))]
+
+
+def test_every_requirement_is_pinned(repository):
+    for name in ("requirements.txt", "requirements-inference.txt", "requirements-dev.txt"):
+        assert [pin for pin in pins(repository / name) if "==" not in pin] == []
+    packages = {pin.split("==")[0] for pin in pins(repository / "requirements.txt")}
+    assert [name for name in NAMED if name not in packages] == []
+
+
+def test_only_one_onnxruntime_per_platform(repository):
+    markers = [
+        pin.split(";")[1].strip() for pin in pins(repository / "requirements-inference.txt") if "onnxruntime" in pin
+    ]
+    assert sorted(markers) == [
+        'sys_platform != "linux" or platform_machine != "x86_64"',
+        'sys_platform == "linux" and platform_machine == "x86_64"',
+    ]
+
+
+def test_links_between_documents_lead_somewhere(repository):
+    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(repository)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_weights_in_git_stay_small(repository):
+    if not (repository / "weights" / "weights.json").exists():
+        pytest.fail("the repository ships no weights")
+    size = sum(path.stat().st_size for path in (repository / "weights").rglob("*") if path.is_file())
+    assert size < 60_000_000

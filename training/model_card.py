@@ -1,0 +1,74 @@
+"""The model card that lies beside exported weights (Mitchell et al. 2019)."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from challenge.tasks import TaskKind
+from model.frozen.facts import Facts, TaskFacts
+
+FILE = "README.md"
+_HEADLINE = {
+    TaskKind.SEGMENTATION: "DSC",
+    TaskKind.CLASSIFICATION: "AUC",
+    TaskKind.DETECTION: "IoU",
+    TaskKind.REGRESSION: "MRE",
+}
+
+
+def write_model_card(facts: Facts, scores: Mapping[str, Any], output: Path) -> None:
+    """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty."""
+    (output / FILE).write_text("\n".join(_lines(facts, scores)) + "\n", "utf-8")
+
+
+def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
+    training = facts.extra.get("training", {})
+    recipe = facts.extra.get("recipe", {})
+    options = recipe.get("system", {}).get("options", {})
+    yield f"# Model card: {facts.name}"
+    yield ""
+    yield "**Intended use: research. Not a medical device; no clinical decision may rest on it.**"
+    yield ""
+    yield f"System `{facts.system}` with {options or 'default options'}; {len(facts.tasks)} tasks, "
+    yield f"{len(facts.prior_tasks)} of them without training data (they answer with the prior)."
+    yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
+    yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps; "
+    yield "the whole recipe stands in `weights.json`."
+    yield ""
+    yield "## Tasks"
+    yield ""
+    counts = {task_id: task["counts"]["rows"] for task_id, task in scores.get("tasks", {}).items()}
+    if counts:
+        yield f"Scores: official formulas on the validation part of the same sources ({sum(counts.values()):,} rows,"
+        yield "split by patient or video), with 95 % bootstrap intervals over groups. They say nothing about other"
+        yield "hospitals or devices."
+        yield ""
+    yield "| task | kind | trained on | licence | score [95 % interval] | rows |"
+    yield "|---|---|---|---|---|---|"
+    for task_id, task in facts.tasks.items():
+        if task.answers == "network":
+            licence = facts.extra.get("licences", {}).get(task_id, "-")
+            score = _score(task, scores.get("tasks", {}).get(task_id))
+            rows = counts.get(task_id, "-")
+            yield f"| {task_id} | {task.spec.kind} | {task.trained_on} | {licence} | {score} | {rows} |"
+    yield ""
+    yield "## Untrained heads"
+    yield ""
+    yield ", ".join(f"`{task_id}`" for task_id in facts.prior_tasks) or "None."
+    yield ""
+    yield "## Limits"
+    yield ""
+    yield "- Each task was trained on one public source; expect a drop on other devices, hospitals and populations."
+    yield "- Label numbering is that of the training folder and may differ from the challenge's."
+    yield "- Licences of the training data restrict the weights: see `LICENSE` in this folder."
+
+
+def _score(task: TaskFacts, scored: Mapping[str, Any] | None) -> str:
+    name = _HEADLINE[task.spec.kind]
+    estimate = (scored or {}).get("metrics", {}).get(name, {}).get("official")
+    if not estimate or estimate.get("value") is None:
+        return "-"
+    digits = 1 if name == "MRE" else 3
+    unit = " px" if name == "MRE" else ""
+    low, value, high = (f"{estimate[key]:.{digits}f}" for key in ("low", "value", "high"))
+    return f"{name} {value}{unit} [{low}, {high}]"
