@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from challenge.errors import ManifestError, PathError
-from challenge.paths import MANIFEST_FOLDER, inside_root
+from challenge.paths import ANSWER_FILES, MANIFEST_FOLDER, inside_root
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest, parse_kind
 
 logger = logging.getLogger(__name__)
@@ -189,9 +189,12 @@ def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_clas
     text = cells.get("mask_path", "").strip()
     if text and text.casefold() != "nan":
         try:
-            return inside_root(text)
+            mask_file = inside_root(text)
         except PathError as error:
             raise PathError(f"{row}: mask_path: {error}; correct the cell") from error
+        if str(mask_file) in ANSWER_FILES.values():
+            raise PathError(f"{row}: mask_path: {text!r} is the name of an answer file; correct the cell")
+        return mask_file
     stem = PurePosixPath(image_path.replace("\\", "/")).stem
     word = _NUMBER_WORDS[num_classes] if num_classes < len(_NUMBER_WORDS) else str(num_classes)
     try:

@@ -10,6 +10,12 @@ from challenge.errors import ImageError, PathError
 logger = logging.getLogger(__name__)
 
 MANIFEST_FOLDER = "csv_files"
+ANSWER_FILES = {
+    "classification": "classification_predictions.json",
+    "detection": "detection_predictions.json",
+    "regression": "regression_predictions.json",
+}
+"""The JSON file of each kind that has one, at the root of the output folder."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 

@@ -1,0 +1,208 @@
+"""Predictions drawn onto their image: mask contours, boxes, numbered keypoints, class bars. Pillow and numpy only."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
+
+Colour = tuple[int, int, int]
+
+PALETTE: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+"""Okabe and Ito's palette (without black), which colour-blind readers can tell apart; class 1 takes the first."""
+
+# Everything is drawn at twice the size and halved at the end, which smooths the lines.
+_SUPERSAMPLING = 2
+_HALO = (8, 10, 14)
+_PANEL = (17, 20, 26)
+_INK = (240, 243, 247)
+_MUTED = (150, 158, 170)
+
+
+def overlay(
+    image: Image.Image,
+    prediction: Prediction | None,
+    truth: Prediction | None = None,
+    class_names: Sequence[str] | None = None,
+    side: int = 640,
+) -> Image.Image:
+    """Return `image` with `prediction` and, thinner and in a pale tone, `truth` drawn on it.
+
+    The result is RGB, its picture scaled so that the longer side is `side` pixels: lines and text then look the same
+    on images of any size. Class probabilities stand in a panel below the picture, so that such a result is higher.
+    Predictions are in pixels of `image`'s own grid, masks of another size are scaled to it; missing true points are
+    NaN. `image` must be 8 bits deep (`challenge.images.read_image` makes it so).
+    """
+    factor = side / max(image.size)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    canvas = image.convert("RGB").resize((size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), Image.Resampling.BICUBIC)
+    scale = canvas.width / image.width, canvas.height / image.height
+    line = max(2.0, side * _SUPERSAMPLING / 170)
+    # The truth is drawn last and thin: where both agree, a pale core in a coloured line remains.
+    for answer, is_truth in ((prediction, False), (truth, True)):
+        width = line / 2 if is_truth else line
+        match answer:
+            case MaskPrediction():
+                _draw_mask(canvas, answer.labels, width, is_truth)
+            case BoxPrediction():
+                _draw_box(canvas, answer.pixels, scale, width, is_truth)
+            case PointsPrediction():
+                _draw_points(canvas, answer.pixels, scale, width, is_truth)
+            case _:
+                pass
+    if isinstance(prediction, ClassPrediction) and prediction.probabilities:
+        true_class = truth.predicted_class if isinstance(truth, ClassPrediction) else None
+        canvas = _with_bars(canvas, prediction, true_class, class_names)
+    return canvas.reduce(_SUPERSAMPLING)
+
+
+def class_colour(index: int, *, pale: bool = False) -> Colour:
+    """Return the colour of class `index` >= 1; `pale` is the tone of the truth."""
+    red, green, blue = PALETTE[(index - 1) % len(PALETTE)]
+    if not pale:
+        return red, green, blue
+    return (red + 510) // 3, (green + 510) // 3, (blue + 510) // 3
+
+
+def _draw_mask(canvas: Image.Image, labels: npt.NDArray[np.uint8], width: float, is_truth: bool) -> None:
+    for index in np.unique(labels[labels > 0]):
+        inside, corner = _enlarged(labels == index, canvas.size)
+        line, colour = round(width), class_colour(int(index), pale=is_truth)
+        core = _eroded(inside, line)
+        if not is_truth:
+            canvas.paste(colour, corner, _alpha(inside, 40))
+        canvas.paste(_HALO, corner, _alpha(core & ~_eroded(core, line // 2), 110))
+        canvas.paste(colour, corner, _alpha(inside & ~core, 255))
+
+
+def _enlarged(shape: npt.NDArray[np.bool_], size: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], tuple[int, int]]:
+    """Scale a shape's surroundings to a canvas of `size`; return them with the (x, y) of their corner on it."""
+    factors = size[0] / shape.shape[1], size[1] / shape.shape[0]
+    spans = []
+    for axis, factor, limit in ((0, factors[0], size[0]), (1, factors[1], size[1])):
+        held = np.flatnonzero(shape.any(axis=axis))
+        spans.append((max(0, math.floor((held[0] - 1) * factor)), min(limit, math.ceil((held[-1] + 2) * factor))))
+    (left, right), (top, bottom) = spans
+    region = (left / factors[0], top / factors[1], right / factors[0], bottom / factors[1])
+    grey = np.asarray(_alpha(shape, 255).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=region))
+    inside = grey > 127
+    # What is so small that it vanishes from the scaled picture is shown all the same.
+    return (inside if inside.any() else grey > 0), (left, top)
+
+
+def _alpha(where: npt.NDArray[np.bool_], value: int) -> Image.Image:
+    return Image.fromarray(np.where(where, np.uint8(value), np.uint8(0)))
+
+
+def _eroded(inside: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
+    """Shrink by an octagon of that radius (diamond and square steps in turn); outside of the array is background."""
+    for step in range(pixels):
+        padded = np.pad(inside, 1)
+        inside = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        if step % 2:
+            inside = inside & padded[:-2, :-2] & padded[:-2, 2:] & padded[2:, :-2] & padded[2:, 2:]
+    return inside
+
+
+def _draw_box(
+    canvas: Image.Image,
+    pixels: tuple[float, float, float, float],
+    scale: tuple[float, float],
+    width: float,
+    is_truth: bool,
+) -> None:
+    if not all(map(math.isfinite, pixels)):
+        return
+    (x0, y0), (x1, y1) = (_on_canvas(canvas, x, y, scale) for x, y in (pixels[:2], pixels[2:]))
+    corners = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+    draw, line = ImageDraw.Draw(canvas), round(width)
+    halo = line // 2 + 1
+    grown = (corners[0] - halo, corners[1] - halo, corners[2] + halo, corners[3] + halo)
+    draw.rectangle(grown, outline=_HALO, width=line + 2 * halo)
+    draw.rectangle(corners, outline=class_colour(1, pale=is_truth), width=line)
+
+
+def _draw_points(
+    canvas: Image.Image, pixels: Sequence[float], scale: tuple[float, float], width: float, is_truth: bool
+) -> None:
+    native = list(zip(pixels[0::2], pixels[1::2], strict=True))
+    known = [math.isfinite(x) and math.isfinite(y) for x, y in native]
+    points = [_on_canvas(canvas, x, y, scale) for x, y in native]
+    draw, line = ImageDraw.Draw(canvas), round(width)
+    for first in range(0, len(points) - 1, 2):
+        if known[first] and known[first + 1]:
+            pair = points[first : first + 2]
+            draw.line(pair, fill=_HALO, width=line * 2)
+            draw.line(pair, fill=class_colour(first // 2 + 1, pale=is_truth), width=line)
+    font = _font(max(canvas.size) / 28)
+    for number, ((x, y), is_known) in enumerate(zip(points, known, strict=True), start=1):
+        if not is_known:
+            continue
+        colour, radius = class_colour((number + 1) // 2, pale=is_truth), width * 1.6
+        draw.ellipse(_around(x, y, radius + line / 2), fill=_HALO)
+        draw.ellipse(_around(x, y, radius), fill=colour)
+        if not is_truth:
+            offset = radius + line
+            draw.text((x + offset, y - offset), str(number), fill=_INK, font=font, anchor="ls",
+                      stroke_width=line // 2, stroke_fill=_HALO)  # fmt: skip
+
+
+def _on_canvas(canvas: Image.Image, x: float, y: float, scale: tuple[float, float]) -> tuple[float, float]:
+    """Scale a native position; one far out is brought closer, as Pillow draws invisible pixels too."""
+    far = 2 * max(canvas.size)
+    return max(-far, min(x * scale[0], far)), max(-far, min(y * scale[1], far))
+
+
+def _around(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _with_bars(
+    canvas: Image.Image, prediction: ClassPrediction, true_class: int | None, class_names: Sequence[str] | None
+) -> Image.Image:
+    """Return a higher canvas with one bar per class; the answer's bar is coloured, an arrow marks the true class."""
+    row = max(canvas.size) / 18
+    pad, font = row / 2, _font(row * 0.62)
+    names = [_class_name(index, class_names) for index in range(len(prediction.probabilities))]
+    panel = Image.new("RGB", (canvas.width, round(row * len(names) + 2 * pad)), _PANEL)
+    draw = ImageDraw.Draw(panel)
+    start = min(canvas.width * 0.45, pad + max(font.getlength(name) for name in names) + row)
+    stop = max(start + row, canvas.width - pad - font.getlength("100.0 %") - pad)
+    for index, (name, probability) in enumerate(zip(names, prediction.probabilities, strict=True)):
+        middle = pad + row * (index + 0.5)
+        answered = index == prediction.predicted_class
+        ink = _INK if answered else _MUTED
+        draw.text((pad, middle), name, fill=ink, font=font, anchor="lm")
+        if index == true_class:
+            draw.polygon([(start - row * 0.35, middle - row * 0.2), (start - row * 0.05, middle),
+                          (start - row * 0.35, middle + row * 0.2)], fill=class_colour(1, pale=True))  # fmt: skip
+        track = (start, middle - row * 0.26, stop, middle + row * 0.26)
+        draw.rounded_rectangle(track, radius=row * 0.13, fill=(38, 43, 52))
+        share = min(max(probability, 0.0), 1.0) if math.isfinite(probability) else 0.0
+        if share * (stop - start) >= 1:
+            filled = (start, track[1], start + share * (stop - start), track[3])
+            draw.rounded_rectangle(filled, radius=row * 0.13, fill=class_colour(1) if answered else (96, 104, 117))
+        draw.text((canvas.width - pad, middle), f"{share * 100:.1f} %", fill=ink, font=font, anchor="rm")
+    joined = Image.new("RGB", (canvas.width, canvas.height + panel.height))
+    joined.paste(canvas)
+    joined.paste(panel, (0, canvas.height))
+    return joined
+
+
+def _class_name(index: int, class_names: Sequence[str] | None) -> str:
+    return class_names[index] if class_names is not None and index < len(class_names) else f"class {index}"
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(max(8, round(size)))

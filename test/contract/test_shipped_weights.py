@@ -1,0 +1,48 @@
+"""The weights in `weights/`: whole, honest about their heads, and good on real images where those are at hand."""
+
+import pytest
+
+from challenge.report import RunReport
+from challenge.tasks import CATALOGUE, TaskKind
+from evaluate.result import summarise
+from evaluate.scoring import measure
+from model.frozen.facts import read_facts, verify
+from model.frozen.submission import Options, run_submission
+
+# Far below what the model card reports, far above an untrained network.
+LEAST = {"DSC": 0.70, "AUC": 0.85, "IoU": 0.40}
+MOST_MRE = 60.0
+
+
+@pytest.fixture(scope="module")
+def weights(repository):
+    return repository / "weights"
+
+
+def test_hashes_match_and_every_subtask_has_a_head(weights):
+    facts = read_facts(weights)
+    verify(facts, weights)
+    assert set(facts.tasks) >= set(CATALOGUE)
+    for task_id, task in facts.tasks.items():
+        assert (task.answers == "prior") == (task.trained_on is None), task_id
+        assert task.answers == "network" or not task.scores, f"{task_id} is untrained and must claim no score"
+        if task.answers == "network" and task.spec.kind in (TaskKind.DETECTION, TaskKind.REGRESSION):
+            assert task.fallback is not None, task_id
+
+
+def test_phantoms_of_all_tasks_are_answered(weights, phantom_folder, tmp_path):
+    report = RunReport()
+    run_submission(phantom_folder, tmp_path, Options(weights), report)
+    assert report.answered == report.rows > 27
+    assert not report.fallbacks
+
+
+@pytest.mark.slow
+def test_scores_on_real_validation_images(weights, ultrasound_data, tmp_path):
+    report = RunReport()
+    run_submission(ultrasound_data / "val", tmp_path, Options(weights), report)
+    assert report.answered == report.rows == 1399
+    result = summarise(measure(ultrasound_data / "val", tmp_path, 1), "val", "answers", draws=2)
+    means = {name: columns["official"].value for kind in result.kinds.values() for name, columns in kind.metrics.items()}
+    assert all(means[name] >= least for name, least in LEAST.items()), means
+    assert means["MRE"] <= MOST_MRE

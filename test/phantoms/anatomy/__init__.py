@@ -1,0 +1,1 @@
+"""Painters: each returns one picture and everything that is true of it."""

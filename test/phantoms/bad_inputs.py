@@ -1,0 +1,166 @@
+"""Damaged and strange image files, with what a reader that follows the policy of `challenge.images` makes of them."""
+
+import csv
+import io
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from challenge.paths import MANIFEST_FOLDER
+
+WIDTH, HEIGHT = 48, 36
+FOLDER = "Segmentation/Two/odd files (do not trust)"
+
+
+class Outcome(StrEnum):
+    """What reading a file ends in."""
+
+    PLAIN = "plain"
+    NOTED = "noted"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """One file; `size` is the native width and height that its header gives, None if it has none."""
+
+    name: str
+    data: Callable[[], bytes]
+    outcome: Outcome
+    size: tuple[int, int] | None = (WIDTH, HEIGHT)
+
+
+def picture() -> npt.NDArray[np.uint8]:
+    """Return what the files hold: (HEIGHT, WIDTH) uint8, darker to the left, with one bright block."""
+    grey = np.tile(np.linspace(20, 120, WIDTH).astype(np.uint8), (HEIGHT, 1))
+    grey[8:20, 30:42] = 240
+    return grey
+
+
+def write_bad_inputs(folder: Path) -> dict[str, Path]:
+    """Write every bad file into `folder`; return their paths by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {bad.name: folder / bad.name for bad in BAD_INPUTS}
+    for bad in BAD_INPUTS:
+        paths[bad.name].write_bytes(bad.data())
+    return paths
+
+
+def write_bad_folder(data_root: Path) -> int:
+    """Write a data folder whose rows are the bad files and a missing one, once per kind; return the number of rows.
+
+    Added to an existing data folder, it leaves that folder's files alone.
+    """
+    names = [*write_bad_inputs(data_root / FOLDER), "missing.png"]
+    tasks = (
+        ("breast_lesion", "segmentation"),
+        ("organ_cls", "classification"),
+        ("thyroid_nodule_det", "detection"),
+        ("FUGC", "Regression"),
+    )
+    (data_root / MANIFEST_FOLDER).mkdir(parents=True, exist_ok=True)
+    with (data_root / MANIFEST_FOLDER / "Odd files.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("image_path", "task_id", "task_name", "mask_path"))
+        for name in names:
+            for task, kind in tasks:
+                mask = f"../{FOLDER}/masks/{name}.png" if kind == "segmentation" else ""
+                writer.writerow((f"../{FOLDER}/{name}", task, kind, mask))
+    return len(names) * len(tasks)
+
+
+def _file(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _truncated(kind: str) -> Callable[[], bytes]:
+    """Two thirds of a file. Noise keeps the compressed data large, so that its loss matters."""
+
+    def data() -> bytes:
+        noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+        whole = _file(Image.fromarray(noise), kind)
+        return whole[: len(whole) * 2 // 3]
+
+    return data
+
+
+def _rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees to look at it"
+    return _file(Image.fromarray(picture()), "JPEG", quality=95, exif=exif)
+
+
+def _bomb() -> bytes:
+    """A valid header of 900 million pixels, and hardly any data."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(10_000))),
+    ]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in [*chunks, (b"IEND", b"")]
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _frames(kind: str) -> Callable[[], bytes]:
+    def data() -> bytes:
+        first = Image.fromarray(picture())
+        others = [Image.fromarray(255 - picture()), Image.fromarray(picture() // 2)]
+        return _file(first, kind, save_all=True, append_images=others)
+
+    return data
+
+
+def _medical(ending: str, array: npt.NDArray[np.generic]) -> Callable[[], bytes]:
+    def data() -> bytes:
+        import SimpleITK as sitk
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"image{ending}"
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+            return path.read_bytes()
+
+    return data
+
+
+def _saved(image: Image.Image, kind: str) -> Callable[[], bytes]:
+    return lambda: _file(image, kind)
+
+
+_GREY = Image.fromarray(picture())
+_ALPHA = Image.fromarray(np.dstack([picture(), np.full((HEIGHT, WIDTH), 90, np.uint8)]))
+_HTML = b"<!DOCTYPE html><html><body>404: not found</body></html>"
+
+BAD_INPUTS: tuple[BadInput, ...] = (
+    BadInput("empty.png", lambda: b"", Outcome.UNREADABLE, None),
+    BadInput("page.png", lambda: _HTML, Outcome.UNREADABLE, None),
+    BadInput("bomb.png", _bomb, Outcome.UNREADABLE, (30_000, 30_000)),
+    BadInput("header only.jpg", lambda: _file(_GREY, "JPEG")[:4], Outcome.UNREADABLE, None),
+    BadInput("truncated.jpg", _truncated("JPEG"), Outcome.NOTED),
+    BadInput("truncated.png", _truncated("PNG"), Outcome.NOTED),
+    BadInput("truncated.bmp", _truncated("BMP"), Outcome.NOTED),
+    BadInput("frames.gif", _frames("GIF"), Outcome.NOTED),
+    BadInput("frames.tiff", _frames("TIFF"), Outcome.NOTED),
+    BadInput("volume.mha", _medical(".mha", np.stack([picture() // 2, picture(), 255 - picture()])), Outcome.NOTED),
+    BadInput("cmyk.jpg", _saved(_GREY.convert("CMYK"), "JPEG"), Outcome.PLAIN),
+    BadInput("rotated.jpg", _rotated, Outcome.PLAIN),
+    BadInput("one pixel.png", _saved(Image.new("L", (1, 1), 77), "PNG"), Outcome.PLAIN, (1, 1)),
+    BadInput("one bit.png", _saved(_GREY.point(lambda value: 255 * (value > 127)).convert("1"), "PNG"), Outcome.PLAIN),
+    BadInput("grey and alpha.png", _saved(_ALPHA, "PNG"), Outcome.PLAIN),
+    BadInput("16 bit.png", _saved(Image.fromarray(picture().astype(np.uint16) * 257), "PNG"), Outcome.PLAIN),
+    BadInput("scan.dcm", _medical(".dcm", picture()), Outcome.PLAIN),
+    BadInput("a scan named.png", _medical(".dcm", picture()), Outcome.PLAIN),
+    BadInput("scan.nii.gz", _medical(".nii.gz", picture().astype(np.int16) * 9), Outcome.PLAIN),
+)
+"""Every file, and what becomes of it."""

@@ -1,0 +1,101 @@
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantoms.bad_inputs import picture
+from PIL import Image
+
+from challenge.errors import ManifestError
+from challenge.manifest import Row, Sample, read_manifest
+from challenge.targets import box, label, points, read_mask
+from challenge.tasks import TaskKind
+
+
+def sample(kind: TaskKind = TaskKind.CLASSIFICATION, num_classes: int = 3, **cells: str) -> Sample:
+    return Sample("a.png", "task", kind, num_classes, Row("a.csv", 7), None, cells)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", 0), ("2", 2), (" 1 ", 1), ("2.0", 2)])
+def test_labels(text: str, expected: int) -> None:
+    assert label(sample(mask=text)) == expected
+
+
+@pytest.mark.parametrize("cells", [{}, {"mask": ""}, {"mask": "NaN"}, {"mask": " none "}])
+def test_absent_labels(cells: dict[str, str]) -> None:
+    assert label(sample(**cells)) is None
+
+
+@pytest.mark.parametrize("text", ["3", "-1", "1.5", "benign", "inf"])
+def test_malformed_labels(text: str) -> None:
+    with pytest.raises(ManifestError, match=r"a.csv, line 7: the label .* is not a class in 0..2"):
+        label(sample(mask=text))
+
+
+def test_boxes() -> None:
+    cells = {"x_min": "1", "y_min": "2.5", "x_max": "30", "y_max": " 40.25"}
+    assert box(sample(**cells)) == (1, 2.5, 30, 40.25)
+    assert box(sample(**cells | {"y_min": ""})) is None
+    assert box(sample(**cells | {"y_min": "nan"})) is None
+    assert box(sample(**cells | {"y_min": "inf"})) is None
+    assert box(sample()) is None
+    with pytest.raises(ManifestError, match=r"a.csv, line 7: the box .* is not four numbers"):
+        box(sample(**cells | {"x_max": "wide"}))
+
+
+def test_points_keep_their_place_when_one_is_missing() -> None:
+    row = sample(TaskKind.REGRESSION, 4, point_1_xy="[1, 2.5]", point_3_xy="[NaN, 1]", point_4_xy=" [3e1, -4] ")
+    assert points(row) == [(1, 2.5), None, None, (30, -4)]
+
+
+@pytest.mark.parametrize("text", ["[1]", "[1, 2, 3]", "1, 2", "[1, null]", '{"1": 0, "2": 0}', '"12"', "7", "(1, 2)"])
+def test_malformed_points(text: str) -> None:
+    with pytest.raises(ManifestError, match=r"a.csv, line 7: point_2_xy .* is not JSON \[x, y\]"):
+        points(sample(TaskKind.REGRESSION, 2, point_1_xy="[0, 0]", point_2_xy=text))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "I", "RGB", "RGBA"])
+def test_masks_hold_class_indices_in_any_encoding(tmp_path: Path, mode: str) -> None:
+    labels = picture() % 5
+    if mode == "P":
+        image = Image.fromarray(labels).convert("P")
+        image.putpalette([255, 0, 0, 0, 255, 0] * 128)
+    elif mode in ("I", "I;16"):
+        image = Image.fromarray(labels.astype(np.uint16 if mode == "I;16" else np.int32))
+    else:
+        image = Image.fromarray(labels).convert(mode)
+    path = tmp_path / "mask.jpg"
+    stream = io.BytesIO()
+    image.save(stream, "TIFF" if mode == "I" else "PNG")
+    path.write_bytes(stream.getvalue())
+    read = read_mask(path)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_one_bit_masks(tmp_path: Path) -> None:
+    Image.fromarray(picture() > 127).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), picture() > 127)
+
+
+def test_a_mask_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"nothing")
+    with pytest.raises(OSError, match="cannot identify"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_every_phantom_row_has_its_truth(phantom_folder: Path) -> None:
+    for row in read_manifest(phantom_folder).samples:
+        match row.kind:
+            case TaskKind.SEGMENTATION:
+                assert row.mask_file is not None
+                assert read_mask(phantom_folder / row.mask_file).max() < row.num_classes
+            case TaskKind.CLASSIFICATION:
+                assert label(row) is not None
+            case TaskKind.DETECTION:
+                x_min, y_min, x_max, y_max = box(row) or (math.nan,) * 4
+                assert x_min < x_max
+                assert y_min < y_max
+            case TaskKind.REGRESSION:
+                assert None not in points(row)
