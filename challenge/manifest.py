@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from challenge.errors import ManifestError, PathError
-from challenge.paths import ANSWER_FILES, MANIFEST_FOLDER, inside_root
+from challenge.paths import JSON_FILES, MANIFEST_FOLDER, inside_root
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest, parse_kind
 
 logger = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_clas
             mask_file = inside_root(text)
         except PathError as error:
             raise PathError(f"{row}: mask_path: {error}; correct the cell") from error
-        if str(mask_file) in ANSWER_FILES.values():
+        if str(mask_file) in JSON_FILES.values():
             raise PathError(f"{row}: mask_path: {text!r} is the name of an answer file; correct the cell")
         return mask_file
     stem = PurePosixPath(image_path.replace("\\", "/")).stem

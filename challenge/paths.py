@@ -6,14 +6,15 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 from challenge.errors import ImageError, PathError
+from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_FOLDER = "csv_files"
-ANSWER_FILES = {
-    "classification": "classification_predictions.json",
-    "detection": "detection_predictions.json",
-    "regression": "regression_predictions.json",
+JSON_FILES = {
+    TaskKind.CLASSIFICATION: "classification_predictions.json",
+    TaskKind.DETECTION: "detection_predictions.json",
+    TaskKind.REGRESSION: "regression_predictions.json",
 }
 """The JSON file of each kind that has one, at the root of the output folder."""
 _DRIVE = re.compile(r"^[A-Za-z]:")

@@ -13,9 +13,9 @@ from PIL import Image
 
 from challenge.errors import ImageError, UserError
 from challenge.manifest import Sample
+from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
 from challenge.tasks import TaskKind
-from challenge.writers import JSON_FILES
 
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
 

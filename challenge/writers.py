@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from challenge.manifest import Sample
-from challenge.paths import ANSWER_FILES, output_file
+from challenge.paths import JSON_FILES, output_file
 from challenge.predictions import (
     BlankMask,
     BoxPrediction,
@@ -42,8 +42,8 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
 
 def write_json(output_dir: Path, answers: Sequence[tuple[Sample, Prediction]]) -> None:
     """Write the three JSON files, entries in the order of `answers`; a kind without entries is an empty list."""
-    for kind, name in ANSWER_FILES.items():
-        entries = (entry(sample, prediction) for sample, prediction in answers if sample.kind == kind)
+    for kind, name in JSON_FILES.items():
+        entries = (entry(sample, prediction) for sample, prediction in answers if sample.kind is kind)
         write_atomically(output_file(output_dir, PurePosixPath(name)), _json_list(entries))
 
 

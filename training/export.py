@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from challenge.geometry import Fit
 from challenge.resampling import Resampling
 from model.frozen.facts import Facts, Graph, TaskFacts, write_facts
-from model.networks.system import IMAGES, Stage, System
+from model.networks.system import IMAGES, TASK, Stage, System
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
     network = network.cpu().eval().float().to(memory_format=torch.contiguous_format)
     graphs: dict[str, Graph] = {}
     images = torch.randint(0, 256, (_BATCH, facts.image_size, facts.image_size, 3), dtype=torch.uint8)
-    values: dict[tuple[str, ...], dict[str, Tensor]] = {(): {IMAGES: images}}
+    start = {IMAGES: images, TASK: torch.zeros(_BATCH, dtype=torch.int64)}
+    values: dict[tuple[str, ...], dict[str, Tensor]] = {(): start}
     with torch.no_grad():
         for path in network.paths.values():
             for length, name in enumerate(path):
@@ -86,6 +87,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
             path=network.paths[task_id],
             answers="network" if trained_on else "prior",
             trained_on=trained_on,
+            index=network.indices.get(task_id),
             scores=facts.scores.get(task_id, {}),
             fallback=facts.fallback.get(task_id),
         )

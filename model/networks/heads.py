@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from challenge.tasks import TaskKind, TaskSpec
+
 _OBJECT_PRIOR = -2.19  # logit of 0.1: focal losses start calm (CenterNet, section 4)
 
 
@@ -80,3 +82,16 @@ class DetectionHead(nn.Module):
             bias = self.predict.bias
             if bias is not None:
                 bias[4] = _OBJECT_PRIOR
+
+
+def make_head(spec: TaskSpec, deep_channels: int, dense_channels: int, dropout: float = 0.0) -> nn.Module:
+    """Return the head of a task's kind: dense kinds on `dense_channels` at stride 4, others on `deep_channels`."""
+    match spec.kind:
+        case TaskKind.SEGMENTATION:
+            return SegmentationHead(dense_channels, spec.num_classes)
+        case TaskKind.CLASSIFICATION:
+            return ClassificationHead(deep_channels, spec.num_classes, dropout)
+        case TaskKind.DETECTION:
+            return DetectionHead(dense_channels)
+        case TaskKind.REGRESSION:
+            return RegressionHead(deep_channels, spec.num_classes)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from challenge.tasks import TaskKind, TaskSpec
+from challenge.tasks import TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
-from model.networks.heads import ClassificationHead, DetectionHead, RegressionHead, SegmentationHead
+from model.networks.heads import make_head
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
@@ -25,6 +25,8 @@ class MHMTL(System):
     `same_padding_size`: see `Encoder`; 380 for the official baseline, whose B4 pads 256x256 images as if they were
     380x380.
     """
+
+    can_swap_encoder = True
 
     def __init__(
         self,
@@ -44,20 +46,8 @@ class MHMTL(System):
         self.stages["encoder"] = Stage(backbone, (IMAGES,), _FEATURES)
         self.stages["pyramid"] = Stage(pyramid, _FEATURES, ("dense",))
         for spec in tasks:
-            head = self._head(spec, backbone.channels[-1], pyramid.channels, dropout)
+            head = make_head(spec, backbone.channels[-1], pyramid.channels, dropout)
             name = f"head.{spec.task_id}"
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, ("dense",) if spec.kind.is_dense else _FEATURES[-1:], (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "pyramid", name) if spec.kind.is_dense else ("encoder", name)
-
-    @staticmethod
-    def _head(spec: TaskSpec, deep_channels: int, dense_channels: int, dropout: float) -> nn.Module:
-        match spec.kind:
-            case TaskKind.SEGMENTATION:
-                return SegmentationHead(dense_channels, spec.num_classes)
-            case TaskKind.CLASSIFICATION:
-                return ClassificationHead(deep_channels, spec.num_classes, dropout)
-            case TaskKind.DETECTION:
-                return DetectionHead(dense_channels)
-            case TaskKind.REGRESSION:
-                return RegressionHead(deep_channels, spec.num_classes)
