@@ -43,6 +43,8 @@ def test_scores_on_real_validation_images(weights, ultrasound_data, tmp_path):
     run_submission(ultrasound_data / "val", tmp_path, Options(weights), report)
     assert report.answered == report.rows == 1399
     result = summarise(measure(ultrasound_data / "val", tmp_path, 1), "val", "answers", draws=2)
-    means = {name: columns["official"].value for kind in result.kinds.values() for name, columns in kind.metrics.items()}
+    means = {
+        name: columns["official"].value for kind in result.kinds.values() for name, columns in kind.metrics.items()
+    }
     assert all(means[name] >= least for name, least in LEAST.items()), means
     assert means["MRE"] <= MOST_MRE

@@ -191,7 +191,15 @@ def test_truncated_image_is_noted_but_is_no_fallback(folder, tiny_weights, tmp_p
 
 
 @pytest.mark.parametrize(
-    "mask_path", ["../../evil.png", "/etc/passwd", "../a/../../b.png", "../detection_predictions.json", "C:\\x.png", "..\\..\\x.png"]
+    "mask_path",
+    [
+        "../../evil.png",
+        "/etc/passwd",
+        "../a/../../b.png",
+        "../detection_predictions.json",
+        "C:\\x.png",
+        "..\\..\\x.png",
+    ],
 )
 def test_escaping_mask_path_is_refused_before_any_work(folder, tiny_weights, tmp_path, mask_path):
     data = folder.write(("../good.png", "lung", "segmentation", 2, mask_path))
