@@ -11,7 +11,7 @@ from challenge.errors import UserError
 from challenge.geometry import Fit
 from challenge.resampling import Resampling
 from model.frozen.facts import Facts
-from training.config import to_dict
+from training import checkpoint
 from training.export import ExportFacts, export
 from training.loop import load_network
 from training.model_card import write_model_card
@@ -51,7 +51,7 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
         fallback={task_id: tuple(values) for task_id, values in found["means"].items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         extra={
-            "recipe": to_dict(config),
+            "recipe": checkpoint.load_best(run)["config"],
             "training": {"images_seen": found["images_seen"], "steps": found["step"]},
             "licences": licences,
             "intended_use": "research; not a medical device",

@@ -25,6 +25,7 @@ def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
     training = facts.extra.get("training", {})
     recipe = facts.extra.get("recipe", {})
     options = recipe.get("system", {}).get("options", {})
+    planned = recipe.get("optim", {}).get("images", 0)
     yield f"# Model card: {facts.name}"
     yield ""
     yield "**Intended use: research. Not a medical device; no clinical decision may rest on it.**"
@@ -32,8 +33,8 @@ def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
     yield f"System `{facts.system}` with {options or 'default options'}; {len(facts.tasks)} tasks, "
     yield f"{len(facts.prior_tasks)} of them without training data (they answer with the prior)."
     yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
-    yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps; "
-    yield "the whole recipe stands in `weights.json`."
+    yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps"
+    yield f"(the recipe's schedule is for {planned:,} images; it stands whole in `weights.json`)."
     yield ""
     yield "## Tasks"
     yield ""
