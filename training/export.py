@@ -72,7 +72,9 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
                 if after in values:
                     continue
                 stage = network.stages[name]
-                module = FromPixels(stage.module, facts.mean, facts.std) if IMAGES in stage.inputs else stage.module
+                module = (
+                    FromPixels(stage.module, facts.mean, facts.std).eval() if IMAGES in stage.inputs else stage.module
+                )
                 inputs = tuple(values[before][key] for key in stage.inputs)
                 result = module(*inputs)
                 outputs = (result,) if isinstance(result, Tensor) else result

@@ -1,0 +1,84 @@
+"""PerceptGuide (Medical Image Analysis 104, 103639): Swin-Unet whose decoders' attention is guided by prompts.
+
+In the published form and configuration (masks of 2 classes, 2-way classification, windows of 7) it has 66,288,068
+parameters, 104,832 of them of the prompts. The published form has two faults: its guided attention has rank 1 and
+starts at zero, and in a batch with different prompts images use each other's. The corrected form, the default, adds
+the guided part to plain attention, with one learned factor per head.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind, TaskSpec
+from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
+from model.networks.heads import make_head
+from model.networks.prompts import PERCEPTGUIDE, PromptTable
+from model.networks.registry import register_system
+from model.networks.swin import HyperPerception, SwinEncoder
+from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+
+_FEATURES = ("s4", "s8", "s16", "s32")
+
+
+@register_system("perceptguide")
+class PerceptGuide(System):
+    """Swin encoder, a decoder for dense tasks and one for the others.
+
+    `form`: `corrected` or `published`. `window` fixes the image sizes: multiples of 32 x `window` (224 with the
+    published 7, 256 with 8). `vocabulary`: `challenge` (the published prompts, then the challenge's positions and
+    kinds) or `published` (18 entries). `profiles` describes tasks of one's own (see `TaskProfile`).
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskSpec],
+        channels: int = 96,
+        depths: Sequence[int] = (4, 4, 4, 4),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: int = 7,
+        drop_path: float = 0.2,
+        prompts: bool = True,
+        form: str = "corrected",
+        vocabulary: str = "challenge",
+        profiles: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        super().__init__(tasks)
+        if form not in ("corrected", "published"):
+            raise UserError(f"form {form!r} is neither 'corrected' nor 'published'")
+        self.size_multiple = 32 * window
+        self.promptable = prompts
+        table = PromptTable(tasks, PERCEPTGUIDE, vocabulary, profiles) if prompts else None
+        task_input = (TASK,) if prompts else ()
+        if prompts:
+            self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
+        self.backbone = SwinEncoder(channels, depths, heads, window, drop_path)
+        self.dense_branch = SegmentationBranch(channels, heads, window, table, form)
+        self.expansion = FinalExpansion(channels)
+        self.global_branch = ClassificationBranch(channels, heads, window, table, form)
+        self.heads = nn.ModuleDict()
+        self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
+        self.stages["dense"] = Stage(self.dense_branch, (*_FEATURES, *task_input), ("dense",))
+        self.stages["expansion"] = Stage(self.expansion, ("dense",), ("full",))
+        self.stages["global"] = Stage(self.global_branch, (*_FEATURES, *task_input), ("pooled",))
+        for spec in tasks:
+            name = f"head.{spec.task_id}"
+            head: nn.Module
+            path: tuple[str, ...]
+            match spec.kind:
+                case TaskKind.SEGMENTATION:
+                    head = nn.Conv2d(channels, spec.num_classes, 1, bias=False)
+                    source, path = "full", ("encoder", "dense", "expansion", name)
+                case TaskKind.DETECTION:
+                    head, source, path = make_head(spec, 2 * channels, channels), "dense", ("encoder", "dense", name)
+                case _:
+                    head, source, path = make_head(spec, 2 * channels, channels), "pooled", ("encoder", "global", name)
+            self.heads[spec.task_id] = head
+            self.stages[name] = Stage(head, (source,), (OUTPUT,))
+            self.paths[spec.task_id] = path
+
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """Parameters that generate the prompt embeddings: all that downstream synchronisation trains."""
+        guides = [module for module in self.modules() if isinstance(module, HyperPerception)]
+        return [parameter for guide in guides for parameter in guide.embed.parameters()]

@@ -1,0 +1,140 @@
+"""UniSeg (arXiv 2304.03493) in 2D: one network whose decoder learns from a universal prompt which task it does.
+
+A learned prompt with one map per task is fused with the deepest features; the task's own map joins them on their way
+into a decoder that all segmentations share, down to the last convolution, of which each task keeps its first K
+classes. With its published U-Net shape in 2D, 27 tasks and segmentation alone it has 21,470,493 parameters (FUSE
+845,085, prompt 1,728). UniSeg knows no other kinds: their heads are ours.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind, TaskSpec
+from model.networks.decoders.unet import UNetDecoder, UNetEncoder
+from model.networks.encoders import Encoder
+from model.networks.fuse import UniversalPrompt, features_and_own_map
+from model.networks.heads import make_head
+from model.networks.registry import register_system
+from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+
+_UNET = "unet"
+_FINE, _COARSE, _DEEP = ("f1", "f2"), ("f4", "f8", "f16"), "f32"
+
+
+class PromptedDecoder(nn.Module):
+    """U-Net decoder to stride 4, on the deepest features and the task's own map."""
+
+    def __init__(self, channels: int, skip_channels: Sequence[int], prompted: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        self.decoder = UNetDecoder(channels + int(prompted), skip_channels)
+
+    def levels(self, joined: Tensor, f16: Tensor, f8: Tensor, f4: Tensor, task: Tensor | None = None) -> list[Tensor]:
+        """Return the maps at strides 16, 8 and 4."""
+        deep = joined if task is None else features_and_own_map(joined, self.channels, task)
+        return list(self.decoder.levels(deep, f16, f8, f4))
+
+    def forward(self, joined: Tensor, f16: Tensor, f8: Tensor, f4: Tensor, task: Tensor | None = None) -> Tensor:
+        """(B, C + T, S / 32, S / 32), three encoder maps, (B,) task indices -> (B, C', S / 4, S / 4)."""
+        return self.levels(joined, f16, f8, f4, task)[-1]
+
+
+class FirstClasses(nn.Module):
+    """Of the logits that all segmentations share, the task's own: the others enter neither softmax nor loss."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(B, K_max, s, s) -> (B, K, s, s)."""
+        return logits[:, : self.num_classes]
+
+
+@register_system("uniseg")
+class UniSeg(System):
+    """Universal prompt and U-Net decoder on a U-Net encoder of its own or on a timm encoder with strides 4 to 32.
+
+    `encoder`: `unet`, of widths `features` (strides 1 to 32), or a timm name: then the decoder ends, and the masks
+    stay, at stride 4. `grid`: the prompt's side, S / 32; other image sizes interpolate it. `prompts` false leaves the
+    universal prompt out, as the authors do for fine-tuning. `deep_supervision` adds the outputs that
+    `supervised_outputs` returns. The number of tasks fixes the shape of prompt and FUSE.
+    """
+
+    can_swap_encoder = True
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskSpec],
+        encoder: str = _UNET,
+        features: Sequence[int] = (32, 64, 128, 256, 512, 512),
+        grid: int = 8,
+        prompts: bool = True,
+        last_norm: bool = True,
+        deep_supervision: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(tasks)
+        if encoder == _UNET and len(features) != 6:
+            raise UserError(f"features needs six widths, for strides 1 to 32; it has {len(features)}")
+        backbone = UNetEncoder(features) if encoder == _UNET else Encoder(encoder)
+        *skips, deep = backbone.channels
+        masks = [spec.num_classes for spec in tasks if spec.kind is TaskKind.SEGMENTATION]
+        supervised = skips if deep_supervision else skips[:1]
+        self.backbone, self.promptable = backbone, prompts
+        self.universal_prompt = UniversalPrompt(deep, len(tasks), grid, last_norm) if prompts else None
+        self.decoder = PromptedDecoder(deep, skips[:-4:-1], prompts)
+        self.fine = UNetDecoder(skips[2], skips[1::-1]) if encoder == _UNET else None
+        self.classify = nn.ModuleList(nn.Conv2d(c, max(masks), 1, bias=False) for c in supervised if masks)
+        self.heads = nn.ModuleDict()
+
+        fine = _FINE if self.fine else ()
+        deepest = _DEEP
+        task_input: tuple[str, ...] = ()
+        start: tuple[str, ...] = ("encoder",)
+        self.stages["encoder"] = Stage(backbone, (IMAGES,), (*fine, *_COARSE, _DEEP))
+        if self.universal_prompt:
+            self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
+            self.stages["prompt"] = Stage(self.universal_prompt, (_DEEP,), ("joined",))
+            deepest, task_input, start = "joined", (TASK,), ("encoder", "prompt")
+        self.stages["decoder"] = Stage(self.decoder, (deepest, *_COARSE[::-1], *task_input), ("dense",))
+        if self.fine:
+            self.stages["fine"] = Stage(self.fine, ("dense", *_FINE[::-1]), ("full",))
+        if masks:
+            self.stages["classify"] = Stage(self.classify[0], ("full" if self.fine else "dense",), ("logits",))
+        to_masks = (*start, "decoder", *(("fine",) if self.fine else ()), "classify")
+        # Global heads pool the deepest features and, with them, the maps of all tasks.
+        pooled = deep + len(tasks) * int(prompts)
+        for spec in tasks:
+            name = f"head.{spec.task_id}"
+            head: nn.Module
+            match spec.kind:
+                case TaskKind.SEGMENTATION:
+                    head, source, before = FirstClasses(spec.num_classes), "logits", to_masks
+                case TaskKind.DETECTION:
+                    head, source, before = make_head(spec, pooled, skips[-3]), "dense", (*start, "decoder")
+                case _:
+                    head, source, before = make_head(spec, pooled, skips[-3], dropout), deepest, start
+            self.heads[spec.task_id] = head
+            self.stages[name] = Stage(head, (source,), (OUTPUT,))
+            self.paths[spec.task_id] = (*before, name)
+
+    def supervised_outputs(self, images: Tensor, task_id: str) -> tuple[Tensor, ...]:
+        """Return a segmentation task's logits at every supervised scale, finest first: (B, K, s, s) each.
+
+        The published weights of five scales are 8/15, 4/15, 2/15, 1/15 and 0.
+        """
+        *skips, deep = self.backbone(images)
+        task = None
+        if self.universal_prompt:
+            deep = self.universal_prompt(deep)
+            task = torch.full((len(images),), self.indices[task_id], device=images.device)
+        f4, f8, f16 = skips[-3:]
+        levels = self.decoder.levels(deep, f16, f8, f4, task)
+        if self.fine:
+            levels += self.fine.levels(levels[-1], *skips[1::-1])
+        head = self.heads[task_id]
+        return tuple(head(conv(level)) for conv, level in zip(self.classify, levels[::-1], strict=False))
