@@ -84,7 +84,7 @@ class Resize:
         The official baseline uses that: no half-pixel centres.
         """
         inner = labels[self._window]
-        rows, columns = _opencv_nearest(self.inner_height, self.height), _opencv_nearest(self.inner_width, self.width)
+        rows, columns = opencv_nearest(self.inner_height, self.height), opencv_nearest(self.inner_width, self.width)
         return np.ascontiguousarray(inner[rows[:, None], columns])
 
     def logits_to_native(self, logits: Floats) -> Pixels:
@@ -132,8 +132,8 @@ def _nearest(source: int, target: int) -> npt.NDArray[np.int64]:
     return np.minimum(((np.arange(target) + 0.5) * source / target).astype(np.int64), source - 1)
 
 
-def _opencv_nearest(source: int, target: int) -> npt.NDArray[np.int64]:
-    """For every target pixel i the source pixel floor(i * (1 / (target / source))) that OpenCV takes.
+def opencv_nearest(source: int, target: int) -> npt.NDArray[np.int64]:
+    """Return for every target pixel i the source pixel floor(i * (1 / (target / source))) that OpenCV takes.
 
     In double precision that product can fall a bit short of a whole number: the pixel before is taken then.
     """

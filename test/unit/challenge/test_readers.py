@@ -10,10 +10,11 @@ from PIL import Image
 
 from challenge.errors import ImageError
 from challenge.manifest import Row, Sample
-from challenge.paths import JSON_FILES, write_json, write_mask
+from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction
 from challenge.readers import SubmissionError, open_submission, read_answers, read_stored_mask, unknown_entries
 from challenge.tasks import TaskKind
+from challenge.writers import write_json, write_mask
 
 
 def sample(kind: TaskKind, image_path: str = "../a/b, c (1)\u00a0.JPG") -> Sample:

@@ -1,0 +1,156 @@
+"""`python -m evaluate`: score, check, report, compare, gallery.
+
+`score`, `check` and `gallery` need nothing beyond what inference needs; the others import more when they are called.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from challenge.errors import UserError
+from evaluate.gallery import gallery
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PROFILES = ("fmc",)
+
+_data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/ and the truth.")
+_predictions = click.option("--predictions", type=_FOLDER, required=True, help="Folder that inference.py wrote.")
+_jobs = click.option("--jobs", type=click.IntRange(1), help="Processes that compare masks (default: all processors).")
+_draws = click.option("--draws", type=click.IntRange(2), default=1000, show_default=True, help="Bootstrap draws.")
+_profile = click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
+
+
+class _Group(click.Group):
+    """Ends with one clear sentence and exit code 2 for what the user can mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def main(log_level: str) -> None:
+    """Scores, checks, reports and comparisons of challenge submissions."""
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s")
+
+
+@main.command()
+@_data_root
+@_predictions
+@click.option("--json", "json_file", type=_FILE, help="Write the result, with every image's values, to this file.")
+@_profile
+@_jobs
+@_draws
+def score(
+    data_root: Path, predictions: Path, json_file: Path | None, profile: str, jobs: int | None, draws: int
+) -> None:
+    """Score a submission: official numbers, and strict ones beside them."""
+    from evaluate.result import summarise, write_result
+    from evaluate.scoring import measure
+    from evaluate.text import score_text
+
+    result = summarise(measure(data_root, predictions, jobs), str(data_root), str(predictions), draws)
+    if json_file:
+        write_result(json_file, result)
+    click.echo(score_text(result))
+
+
+@main.command()
+@_data_root
+@_predictions
+@click.option("--zip", "zip_file", type=_FILE, help="Pack a valid submission into this zip, ready for upload.")
+@click.option("--all", "every", is_flag=True, help="List every place of a problem, not the first few.")
+def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool) -> None:
+    """Validate a submission before its upload, and pack it. Exit code 2 if anything is wrong.
+
+    No truth is needed: csv files and images are enough.
+    """
+    from evaluate.check import check as find
+    from evaluate.packing import pack
+    from evaluate.text import check_text
+
+    findings = find(data_root, predictions)
+    if text := check_text(findings, every):
+        click.echo(text)
+    if findings.errors:
+        raise UserError(f"the submission has {sum(map(len, findings.errors.values())):,} errors; mend them and check "
+                        "again" + (f"; {zip_file} was not written" if zip_file else ""))  # fmt: skip
+    click.echo(f"valid: {findings.rows:,} rows, each answered once")
+    if zip_file:
+        pack(predictions, findings.files, zip_file)
+        click.echo(f"packed: {zip_file}, {len(findings.files):,} files at its root, {_megabytes(zip_file)}")
+
+
+@main.command()
+@_data_root
+@_predictions
+@click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
+@click.option("--run-report", type=_FILE, help="The JSON of `inference.py --report`: fallbacks, time, memory.")
+@click.option("--scores", type=_FILE, help="Result of `score --json` for this submission, to save scoring it again.")
+@click.option("--title", default="Ultrasound submission", show_default=True, help="Heading of the page.")
+@_profile
+@_jobs
+@_draws
+def report(
+    data_root: Path,
+    predictions: Path,
+    output: Path,
+    run_report: Path | None,
+    scores: Path | None,
+    title: str,
+    profile: str,
+    jobs: int | None,
+    draws: int,
+) -> None:
+    """Write one self-contained index.html for a person to read in a browser."""
+    from evaluate.report import write_report
+    from evaluate.result import read_result, summarise
+    from evaluate.scoring import measure
+
+    if scores:
+        result = read_result(scores)
+    else:
+        result = summarise(measure(data_root, predictions, jobs), str(data_root), str(predictions), draws)
+    page = write_report(result, data_root, predictions, output, title, run_report)
+    click.echo(f"written: {page} ({_megabytes(page)})")
+
+
+@main.command()
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
+@click.option("--markdown", type=_FILE, help="Write the comparison as Markdown to this file (else to stdout).")
+@click.option("--html", type=_FILE, help="Write it as one self-contained HTML page.")
+@_draws
+def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
+    """Put several results of `score --json` side by side; differences are to the first, with paired bootstrap."""
+    from evaluate.compare import compare_results, to_html, to_markdown
+    from evaluate.metric_table import Column
+
+    comparison = compare_results(results, Column(column), draws)
+    text = to_markdown(comparison)
+    if markdown:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        markdown.write_text(text, encoding="utf-8")
+    if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(to_html(comparison), encoding="utf-8")
+    if not markdown:
+        click.echo(text)
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+main.add_command(gallery)
+
+if __name__ == "__main__":
+    main(prog_name="python -m evaluate")

@@ -1,0 +1,153 @@
+"""Charts as inline SVG that takes the page's colours and font, so that it follows light and dark."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+Floats = npt.NDArray[np.float64]
+
+# Matplotlib wants real colours. These stand for the page's own, and become CSS variables in the SVG.
+_INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
+_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
+_SERIES = tuple(f"#0401{index:02x}" for index in range(8))
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 8.5,
+    "text.color": _INK,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": _SOFT,
+    "axes.titlesize": 9,
+    "axes.titleweight": "semibold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _SOFT,
+    "ytick.labelcolor": _SOFT,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.8,
+}
+
+
+def shares(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
+    """Return histograms of values in 0..1, one above the other on the same scale, with the mean of each marked."""
+
+    def draw(figure: Figure) -> None:
+        rows = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
+        for index, (axes, series, label) in enumerate(zip(rows, values, labels, strict=True)):
+            colour, mean = _colour(index), float(np.mean(series))
+            axes.hist(series, np.linspace(0, 1, 21), color=colour, alpha=0.55, rwidth=0.92)
+            axes.axvline(mean, color=colour, linestyle=(0, (3, 2)), linewidth=1.2)
+            axes.set_title(f"{label}, mean {mean:.3f}".lstrip(", "), fontsize=8, color=_SOFT, weight="normal", pad=3)
+            axes.yaxis.set_major_locator(MaxNLocator(2 if len(values) > 1 else 5, integer=True))
+            axes.grid(axis="x", visible=False)
+        rows[-1].set(xlim=(0, 1), xlabel=unit)
+        figure.supylabel("images", fontsize=8.5, color=_SOFT)
+
+    return _svg(draw, title)
+
+
+def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
+    """Return the share of images within a distance, one curve per series.
+
+    The axis ends at the 95th percentile: a few images at the far end would press the curves flat.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        limit = max(float(np.quantile(np.concatenate(list(values)), 0.95)), 1.0)
+        for index, (series, label) in enumerate(zip(values, labels, strict=True)):
+            steps = np.concatenate([[0.0], np.sort(series)])
+            axes.step(steps, np.arange(len(steps)) / len(series), where="post", color=_colour(index),
+                      label=f"{label}, median {np.median(series):.1f} px".lstrip(", "))  # fmt: skip
+        axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=unit, ylabel="share of images")
+        axes.legend(loc="lower right")
+
+    return _svg(draw, title)
+
+
+def success(values: Floats, title: str) -> str:
+    """Return the share of images whose IoU reaches a threshold."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        thresholds = np.linspace(0, 1, 101)
+        axes.plot(thresholds, [(values >= threshold).mean() for threshold in thresholds], color=_colour(0))
+        for threshold in (0.5, 0.75):
+            share = float((values >= threshold).mean())
+            axes.plot([threshold], [share], marker="o", markersize=4, color=_colour(0))
+            axes.annotate(f"{share:.0%} reach {threshold}", (threshold, share), (5, 4), textcoords="offset points",
+                          fontsize=8)  # fmt: skip
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="IoU threshold", ylabel="share of images")
+
+    return _svg(draw, title)
+
+
+def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
+    """Return ROC curves: (false positive rates, true positive rates, label) each."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=_LINE, linestyle=(0, (3, 2)), linewidth=1.2)
+        for index, (false, true, label) in enumerate(curves):
+            axes.plot(false, true, color=_colour(index), label=label)
+        axes.set(xlim=(-0.01, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
+        if curves:
+            axes.legend(loc="lower right")
+
+    return _svg(draw, title)
+
+
+def roc_curve(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the corners of a ROC curve, from (0, 0) to (1, 1); there must be positive and negative rows."""
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.flatnonzero(np.append(np.diff(scores[order]), -np.inf))
+    hits, misses = np.cumsum(positive[order])[last_of_tie], np.cumsum(~positive[order])[last_of_tie]
+    return np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1])
+
+
+def _colour(index: int) -> str:
+    return _SERIES[index % len(_SERIES)]
+
+
+def _svg(draw: Callable[[Figure], None], title: str) -> str:
+    style: Any = {**_STYLE, "svg.hashsalt": title}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(4.3, 2.75), layout="constrained")
+        draw(figure)
+        for axes in figure.axes:
+            axes.tick_params(length=0)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inlined(stream.getvalue(), title)
+
+
+def _inlined(svg: str, title: str) -> str:
+    """Strip what only a file needs, and hand colours, font and size over to the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # it would style the whole page
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", svg)
+    svg = re.sub(r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', "", svg)  # figure_1, axes_1: the same in every chart
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r"#0401([0-9a-f]{2})", lambda match: f"var(--series-{int(match[1], 16)})", svg)
+    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return re.sub(
+        r"\s*\n\s*", " ", svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
+    ).strip()

@@ -1,0 +1,61 @@
+"""The scores by name: what each measures, which way is better, and the figures published for the challenge."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from challenge.tasks import TaskKind
+
+
+class Column(StrEnum):
+    """The two ways of counting, side by side everywhere."""
+
+    OFFICIAL = "official"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One score. `name` is the official script's key.
+
+    `baseline` is what the organisers report for their baseline on the official validation set, `participant` what
+    a later participant's public repository reports on the same set (contract, section 1.6); None if unpublished.
+    """
+
+    name: str
+    short: str
+    title: str
+    kind: TaskKind
+    higher_is_better: bool = True
+    unit: str = ""
+    baseline: float | None = None
+    participant: float | None = None
+
+    def text(self, value: float | None, *, signed: bool = False) -> str:
+        """Return a value as it is printed everywhere: four decimals, two for pixels, `n/a` for None."""
+        if value is None:
+            return "n/a"
+        return f"{value:{'+' if signed else ''}.{2 if self.unit else 4}f}"
+
+    def range_text(self, low: float, high: float) -> str:
+        """Return an interval with one digit less."""
+        digits = 1 if self.unit else 3
+        return f"{low:.{digits}f}\u200a\u2013\u200a{high:.{digits}f}"
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("DSC", "Dice", "Dice", TaskKind.SEGMENTATION, baseline=0.7543, participant=0.8928),
+    Metric("HD", "HD", "Hausdorff distance", TaskKind.SEGMENTATION, False, "px", baseline=81.18, participant=30.06),
+    Metric("AUC", "AUC", "ROC AUC", TaskKind.CLASSIFICATION, baseline=0.9155, participant=0.919),
+    Metric("F1_macro", "F1", "F1 (macro)", TaskKind.CLASSIFICATION, baseline=0.7896, participant=0.8213),
+    Metric("F1_weighted", "F1w", "F1 (weighted)", TaskKind.CLASSIFICATION),
+    Metric("MCC", "MCC", "Matthews correlation", TaskKind.CLASSIFICATION, baseline=0.6766, participant=0.7217),
+    Metric("Accuracy", "Acc", "Accuracy", TaskKind.CLASSIFICATION, participant=0.8345),
+    Metric("IoU", "IoU", "Intersection over union", TaskKind.DETECTION, baseline=0.2641, participant=0.7646),
+    Metric("MRE", "MRE", "Mean radial error", TaskKind.REGRESSION, False, "px", baseline=67.43, participant=31.98),
+)
+"""Every score, the headline of each kind first."""
+
+
+def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
+    """Return the scores of a kind, its headline first."""
+    return tuple(metric for metric in METRICS if metric.kind is kind)

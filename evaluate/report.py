@@ -1,0 +1,205 @@
+"""`report`: one self-contained page about a submission, for a person to read in a browser."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from challenge.manifest import read_manifest
+from challenge.progress import progress
+from challenge.readers import open_submission
+from challenge.tasks import TaskKind
+from evaluate.aggregate import Estimate
+from evaluate.cases import Case, LabelCase, Outcome
+from evaluate.metric_table import Column, Metric, metrics_of
+from evaluate.pictures import ENCODINGS, Encoding, Picture, draw, selected
+from evaluate.result import Result, TaskResult
+from evaluate.run_report import RunFacts, read_run_report
+from evaluate.task_charts import Chart, charts
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+PICTURE_BYTES = 13_000_000
+"""What all pictures may take: with the charts and tables of 27 tasks the page then stays under 15 MB."""
+
+_LISTED = 500
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One figure on a metric's scale: `place` in percent of its width."""
+
+    name: str
+    text: str
+    place: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A metric's mean over the tasks of a kind, beside what was published. `band` is the interval, in percent."""
+
+    metric: Metric
+    official: Estimate
+    strict: Estimate
+    marks: Sequence[Mark]
+    band: tuple[float, float] | None
+    end: str
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """One task's part of the page."""
+
+    task: TaskResult
+    charts: Sequence[Chart]
+    confusion: Sequence[Sequence[int]]
+    pictures: Mapping[str, Sequence[Picture]]
+    is_prior: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A row that got a fallback, has no prediction, no truth, or a remark."""
+
+    what: str
+    row: str
+    image_path: str
+    task_id: str
+    why: str
+
+
+def write_report(
+    result: Result,
+    data_root: Path,
+    predictions: Path,
+    output: Path,
+    title: str,
+    run_report: Path | None = None,
+    encodings: Sequence[Encoding] = ENCODINGS,
+    picture_bytes: int = PICTURE_BYTES,
+) -> Path:
+    """Write `output/index.html` and return its path. Raises UserError for unusable input.
+
+    The pictures take the first of `encodings` with which all of them fit into `picture_bytes`, or the last.
+    """
+    run = read_run_report(run_report) if run_report else None
+    pictures = _pictures(result, data_root, predictions, encodings, picture_bytes)
+    views = {
+        kind: [_view(task, result, pictures.get(task.spec.task_id, ()), run) for task in result.tasks_of(kind)]
+        for kind in result.kinds
+    }
+    troubles = list(_troubles(result, run))
+    page = _environment().get_template("report.html.j2").render(
+        title=title,
+        result=result,
+        run=run,
+        scales={kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)]
+                for kind, found in result.kinds.items()},
+        views=views,
+        metrics={kind: metrics_of(kind) for kind in result.kinds},
+        troubles=troubles[:_LISTED],
+        troubles_in_all=len(troubles),
+        columns=list(Column),
+    )  # fmt: skip
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / "index.html"
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["file_name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
+    return environment
+
+
+def _pictures(
+    result: Result, data_root: Path, predictions: Path, encodings: Sequence[Encoding], picture_bytes: int
+) -> dict[str, list[Picture]]:
+    chosen = [
+        found
+        for task_id in result.tasks
+        for found in selected([case for case in result.cases if case.task_id == task_id])
+    ]
+    manifest = read_manifest(data_root)
+    samples = {str(sample.row): sample for sample in (*manifest.samples, *manifest.repeated)}
+    submission = open_submission(predictions)
+    drawn: dict[str, list[Picture]] = {}
+    for encoding in encodings:
+        drawn.clear()
+        for rank, case in progress(chosen, label="pictures"):
+            if picture := draw(rank, case, samples, submission, data_root, encoding):
+                drawn.setdefault(case.task_id, []).append(picture)
+        if sum(picture.size for pictures in drawn.values() for picture in pictures) <= picture_bytes:
+            break
+    return drawn
+
+
+def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunFacts | None) -> TaskView:
+    cases = [case for case in result.cases if case.task_id == task.spec.task_id]
+    by_rank: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        by_rank.setdefault(picture.rank, []).append(picture)
+    is_prior = run is not None and task.spec.task_id in run.prior_tasks
+    return TaskView(task, charts(task.spec, cases), _confusion(task, cases), by_rank, is_prior)
+
+
+def _confusion(task: TaskResult, cases: Sequence[Case]) -> list[list[int]]:
+    if task.spec.kind is not TaskKind.CLASSIFICATION:
+        return []
+    counts = np.zeros((task.spec.num_classes, task.spec.num_classes), np.int64)
+    for case in cases:
+        if isinstance(case, LabelCase) and case.outcome is Outcome.ANSWERED and case.true is not None:
+            predicted = case.predicted if case.predicted is not None else -1
+            if 0 <= predicted < len(counts):
+                counts[case.true, predicted] += 1
+    return [[int(count) for count in row] for row in counts]
+
+
+def _scale(metric: Metric, table: Mapping[str, Mapping[Column, Estimate]]) -> Scale:
+    columns = table.get(metric.name, {})
+    official, strict = (columns.get(column, Estimate(None)) for column in Column)
+    figures = [
+        ("official", official.value),
+        ("strict", strict.value),
+        ("baseline", metric.baseline),
+        ("participant", metric.participant),
+    ]
+    known = [(name, value) for name, value in figures if value is not None]
+    end = 1.0
+    if metric.unit:
+        largest = max([value for _, value in known] + [found.high or 0.0 for found in (official, strict)])
+        end = float(np.ceil(largest / 20) * 20) or 20.0
+
+    def place(value: float) -> float:
+        return round(100 * min(max(value / end, 0.0), 1.0), 2)
+
+    marks = [Mark(name, metric.text(value), place(value)) for name, value in known]
+    band = None
+    if official.low is not None and official.high is not None:
+        band = place(official.low), round(place(official.high) - place(official.low), 2)
+    return Scale(metric, official, strict, marks, band, f"{end:g}")
+
+
+def _troubles(result: Result, run: RunFacts | None) -> Iterator[Trouble]:
+    for fallback in run.fallbacks if run else ():
+        yield Trouble("fallback", fallback["row"], fallback["image_path"], fallback["task_id"], fallback["text"])
+    for case in result.cases:
+        if case.outcome is Outcome.MISSING:
+            yield Trouble("missing", case.row, case.image_path, case.task_id, case.remark)
+    for case in result.cases:
+        if case.outcome is Outcome.NO_TRUTH:
+            yield Trouble("no truth", case.row, case.image_path, case.task_id, case.remark)
+    for case in result.cases:
+        if case.outcome is Outcome.ANSWERED and case.remark:
+            yield Trouble("remark", case.row, case.image_path, case.task_id, case.remark)
+    for note in run.notes if run else ():
+        yield Trouble("note", note["row"], note["image_path"], note["task_id"], note["text"])

@@ -1,0 +1,219 @@
+"""A data folder and an output folder -> one case per manifest row. Masks are compared by several processes."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from challenge.errors import ImageError, PathError
+from challenge.images import read_size
+from challenge.manifest import Manifest, Sample, read_manifest
+from challenge.paths import JSON_FILES, find_image
+from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
+from challenge.progress import progress
+from challenge.readers import (
+    Entry,
+    Submission,
+    SubmissionError,
+    mask_path,
+    open_submission,
+    read_stored_mask,
+    unknown_entries,
+)
+from challenge.targets import box, label, points, read_mask
+from challenge.tasks import TaskKind, TaskSpec
+from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.metrics.detection import iou
+from evaluate.metrics.regression import radial_errors
+from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
+
+logger = logging.getLogger(__name__)
+
+# A new process has to import numpy and SimpleITK first, which only many masks make good.
+_MASKS_PER_PROCESS = 24
+_SIZE_UNKNOWN = (256, 256)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole."""
+
+    tasks: tuple[TaskSpec, ...]
+    cases: tuple[Case, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def default_jobs() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Measured:
+    """Compare every row's prediction with its truth, masks in `jobs` processes.
+
+    Raises ManifestError or SubmissionError, with file and row or entry, for folders that cannot be scored.
+    """
+    manifest = read_manifest(data_root)
+    samples, remarks = scored_samples(manifest)
+    submission = open_submission(predictions)
+    # The JSON kinds first: a malformed entry is found before the masks take their time.
+    of_json = iter([
+        _json_case(sample, submission, data_root) for sample in samples if sample.kind is not TaskKind.SEGMENTATION
+    ])  # fmt: skip
+    masks = [sample for sample in samples if sample.kind is TaskKind.SEGMENTATION]
+    of_masks = _mask_cases(masks, data_root, predictions, jobs or default_jobs())
+    cases = tuple(next(of_masks if sample.kind is TaskKind.SEGMENTATION else of_json) for sample in samples)
+    for kind, answers in submission.answers.items():
+        if unknown := unknown_entries(answers, samples):
+            remarks.append(f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
+                           f"they count nowhere (the first: {unknown[0].place})")  # fmt: skip
+    specs = {sample.task_id: TaskSpec(sample.task_id, sample.kind, sample.num_classes) for sample in samples}
+    return Measured(tuple(specs.values()), cases, tuple(remarks))
+
+
+def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
+    """Return the rows as the official script counts them, and remarks on what is odd about them.
+
+    It scores repeated rows each time (they stand last here), and takes a task's `num_classes` from its first csv row.
+    """
+    remarks = []
+    counts: dict[str, int] = {}
+    for sample in manifest.samples:
+        if sample.task_id not in counts:
+            counts[sample.task_id] = number = _csv_num_classes(sample)
+            if number != sample.num_classes:
+                remarks.append(f"{sample.row}: num_classes of {sample.task_id} is {number}, the catalogue says "
+                               f"{sample.num_classes}; the csv counts, as in the official script")  # fmt: skip
+    if manifest.repeated:
+        remarks.append(f"{len(manifest.repeated)} csv rows repeat another; like the official script, each is counted")
+    rows = (*manifest.samples, *manifest.repeated)
+    return [replace(sample, num_classes=counts[sample.task_id]) for sample in rows], remarks
+
+
+def _csv_num_classes(sample: Sample) -> int:
+    text = sample.cells.get("num_classes", "").strip()
+    least = 2 if sample.kind in (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION) else 1
+    return int(text) if text.isdecimal() and least <= int(text) <= 256 else sample.num_classes
+
+
+def _mask_cases(samples: Sequence[Sample], data_root: Path, predictions: Path, jobs: int) -> Iterator[Case]:
+    work = partial(_mask_case, data_root=data_root, predictions=predictions)
+    # Cells are a read-only mapping, which cannot be sent to another process; the group is all that is needed of it.
+    lean = [replace(sample, cells={"group": sample.group or ""}) for sample in samples]
+    yield from progress(_parallel(work, lean, jobs), len(lean), "masks")
+
+
+def _parallel(work: Callable[[Sample], MaskCase], samples: Sequence[Sample], jobs: int) -> Iterable[MaskCase]:
+    jobs = min(jobs, len(samples) // _MASKS_PER_PROCESS)
+    if jobs < 2:
+        yield from map(work, samples)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of SimpleITK
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        try:
+            yield from pool.map(work, samples, chunksize=4)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> MaskCase:
+    try:
+        truth = read_mask(find_image(data_root, str(sample.mask_file)))
+    except (ImageError, OSError, SyntaxError, ValueError, EOFError):
+        return MaskCase.of(sample, Outcome.NO_TRUTH, "the true mask does not load")
+    worst = diagonal(truth.shape)
+    path = mask_path(predictions, sample)
+    if not path.is_file():
+        return MaskCase.of(sample, Outcome.MISSING, "no mask file", diagonal=worst)
+    try:
+        stored = read_stored_mask(path)
+    except ImageError:
+        return MaskCase.of(sample, Outcome.MISSING, "the mask file is not readable as an image", diagonal=worst)
+    remarks = [stored.fault] if stored.fault else []
+    if stored.labels.shape != truth.shape:
+        remarks.append("the mask has another size than the true one; resized with nearest neighbour")
+    labels = on_grid_of(stored.labels, truth)
+    return MaskCase.of(
+        sample,
+        Outcome.ANSWERED,
+        "; ".join(remarks),
+        dice=tuple(dice(labels, truth, sample.num_classes).tolist()),
+        hausdorff=tuple(hausdorff(labels, truth, sample.num_classes).tolist()),
+        diagonal=worst,
+    )
+
+
+def _json_case(sample: Sample, submission: Submission, data_root: Path) -> Case:
+    answers = submission.answers.get(sample.kind)
+    entry = answers.of(sample) if answers else None
+    if sample.kind is TaskKind.CLASSIFICATION:
+        return _label_case(sample, entry)
+    if sample.kind is TaskKind.DETECTION:
+        return _box_case(sample, entry)
+    return _points_case(sample, entry, data_root)
+
+
+def _missing(sample: Sample) -> str:
+    return f"no entry in {JSON_FILES[sample.kind]}"
+
+
+def _label_case(sample: Sample, entry: Entry | None) -> LabelCase:
+    true = label(sample)
+    if true is None:
+        return LabelCase.of(sample, Outcome.NO_TRUTH, "the csv has no label")
+    if entry is None:
+        return LabelCase.of(sample, Outcome.MISSING, _missing(sample), true=true)
+    answer = entry.prediction
+    if not isinstance(answer, ClassPrediction) or len(answer.probabilities) != sample.num_classes:
+        raise SubmissionError(f"{entry.place}: 'predicted_probs' must hold {sample.num_classes} numbers, one per class "
+                              f"of {sample.task_id} ({sample.row})")  # fmt: skip
+    return LabelCase.of(
+        sample,
+        Outcome.ANSWERED,
+        true=true,
+        predicted=answer.predicted_class,
+        probabilities=answer.probabilities,
+    )
+
+
+def _box_case(sample: Sample, entry: Entry | None) -> BoxCase:
+    true = box(sample)
+    if true is None:
+        return BoxCase.of(sample, Outcome.NO_TRUTH, "the csv has no box")
+    if entry is None or not isinstance(entry.prediction, BoxPrediction):
+        return BoxCase.of(sample, Outcome.MISSING, _missing(sample))
+    return BoxCase.of(sample, Outcome.ANSWERED, iou=float(iou(entry.prediction.pixels, true)))
+
+
+def _points_case(sample: Sample, entry: Entry | None, data_root: Path) -> PointsCase:
+    true = points(sample)
+    absent = tuple(index for index, point in enumerate(true) if point is None)
+    if entry is None:
+        worst = diagonal(_native_size(sample, data_root))
+        return PointsCase.of(sample, Outcome.MISSING, _missing(sample), absent=absent, diagonal=worst)
+    answer = entry.prediction
+    if not isinstance(answer, PointsPrediction) or len(answer.pixels) != 2 * len(true):
+        raise SubmissionError(f"{entry.place}: 'predicted_points_pixels' must hold {2 * len(true)} numbers, x and y of "
+                              f"{len(true)} points of {sample.task_id} ({sample.row})")  # fmt: skip
+    filled = [point or (0.0, 0.0) for point in true]
+    errors = radial_errors(np.reshape(answer.pixels, (-1, 2)), filled)
+    return PointsCase.of(sample, Outcome.ANSWERED, errors=tuple(errors.tolist()), absent=absent)
+
+
+def _native_size(sample: Sample, data_root: Path) -> tuple[int, int]:
+    try:
+        return read_size(find_image(data_root, sample.image_path)) or _SIZE_UNKNOWN
+    except (ImageError, PathError):
+        return _SIZE_UNKNOWN

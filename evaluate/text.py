@@ -1,0 +1,93 @@
+"""Results and findings as plain text for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from evaluate.aggregate import Estimate
+from evaluate.check import Findings
+from evaluate.metric_table import Column, Metric, metrics_of
+from evaluate.result import KindResult, Result, TaskResult
+
+_PLACES = 5
+
+
+def score_text(result: Result) -> str:
+    """Return the summary per kind, one line per task, and the notes."""
+    counts = result.counts
+    lines = [
+        f"{counts.rows:,} rows: {counts.answered:,} answered, {counts.missing:,} missing, {counts.no_truth:,} no truth",
+        f"95 % intervals from {result.draws:,} bootstrap draws of {counts.groups:,} groups",
+        "official leaves rows without a prediction out, strict counts them as worst",
+        "",
+        *_aligned(_summary(result)),
+    ]
+    for kind in result.kinds:
+        lines += ["", *_aligned(_tasks(metrics_of(kind), result.tasks_of(kind), str(kind)))]
+    notes = [*result.notes, *(f"{task_id}: {note}" for task_id, task in result.tasks.items() for note in task.notes)]
+    return "\n".join([*lines, "", *(f"note: {note}" for note in notes)] if notes else lines)
+
+
+def interval_text(metric: Metric, estimate: Estimate | None) -> str:
+    """Return `value [low, high]`, or what of it is defined."""
+    if estimate is None or estimate.value is None:
+        return "n/a"
+    value = metric.text(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{metric.text(estimate.low)}, {metric.text(estimate.high)}]"
+
+
+def _summary(result: Result) -> Iterator[list[str]]:
+    yield ["mean over tasks", "tasks", "official", "strict", "baseline*"]
+    for kind, found in result.kinds.items():
+        for metric in metrics_of(kind):
+            name = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+            baseline = metric.text(metric.baseline) if metric.baseline is not None else ""
+            yield [name, str(found.tasks), *_both(metric, found), baseline]
+    yield ["* the organisers' own, on the official validation set: other images, beside these for orientation only"]
+
+
+def _both(metric: Metric, found: KindResult) -> list[str]:
+    columns = found.metrics.get(metric.name, {})
+    return [interval_text(metric, columns.get(column)) for column in Column]
+
+
+def _tasks(metrics: Sequence[Metric], tasks: Sequence[TaskResult], kind: str) -> Iterator[list[str]]:
+    yield [
+        kind,
+        "rows",
+        "missing",
+        *(f"{metric.short} {column}" for metric in metrics for column in ("off.", "strict")),
+    ]
+    for task in tasks:
+        values = [metric.text(_value(task.metrics, metric, column)) for metric in metrics for column in Column]
+        yield [f"  {task.spec.task_id}", str(task.counts.rows), str(task.counts.missing), *values]
+
+
+def _value(table: Mapping[str, Mapping[Column, Estimate]], metric: Metric, column: Column) -> float | None:
+    estimate = table.get(metric.name, {}).get(column)
+    return estimate.value if estimate else None
+
+
+def _aligned(rows: Iterator[list[str]]) -> list[str]:
+    table = list(rows)
+    full = [row for row in table if len(row) > 1]
+    widths = [max(len(row[index]) for row in full) for index in range(len(full[0]))]
+    return [
+        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width)
+                  for index, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
+        if len(row) > 1 else row[0]
+        for row in table
+    ]  # fmt: skip
+
+
+def check_text(findings: Findings, every: bool = False) -> str:
+    """Return one paragraph per problem with the first few places (or `every` one), errors first."""
+    lines = []
+    for level, problems in (("error", findings.errors), ("warning", findings.warnings)):
+        for problem, places in problems.items():
+            lines.append(f"{level}: {problem}" + (f" ({len(places):,} times)" if len(places) > 1 else ""))
+            shown = places if every else places[:_PLACES]
+            lines += [f"    {place}" for place in shown]
+            if len(shown) < len(places):
+                lines.append(f"    ... and {len(places) - len(shown):,} more (--all shows them)")
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+"""The report in a real browser: sort a column, open a case, walk on by keyboard; wide, narrow, light and dark."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluate.pictures import Encoding
+from evaluate.report import write_report
+from evaluate.result import summarise
+from evaluate.scoring import measure
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+SMALL = Encoding(160, 50, 120, 50)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's chromium, or set CHROMIUM")
+
+
+@pytest.fixture(scope="module")
+def address(data: Path, spoilt: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the spoilt submission, some answers of which are missing."""
+    folder = tmp_path_factory.mktemp("browser")
+    shutil.copytree(spoilt, folder / "submission")
+    (folder / "submission" / "masks/carotid_artery/case (0).png").unlink()
+    result = summarise(measure(data, folder / "submission", 1), "data", "predictions", draws=50)
+    return write_report(result, data, folder / "submission", folder / "page", "Browser", encodings=[SMALL]).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
+def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page at a width and colour scheme. Fails on console messages, page errors and requests to elsewhere."""
+    width, scheme = request.param
+    page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda sent: said.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
+    page.goto(address)
+    yield page
+    page.close()
+    assert said == []
+
+
+def first_column(table: Any) -> list[str]:
+    return [str(text).strip() for text in table.locator("tbody th").all_inner_texts()]
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_turns_round(page: Any) -> None:
+    table = page.locator("#tasks table").first
+    header = table.locator("thead th").nth(1)
+    values = "cells => cells.map(cell => Number(cell.dataset.sort))"
+    header.locator("button").click()
+    down = table.locator("tbody td:nth-child(2)").evaluate_all(values)
+    assert down == sorted(down, reverse=True)
+    assert header.get_attribute("aria-sort") == "descending"
+    names = first_column(table)
+    header.locator("button").press("Enter")
+    assert table.locator("tbody td:nth-child(2)").evaluate_all(values) == sorted(down)
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert first_column(table) == names[::-1]
+    table.locator("thead th").first.locator("button").click()
+    assert first_column(table) == sorted(names)
+    assert header.get_attribute("aria-sort") is None
+
+
+def test_a_case_opens_walks_on_and_closes_by_keyboard(page: Any) -> None:
+    button = page.locator("#segmentation figure button").first
+    button.focus()
+    page.keyboard.press("Enter")
+    viewer = page.locator("#viewer")
+    assert viewer.is_visible()
+    drawn = viewer.locator("img").get_attribute("src")
+    assert viewer.locator("p").inner_text() == button.get_attribute("data-caption")
+    page.keyboard.press("o")
+    assert viewer.locator("img").get_attribute("src") == button.get_attribute("data-plain") != drawn
+    page.keyboard.press("ArrowRight")
+    following = page.locator("#segmentation figure button").nth(1)
+    assert viewer.locator("p").inner_text() == following.get_attribute("data-caption")
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    sync_api.expect(following).to_be_focused()
+
+
+def test_a_link_leads_to_its_section(page: Any) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    for name in ("detection", "segmentation"):
+        page.locator(f"nav a[href='#{name}']").click()
+        page.wait_for_function(f"Math.abs(document.getElementById('{name}').getBoundingClientRect().top) < 100")
+    page.locator("#tasks tbody a").nth(3).click()
+    page.wait_for_function("Math.abs(document.querySelector(location.hash).getBoundingClientRect().top) < 100")
+
+
+def test_pictures_are_decodable(page: Any) -> None:
+    broken = "images => images.filter(image => image.src && !image.naturalWidth).length"
+    page.wait_for_load_state("load")
+    assert page.locator("figure img").evaluate_all(broken) == 0
+
+
+def test_nothing_sticks_out_sideways(page: Any) -> None:
+    width, available = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width <= available
+
+
+def test_text_stands_out_from_its_ground(page: Any) -> None:
+    """The ink of charts and text follows the colour scheme: light on dark or dark on light."""
+    ink, ground = page.evaluate(
+        """() => {
+          const grey = text => text.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 3;
+          const card = document.querySelector("article.card");
+          const label = card.querySelector("svg text");
+          return [grey(getComputedStyle(label).fill), grey(getComputedStyle(card).backgroundColor)];
+        }"""
+    )
+    assert abs(ink - ground) > 60
+
+
+def test_screenshot_is_not_blank(page: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    page.screenshot(path=str(tmp_path / "page.png"))
+    with Image.open(tmp_path / "page.png") as image:
+        assert len(image.convert("L").getcolors() or []) > 20
