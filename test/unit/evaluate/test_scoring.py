@@ -13,10 +13,12 @@ from unit.evaluate.official import official_scores
 
 from challenge.errors import ManifestError
 from challenge.readers import SubmissionError
+from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from evaluate.metric_table import METRICS, Column
 from evaluate.result import Result, summarise
 from evaluate.scoring import measure
+from model.frozen.submission import Options, run_submission
 
 DIAGONAL = float(np.hypot(WIDTH, HEIGHT))
 
@@ -84,6 +86,12 @@ def test_official_column_on_real_data(ultrasound_data: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_official_column_on_all_real_data(ultrasound_data: Path, tmp_path: Path) -> None:
     write_answers(ultrasound_data / "val", tmp_path, spoil=0.05)
+    assert_equals_official(result(ultrasound_data / "val", tmp_path, jobs=2), ultrasound_data / "val", tmp_path)
+
+
+@pytest.mark.slow
+def test_official_column_of_the_shipped_weights(ultrasound_data: Path, repository: Path, tmp_path: Path) -> None:
+    run_submission(ultrasound_data / "val", tmp_path, Options(repository / "weights"), RunReport())
     assert_equals_official(result(ultrasound_data / "val", tmp_path, jobs=2), ultrasound_data / "val", tmp_path)
 
 
