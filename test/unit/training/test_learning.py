@@ -1,0 +1,59 @@
+"""Every kind learns: a minute on generated pictures beats the prior by a wide margin, so no loss can be broken.
+
+One task at a time: from random weights, batch norm over batches of one task each would mix their statistics.
+"""
+
+import pytest
+from phantoms import write_folder
+from unit.training.recipes import TASKS, TINY, tiny_config
+
+from training import checkpoint
+from training.distributed import Ranks
+from training.rows import DataSource
+from training.runs import train_run
+
+RECIPE = {
+    "system": TINY["system"],
+    "data": {"dev_fraction": 0.33},
+    "augment": {"brightness_contrast": 0.0, "noise": 0.0, "hflip": 0.5, "geometry": 0.5},
+    "optim": {"batch_size": 8, "encoder_lr": 3e-3, "head_lr": 3e-3, "warmup_steps": 20, "ema_decay": 0.98,
+              "clip_norm": 1.0},
+}  # fmt: skip
+
+SLOW = pytest.mark.slow  # a second loss of the same kind
+# (task, loss, images seen, score, what has to be reached)
+KINDS = [
+    pytest.param("breast_lesion", {"segmentation": "dice"}, 800, "DSC", 0.6, id="dice"),
+    pytest.param("breast_lesion", {"segmentation": "boundary"}, 800, "DSC", 0.6, id="boundary", marks=SLOW),
+    pytest.param("breast_2cls", {"label_smoothing": 0.05, "class_weights": "root"}, 1600, "AUC", 0.8, id="ce"),
+    pytest.param("breast_lesion_det", {"detection": "focal_grid_giou"}, 2400, "IoU", 0.65, id="focal_grid_giou"),
+    pytest.param("breast_lesion_det", {"detection": "focal_grid"}, 2400, "IoU", 0.65, id="focal_grid", marks=SLOW),
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    write_folder(folder / "data", seed=3, per_task=48, only=TASKS)
+    return DataSource(folder / "data", folder / "cache")
+
+
+def trained(pictures, run, task_id, images, loss):
+    sections = {**RECIPE, "optim": {**RECIPE["optim"], "images": images}, "loss": loss}
+    config = tiny_config(**{**sections, "data": {**RECIPE["data"], "tasks": [task_id]}})
+    trainer = train_run(config, pictures, run, Ranks())
+    return checkpoint.load_best(run)["facts"]["dev"][task_id], trainer.scorer.prior(task_id)
+
+
+@pytest.mark.parametrize(("task_id", "loss", "images", "score", "reached"), KINDS)
+def test_a_minute_beats_the_prior(pictures, tmp_path, task_id, loss, images, score, reached):
+    scores, prior = trained(pictures, tmp_path / "run", task_id, images, loss)
+    assert reached > prior[score] + 0.2  # the margin is wide
+    assert scores[score] > reached, (scores, prior)
+
+
+@pytest.mark.parametrize("loss", ["l1", pytest.param("mse", marks=SLOW)])
+def test_points_are_found_at_a_fraction_of_the_prior_error(pictures, tmp_path, loss):
+    """The prior here is the strong one: the mean of the training points."""
+    scores, prior = trained(pictures, tmp_path / "run", "fetal_head_biometry", 1600, {"regression": loss})
+    assert scores["MRE"] < 0.7 * prior["MRE"], (scores, prior)

@@ -1,0 +1,258 @@
+"""A whole run, its crashes and its resumption, in seconds."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from phantoms import write_folder
+from PIL import Image
+from unit.training.recipes import TASKS, tiny_config
+
+from challenge.errors import UserError
+from challenge.report import RunReport
+from evaluate.aggregate import by_task, sample_task
+from evaluate.metric_table import Column
+from evaluate.scoring import measure
+from model.frozen.submission import Options, run_submission
+from training import checkpoint
+from training.distributed import Ranks
+from training.export_run import export_run
+from training.loop import Trainer, load_network
+from training.rows import DataSource
+from training.runs import FOLDS, cross_validate, train_run
+
+NOT_REPRODUCIBLE = ("images_per_second",)
+
+
+def log_of(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in NOT_REPRODUCIBLE} for line in lines]
+
+
+def tensors_of(run):
+    state = checkpoint.load(run / checkpoint.LAST)
+    return {**{f"n.{k}": v for k, v in state["network"].items()}, **{f"e.{k}": v for k, v in state["ema"].items()}}
+
+
+@pytest.fixture(scope="module")
+def source(four_kinds, tmp_path_factory):
+    return DataSource(four_kinds, tmp_path_factory.mktemp("cache"))
+
+
+class Killed(Exception):
+    """Stands for the end of the process: nothing runs after it but what is on disk."""
+
+
+def killed_at(step, config, source, output, monkeypatch):
+    """Run until `step` steps are done, then stop dead."""
+    whole = Trainer.train_step
+
+    def dying(self, draws, batches):
+        losses = whole(self, draws, batches)
+        if self.step == step:
+            raise Killed
+        return losses
+
+    output.mkdir(exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", dying)
+        with pytest.raises(Killed):
+            train_run(config, source, output, Ranks())
+
+
+RESUMABLE = tiny_config(
+    checkpoint_every=3,
+    augment={"hflip": 0.5, "geometry": 0.5, "speckle": 0.5},
+    sampling={"tasks_per_step": 2, "method": "temperature"},
+    balance={"method": "uncertainty"},
+    dev={"every": 4},
+    optim={"images": 64, "clip_norm": 1.0},
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(source, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    torch.set_num_threads(1)
+    train_run(RESUMABLE, source, run, Ranks())
+    return run
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 8])
+def test_a_killed_run_goes_on_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    killed_at(step, RESUMABLE, source, run, monkeypatch)
+    train_run(RESUMABLE, source, run, Ranks(), resume=True)
+    assert log_of(run) == log_of(uninterrupted)
+    expected = tensors_of(uninterrupted)
+    assert all(torch.equal(value, expected[key]) for key, value in tensors_of(run).items())
+
+
+def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from training import checkpoint
+        from training.config import from_dict
+        from training.distributed import Ranks
+        from training.loop import Trainer
+        from training.rows import DataSource
+        from training.runs import train_run
+        import json, torch
+        torch.set_num_threads(1)
+        config = from_dict(json.loads(Path({str(uninterrupted / "config.json")!r}).read_text()))
+        save = checkpoint.save
+
+        def dying(path, state):
+            if state["sampler"]["step"] >= 6:
+                path.with_suffix(".partial").write_bytes(b"half a check")  # in the middle of writing
+                os.kill(os.getpid(), signal.SIGKILL)
+            save(path, state)
+
+        checkpoint.save = dying
+        train_run(config, DataSource(Path({str(source.data_root)!r}), Path({str(source.cache)!r})), Path({str(run)!r}),
+                  Ranks())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert log_of(run)[-1]["step"] == 6  # a line that the resumed run has to write anew
+    train_run(RESUMABLE, source, run, Ranks(), resume=True)
+    assert log_of(run) == log_of(uninterrupted)
+    expected = tensors_of(uninterrupted)
+    assert all(torch.equal(value, expected[key]) for key, value in tensors_of(run).items())
+
+
+def test_worker_processes_change_nothing(source, uninterrupted, tmp_path):
+    config = replace(RESUMABLE, runtime=replace(RESUMABLE.runtime, workers=2))
+    train_run(config, source, tmp_path / "run", Ranks())
+    assert log_of(tmp_path / "run") == log_of(uninterrupted)
+
+
+def test_a_run_leaves_its_recipe_table_and_curves(uninterrupted):
+    table = (uninterrupted / "scores.md").read_text("utf-8")
+    for task_id in TASKS:
+        assert f"| {task_id} | " in table
+    assert "**mean**" in table
+    with Image.open(uninterrupted / "curves.png") as picture:
+        assert min(picture.size) > 300
+    first = log_of(uninterrupted)[0]
+    assert first["step"] == 3
+    assert set(first["loss"]) <= set(TASKS)
+    assert first["lr"]["heads"] > first["lr"]["encoder"] > 0
+    network, config, facts = load_network(uninterrupted)
+    assert config == RESUMABLE
+    assert not network.training
+    assert set(facts["rows"]) == set(TASKS)
+    assert {task_id: len(mean) for task_id, mean in facts["means"].items()} == {
+        "breast_lesion_det": 4, "fetal_head_biometry": 8,
+    }  # fmt: skip
+
+
+def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, tmp_path):
+    val = tmp_path / "val"
+    write_folder(val, seed=9, per_task=3, only=TASKS)
+    config = tiny_config(optim={"images": 32})
+    train_run(config, replace(source, val_root=val), tmp_path / "run", Ranks())
+    export_run(tmp_path / "run", tmp_path / "weights", None, None)
+    run_submission(val, tmp_path / "answers", Options(tmp_path / "weights", device="cpu"), RunReport())
+    measured = measure(val, tmp_path / "answers")
+    rows = by_task(measured.tasks, measured.cases)
+    _, _, facts = load_network(tmp_path / "run")
+    for spec in measured.tasks:
+        cases = [measured.cases[i] for i in rows[spec.task_id]]
+        scores = sample_task(spec, cases, np.zeros((0, len(cases)), np.uint16))
+        official = {name: sampled.value for (name, column), sampled in scores.items() if column is Column.OFFICIAL}
+        # Float32 noise of two runtimes moves single pixels and thousandths of a pixel.
+        assert facts["dev"][spec.task_id] == pytest.approx(official, rel=2e-3, abs=2e-3), spec.task_id
+
+
+def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path):
+    config = tiny_config(optim={"images": 10**6, "warmup_steps": 0})
+    train_run(config, source, tmp_path / "run", Ranks(), max_minutes=0.02)
+    state = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
+    assert state["progress"] >= 1
+    assert 0 < state["sampler"]["step"] < 2500
+    assert (tmp_path / "run" / "scores.md").is_file()
+
+
+def test_training_stops_early_when_nothing_gets_better(source, tmp_path):
+    config = tiny_config(optim={"images": 4000, "encoder_lr": 0.0, "head_lr": 0.0, "final_lr": 0.0, "ema_decay": 0.0},
+                         dev={"every": 2, "patience": 2}, data={"tasks": ["breast_2cls"]},
+                         encoder={"freeze_batchnorm": True})  # fmt: skip
+    train_run(config, source, tmp_path / "run", Ranks())
+    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["sampler"]["step"] == 6
+    assert checkpoint.load(tmp_path / "run" / checkpoint.BEST)["sampler"]["step"] == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(source, tmp_path):
+    config = tiny_config(optim={"encoder_lr": 1e12, "head_lr": 1e12, "warmup_steps": 0}, checkpoint_every=5)
+    with pytest.raises(UserError, match=r"not finite at step \d+; begin anew with lower learning rates"):
+        train_run(config, source, tmp_path / "run", Ranks())
+
+
+def test_a_frozen_start_moves_the_heads_alone(source, tmp_path):
+    config = tiny_config(optim={"freeze_shared": 1.0, "images": 32})
+    tmp_path.joinpath("run").mkdir()
+    trainer = Trainer(config, source, tmp_path / "run")
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    trainer.run()
+    after = trainer.network.state_dict()
+    moved = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert moved == {"heads"}
+
+
+def test_reduced_precision_learns_nearly_the_same(source, tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        config = tiny_config(runtime={"precision": precision}, checkpoint_every=4, optim={"images": 16})
+        train_run(config, source, tmp_path / precision, Ranks())
+        losses[precision] = log_of(tmp_path / precision)[0]["loss"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_cross_validation_scores_every_row_once(source, tmp_path):
+    config = tiny_config(optim={"images": 8}, data={"tasks": ["breast_2cls"]})
+    cross_validate(config, source, tmp_path / "run", Ranks(), 2)
+    summary = json.loads((tmp_path / "run" / FOLDS).read_text("utf-8"))
+    assert summary["folds"] == 2
+    assert 0 <= summary["tasks"]["breast_2cls"]["Accuracy"]["mean"] <= 1
+    rows = [checkpoint.load(tmp_path / "run" / f"fold-{n}" / checkpoint.LAST)["facts"]["rows"] for n in range(2)]
+    assert sum(row["breast_2cls"] for row in rows) == 8  # each row trains in one of two folds
+    before = (tmp_path / "run" / "fold-0" / checkpoint.LAST).stat().st_mtime_ns
+    cross_validate(config, source, tmp_path / "run", Ranks(), 2, resume=True)
+    assert (tmp_path / "run" / "fold-0" / checkpoint.LAST).stat().st_mtime_ns == before
+
+
+def test_a_run_folder_is_not_overwritten_and_not_mixed(source, uninterrupted, tmp_path):
+    with pytest.raises(UserError, match="holds a run already; add --resume"):
+        train_run(RESUMABLE, source, uninterrupted, Ranks())
+    with pytest.raises(UserError, match="another config"):
+        train_run(replace(RESUMABLE, seed=1), source, uninterrupted, Ranks(), resume=True)
+
+
+def test_a_wrong_task_in_the_rules_is_named(source, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'breast_2cls'"):
+        Trainer(tiny_config(tasks={"breast_2cl": {"hflip": False}}), source, tmp_path)
+
+
+def test_the_loss_of_a_perfect_start_is_known(source, tmp_path):
+    """The heads of points begin at the training mean: the first loss is the spread of the points."""
+    config = tiny_config(data={"tasks": ["fetal_head_biometry"]}, optim={"images": 4}, checkpoint_every=1)
+    tmp_path.joinpath("run").mkdir()
+    trainer = Trainer(config, source, tmp_path / "run")
+    mean = torch.tensor(trainer.means["fetal_head_biometry"])
+    with torch.no_grad():
+        output = trainer.network.eval()(torch.zeros(1, 3, 64, 64), "fetal_head_biometry")[0]
+    assert (output - mean).abs().max() < 0.2
+    assert math.isfinite(trainer.means["fetal_head_biometry"][0])

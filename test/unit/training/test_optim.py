@@ -1,0 +1,101 @@
+"""Nothing is left out of the optimiser; learning rates follow the schedule; the schedule fits the time."""
+
+import pytest
+import torch
+from tiny import TASKS, tiny_network
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind
+from training.config import BalanceConfig, LossConfig, OptimConfig, SamplingConfig
+from training.losses import task_loss
+from training.losses.balance import TaskBalance
+from training.optim import make_optimizer, set_learning_rates, total_steps
+from training.schedule import Schedule
+
+
+def grouped(optimizer):
+    return [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def test_every_parameter_is_in_one_group_with_its_rate():
+    network = tiny_network()
+    balance = TaskBalance(TASKS, BalanceConfig("uncertainty"))
+    optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, decoder_lr=2, head_lr=3), balance)
+    ids = grouped(optimizer)
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in (*network.parameters(), *balance.parameters())}
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in network.encoder_parameters()} == {1}
+    assert {rates[id(p)] for p in network.stages["pyramid"].module.parameters()} == {2}
+    assert {rates[id(p)] for p in network.stages["head.lung"].module.parameters()} == {3}
+    assert optimizer.param_groups[-1]["weight_decay"] == 0
+
+
+def test_one_pass_over_all_tasks_reaches_every_parameter():
+    network = tiny_network().train()
+    targets = {
+        TaskKind.SEGMENTATION: lambda spec: torch.randint(0, spec.num_classes, (2, 64, 64)),
+        TaskKind.CLASSIFICATION: lambda spec: torch.tensor([0, 1]),
+        TaskKind.DETECTION: lambda spec: torch.tensor([[0.2, 0.2, 0.6, 0.7]] * 2),
+        TaskKind.REGRESSION: lambda spec: torch.rand(2, 2 * spec.num_classes),
+    }
+    for spec in TASKS:
+        loss = task_loss(spec, LossConfig())
+        loss(network(torch.randn(2, 3, 64, 64), spec.task_id), targets[spec.kind](spec)).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_timm_optimisers_by_name():
+    assert type(make_optimizer(tiny_network(), OptimConfig(name="lion"))).__name__ == "Lion"
+    with pytest.raises(UserError, match="optim.name 'adamww'"):
+        make_optimizer(tiny_network(), OptimConfig(name="adamww"))
+
+
+def test_steps_are_counted_in_images():
+    assert total_steps(OptimConfig(images=100, batch_size=8), SamplingConfig()) == 13
+    assert total_steps(OptimConfig(images=100, batch_size=8), SamplingConfig(tasks_per_step=2)) == 7
+
+
+def test_rates_warm_up_and_then_fall_along_a_cosine():
+    config = OptimConfig(encoder_lr=1.0, head_lr=3.0, final_lr=0.1, warmup_steps=10)
+    optimizer = make_optimizer(tiny_network(), config)
+
+    def rates(step, progress):
+        set_learning_rates(optimizer, step, progress, config)
+        return [optimizer.param_groups[0]["lr"], optimizer.param_groups[-1]["lr"]]
+
+    assert rates(0, 0.0) == pytest.approx([0.1, 0.3])
+    assert rates(9, 0.0) == pytest.approx([1.0, 3.0])
+    assert rates(500, 0.5) == pytest.approx([0.55, 1.55])
+    assert rates(999, 1.0) == pytest.approx([0.1, 0.1])
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_without_a_budget_progress_is_by_steps():
+    schedule = Schedule(200)
+    assert [schedule.progress(step) for step in (0, 50, 200)] == [0, 0.25, 1]
+
+
+def test_a_budget_fits_the_schedule_to_the_time():
+    clock = Clock()
+    schedule = Schedule(1000, minutes=10, clock=clock)
+    clock.now = 300
+    assert schedule.progress(100) == pytest.approx(0.5)
+    assert schedule.progress(700) == pytest.approx(0.7)  # a fast machine is done before
+    clock.now = 600
+    assert schedule.progress(101) >= 1
+
+
+def test_a_resumed_run_fits_the_rest_to_the_time():
+    clock = Clock()
+    schedule = Schedule(1000, minutes=10, start=0.4, clock=clock)
+    assert schedule.progress(100) == pytest.approx(0.4)
+    clock.now = 300
+    assert schedule.progress(150) == pytest.approx(0.7)
+    assert Schedule(1000, start=0.4).progress(100) == 0.4

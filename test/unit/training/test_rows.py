@@ -1,0 +1,129 @@
+"""From a data folder to rows with pixels: the cache is keyed by content, and holes are named or left out."""
+
+import shutil
+
+import numpy as np
+import pytest
+from phantoms import write_folder
+from PIL import Image
+from unit.training.recipes import tiny_config
+
+from challenge.errors import UserError
+from challenge.geometry import Resize
+from challenge.images import read_image
+from challenge.paths import find_image
+from challenge.resampling import Resampling
+from training.distributed import Ranks
+from training.pixels import PixelStore
+from training.rows import DataSource, Fold, load_parts
+
+
+def load(root, tmp_path, val_root=None, fold=None, **sections):
+    return load_parts(DataSource(root, tmp_path / "cache", val_root, fold), tiny_config(**sections), Ranks())
+
+
+@pytest.fixture(scope="module")
+def two_tasks(tmp_path_factory):
+    root = tmp_path_factory.mktemp("two tasks")
+    write_folder(root, seed=1, per_task=8, only=("breast_lesion", "breast_2cls"))
+    return root
+
+
+@pytest.fixture
+def breast(two_tasks, tmp_path):
+    return shutil.copytree(two_tasks, tmp_path / "data")
+
+
+def test_pixels_are_those_of_the_one_resize(four_kinds, tmp_path):
+    train, _ = load(four_kinds, tmp_path)
+    for sample in train.samples:
+        pixels = read_image(find_image(four_kinds, sample.image_path)).pixels
+        resize = Resize.of(pixels.shape[1], pixels.shape[0], 64)
+        assert train.store.resize_of(sample) == resize
+        expected = resize.image(pixels, Resampling.ANTIALIASED)
+        np.testing.assert_array_equal(train.store.image(sample), expected)
+
+
+def test_a_second_run_decodes_nothing(breast, tmp_path, monkeypatch):
+    before, _ = load(breast, tmp_path)
+    images = [before.store.image(s) for s in before.samples]
+    monkeypatch.setattr(PixelStore, "_decode_image", None)
+    monkeypatch.setattr(PixelStore, "_decode_mask", None)
+    after, _ = load(breast, tmp_path)
+    np.testing.assert_array_equal([after.store.image(s) for s in after.samples], images)
+
+
+def test_a_changed_file_is_decoded_again(breast, tmp_path):
+    before, _ = load(breast, tmp_path)
+    sample = before.samples[0]
+    path = find_image(breast, sample.image_path)
+    with Image.open(path) as image:
+        size, form = image.size, image.format
+    Image.new("RGB", size, (200, 200, 200)).save(path, form)
+    after, _ = load(breast, tmp_path)
+    assert after.store.image(next(s for s in after.samples if s == sample)).min() > 190
+
+
+def test_what_does_not_fit_into_the_cache_is_decoded_each_time(breast, tmp_path, caplog):
+    whole, _ = load(breast, tmp_path / "a")
+    tight, _ = load(breast, tmp_path / "b", runtime={"cache_gigabytes": 4 * 64 * 64 * 4 / 1e9})
+    assert "do not fit into the cache" in caplog.text
+    for sample in whole.samples:
+        np.testing.assert_array_equal(tight.store.image(sample), whole.store.image(sample))
+
+
+def test_damaged_files_end_the_run_with_the_row_or_are_left_out(breast, tmp_path):
+    train, dev = load(breast, tmp_path)
+    victim = next(s for s in train.samples if s.task_id == "breast_lesion")
+    find_image(breast, victim.image_path).write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match=r"\.csv, line \d+: .*cannot be read.*2 such rows.*inspect --fix"):
+        load(breast, tmp_path)
+    kept = load(breast, tmp_path, data={"skip_unreadable": True})
+    paths = [s.image_path for part in kept for s in part.samples]
+    assert victim.image_path not in paths
+    assert len(paths) == len(train.samples) + len(dev.samples) - 2  # both tasks use that image
+
+
+def test_a_missing_image_and_a_missing_mask_are_named(breast, tmp_path):
+    train, _ = load(breast, tmp_path)
+    victim = next(s for s in train.samples if s.task_id == "breast_lesion")
+    (breast / str(victim.mask_file)).unlink()
+    with pytest.raises(UserError, match=r"mask: no such file"):
+        load(breast, tmp_path)
+    find_image(breast, victim.image_path).unlink()
+    with pytest.raises(UserError, match=r"no such file"):
+        load(breast, tmp_path)
+
+
+def test_rows_without_a_truth_are_left_out_with_a_warning(breast, tmp_path, caplog):
+    whole = sum(len(part.samples) for part in load(breast, tmp_path))
+    path = breast / "csv_files" / "Cls-Two_Three.csv"
+    lines = path.read_text("utf-8").splitlines()
+    column = lines[0].split(",").index("mask")
+    cells = lines[1].split(",")
+    cells[column] = ""
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n", "utf-8")
+    assert sum(len(part.samples) for part in load(breast, tmp_path)) == whole - 1
+    assert "breast_2cls: 1 rows without a truth are left out" in caplog.text
+
+
+def test_only_the_chosen_tasks_are_read(four_kinds, tmp_path):
+    train, dev = load(four_kinds, tmp_path, data={"tasks": ["breast_2cls"]})
+    assert {s.task_id for part in (train, dev) for s in part.samples} == {"breast_2cls"}
+    with pytest.raises(UserError, match=r"did you mean 'breast_2cls'"):
+        load(four_kinds, tmp_path, data={"tasks": ["breast_2cl"]})
+
+
+def test_folds_and_a_validation_folder_replace_the_dev_fraction(breast, tmp_path):
+    dev = [load(breast, tmp_path, fold=Fold(n, 2))[1].samples for n in range(2)]
+    assert {s.image_path for s in dev[0]}.isdisjoint(s.image_path for s in dev[1])
+    other = tmp_path / "val"
+    write_folder(other, seed=2, per_task=3, only=("breast_2cls",))
+    # One picture of the training folder stands in the validation folder too.
+    twin = next(s for s in dev[0] if s.task_id == "breast_2cls")
+    copied = sorted((other / "Segmentation").rglob("*.png"))[0]
+    shutil.copy(find_image(breast, twin.image_path), copied)
+    train, val = load(breast, tmp_path, val_root=other)
+    assert val.root == other
+    assert twin.image_path not in {s.image_path for s in train.samples}
+    assert {s.task_id for s in val.samples} == {"breast_2cls"}

@@ -1,0 +1,86 @@
+"""Draws: every row is reached, the order depends on the seed alone, ranks share a batch."""
+
+import itertools
+from collections import Counter
+
+import pytest
+
+from challenge.errors import UserError
+from training.config import SamplingConfig
+from training.sampling import TaskSampler
+
+SIZES = {"large": 90, "middle": 30, "small": 3}
+
+
+def sampler(**config):
+    return TaskSampler(SIZES, 8, seed=1, config=SamplingConfig(**config))
+
+
+def test_every_row_is_reached_and_passes_differ():
+    rows = {task_id: [] for task_id in SIZES}
+    for draws in itertools.islice(sampler(), 120):
+        for draw in draws:
+            rows[draw.task_id] += draw.rows
+    for task_id, size in SIZES.items():
+        passes = [rows[task_id][start : start + size] for start in range(0, len(rows[task_id]) - size + 1, size)]
+        assert len(passes) >= 3
+        assert all(sorted(one) == list(range(size)) for one in passes)
+        assert any(one != passes[0] for one in passes)
+
+
+def test_a_small_task_fills_no_batch_by_repeating_its_rows():
+    for (draw,) in itertools.islice(sampler(), 40):
+        assert len(draw.rows) == min(8, SIZES[draw.task_id])
+        assert len(draw.keys) == len(draw.rows)
+
+
+def test_no_two_draws_share_random_numbers():
+    keys = [key for (draw,) in itertools.islice(sampler(), 200) for key in draw.keys]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("config", "shares"),
+    [
+        ({"method": "uniform"}, {"large": 1 / 3, "middle": 1 / 3, "small": 1 / 3}),
+        ({"method": "proportional"}, {"large": 90 / 123, "middle": 30 / 123, "small": 3 / 123}),
+        ({"method": "temperature", "temperature": 2.0}, {"large": 0.567, "middle": 0.327, "small": 0.104}),
+    ],
+)
+def test_tasks_are_drawn_as_the_method_says(config, shares):
+    one = sampler(**config)
+    assert one.probabilities == pytest.approx(shares, abs=0.002)
+    counts = Counter(draw.task_id for (draw,) in itertools.islice(one, 3000))
+    assert {task_id: counts[task_id] / 3000 for task_id in SIZES} == pytest.approx(shares, abs=0.03)
+
+
+def test_several_tasks_per_step_are_different_ones():
+    for draws in itertools.islice(sampler(tasks_per_step=2), 30):
+        assert len({draw.task_id for draw in draws}) == 2
+    with pytest.raises(UserError, match="there are 3 tasks"):
+        sampler(tasks_per_step=4)
+
+
+def test_a_saved_state_goes_on_where_it_was():
+    whole = list(itertools.islice(sampler(tasks_per_step=2), 30))
+    first = sampler(tasks_per_step=2)
+    list(itertools.islice(first, 11))
+    second = sampler(tasks_per_step=2)
+    second.load_state_dict(first.state_dict())
+    assert list(itertools.islice(second, 19)) == whole[11:]
+
+
+def test_a_state_of_other_tasks_is_refused():
+    other = TaskSampler({"else": 3}, 2, seed=1)
+    with pytest.raises(UserError, match="other tasks"):
+        other.load_state_dict(sampler().state_dict())
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_ranks_share_a_batch_without_loss_or_overlap(ranks):
+    for (draw,) in itertools.islice(sampler(), 20):
+        parts = [draw.share(rank, ranks) for rank in range(ranks)]
+        assert all(part.rows for part in parts)
+        # Row i of the batch is row i // ranks of rank i % ranks; what stands beyond is padding.
+        again = [parts[i % ranks].rows[i // ranks] for i in range(len(draw.rows))]
+        assert tuple(again) == draw.rows

@@ -1,0 +1,1 @@
+"""The local stage that produces the weights. Never in the container."""

@@ -1,0 +1,176 @@
+"""`python -m training ...`: the local stage that produces the weights."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from challenge.errors import UserError
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+@click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
+def main(log_level: str) -> None:
+    """Train the multi-task network and freeze it into weights that inference.py runs."""
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+@main.command()
+@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--val-root", type=FOLDER, help="Data folder to decide by, instead of a part of --data-root.")
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: train this many networks.")
+@click.option("--output", required=True, type=FOLDER, help="Run folder: checkpoints and logs.")
+@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@click.option("--max-minutes", type=float, help="Fit the rest of the schedule to this time.")
+def train(
+    config_file: Path,
+    data_root: Path,
+    val_root: Path | None,
+    folds: int | None,
+    output: Path,
+    cache: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    max_minutes: float | None,
+) -> None:
+    """Train a system on a challenge data folder; several processes under torchrun."""
+    from training.config import load_config
+    from training.distributed import join_ranks
+    from training.rows import DataSource
+    from training.runs import cross_validate, train_run
+
+    if folds and val_root:
+        raise UserError("--folds and --val-root exclude each other; give one of them")
+    config = load_config(config_file, overrides)
+    source = DataSource(data_root, cache or output / "cache", val_root)
+    ranks = join_ranks()
+    if folds:
+        cross_validate(config, source, output, ranks, folds, resume=resume, max_minutes=max_minutes)
+    else:
+        train_run(config, source, output, ranks, resume=resume, max_minutes=max_minutes)
+    click.echo(f"finished; scores and curves are in {output}", err=True)
+
+
+@main.command()
+@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
+@click.option("--steps", default=20, show_default=True, help="Steps per variant.")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+def throughput(config_file: Path, data_root: Path, cache: Path, steps: int, overrides: tuple[str, ...]) -> None:
+    """Measure the training step with one runtime setting changed at a time."""
+    import tempfile
+
+    from training.config import load_config
+    from training.rows import DataSource
+    from training.throughput import measure
+
+    click.echo("| variant | images/s | CPU seconds per image |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as output:
+        for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), Path(output), steps):
+            click.echo(f"| {found.name} | {found.images_per_second:.1f} | {found.cpu_seconds:.3f} |")
+
+
+@main.command()
+@click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
+@click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new task(s).")
+@click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
+@click.option("--images", default=3000, show_default=True, help="Images to be seen.")
+@click.option("--keep-others", is_flag=True, help="Train the heads alone: all other tasks answer as before.")
+@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@click.option("--max-minutes", type=float, help="Fit the rest of the schedule to this time.")
+def finetune(
+    folder: Path,
+    data_root: Path,
+    output: Path,
+    images: int,
+    keep_others: bool,
+    cache: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    max_minutes: float | None,
+) -> None:
+    """Add new tasks to trained weights with a few images of each."""
+    from training.config import with_overrides
+    from training.distributed import join_ranks
+    from training.finetune import finetune_config, say_what_changed
+    from training.rows import DataSource
+    from training.runs import train_run
+    from training.trainable import read_start
+
+    start, base = read_start(folder)
+    config = with_overrides(finetune_config(base, images, keep_others=keep_others), overrides)
+    source = DataSource(data_root, cache or output / "cache")
+    trainer = train_run(config, source, output, join_ranks(), resume=resume, max_minutes=max_minutes, start=start)
+    say_what_changed(start, trainer.data.sizes, output, keep_others=keep_others)
+
+
+@main.command()
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--val-root", type=FOLDER, help="Another data folder; what both hold is an error.")
+@click.option("--output", type=FOLDER, default=Path("out/inspection"), show_default=True, help="For pictures.")
+@click.option("--fix", "clean", type=FOLDER, help="Write a data folder without the faults there.")
+def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | None) -> None:
+    """Print and draw what a data folder holds; exit code 1 if some of it cannot be trained on."""
+    from training.inspection import inspect_folder, summary_lines, write_clean_folder, write_findings
+    from training.inspection.pictures import draw
+
+    inspection = inspect_folder(data_root, val_root)
+    for line in summary_lines(inspection):
+        click.echo(line)
+    draw(inspection, output)
+    write_findings(inspection, output / "findings.csv")
+    click.echo(f"pictures and findings.csv are in {output}", err=True)
+    if clean:
+        click.echo(f"{write_clean_folder(inspection, clean)} rows without faults are in {clean}", err=True)
+    if inspection.has_errors:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
+@click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
+@click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")
+def export(run_folder: Path, output: Path, scores: Path | None, sources: Path | None) -> None:
+    """Freeze a training RUN into weights that inference.py runs, with a model card."""
+    from training.export_run import export_run
+
+    output.mkdir(parents=True, exist_ok=True)
+    facts = export_run(run_folder, output, scores, sources)
+    click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")
+
+
+@main.command("convert-baseline")
+@click.argument("checkpoint", type=FILE)
+@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
+@click.option("--verbose", is_flag=True, help="List what became of every key.")
+def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
+    """Freeze the official baseline's CHECKPOINT (best_model.pth) into weights that inference.py runs."""
+    from training.convert_baseline import convert_file
+
+    report = convert_file(checkpoint, output)
+    click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
+
+
+def run() -> int:
+    """Run the command line; return 2 with one sentence on stderr for what the user can mend."""
+    try:
+        main(standalone_mode=True)
+    except UserError as error:
+        click.echo(str(error), err=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -1,0 +1,90 @@
+"""The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from challenge.errors import UserError
+from challenge.tasks import TaskSpec, with_extra_tasks
+from model.networks.encoders import Encoder
+from model.networks.heads import DetectionHead, RegressionHead
+from model.networks.registry import build
+from model.networks.system import System
+from training.config import Config
+from training.encoder_weights import load_encoder_weights
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to begin from: its tasks, its state dict, and the facts that its run recorded."""
+
+    tasks: Sequence[TaskSpec]
+    state: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_network(
+    config: Config, trained: Sequence[TaskSpec], means: Mapping[str, Sequence[float]], start: Start | None = None
+) -> System:
+    """Return the network: heads for the tasks of `start`, or else of the catalogue, and for the `trained` ones.
+
+    `means` are the training set's mean points, at which the points of new heads begin. Raises UserError if weights
+    do not fit.
+    """
+    new = {spec.task_id: spec for spec in trained}
+    tasks = {**{spec.task_id: spec for spec in start.tasks}, **new} if start else with_extra_tasks(trained)
+    network = build(config.system.name, tasks.values(), **config.system.options)
+    for task_id, path in network.paths.items():
+        head = network.stages[path[-1]].module
+        if isinstance(head, RegressionHead) and task_id in means:
+            head.start_at(means[task_id])
+        if isinstance(head, DetectionHead) and config.loss.detection != "positive_cell":
+            head.start_rare()
+    if start:
+        _load_start(network, start, new)
+    elif isinstance(network.encoder, Encoder):
+        load_encoder_weights(network.encoder, config.encoder.weights)
+    elif config.encoder.weights != "none":
+        raise UserError(f"the encoder of {config.system.name!r} takes no weights; set encoder.weights = 'none'")
+    return network
+
+
+def shared_modules(network: System) -> list[nn.Module]:
+    """Return the modules of all stages but the heads: encoder, decoder and whatever else several tasks use."""
+    names = {name for path in network.paths.values() for name in path[:-1]}
+    return [network.stages[name].module for name in sorted(names)]
+
+
+def _words(spec: TaskSpec) -> str:
+    return f"{spec.kind} with num_classes {spec.num_classes}"
+
+
+def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> None:
+    """Load every tensor but those of heads that the start does not have."""
+    known = {spec.task_id: spec for spec in start.tasks}
+    for task_id in new:
+        if task_id in known and known[task_id] != new[task_id]:
+            raise UserError(
+                f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
+                "give the new task another name"
+            )
+    fresh = {
+        f"{name}.{key}"
+        for name, module in network.named_modules()
+        for task_id in set(new) - set(known)
+        if module is network.stages[network.paths[task_id][-1]].module
+        for key in module.state_dict()
+    }
+    own = network.state_dict()
+    misfit = [
+        key
+        for key, value in own.items()
+        if key not in fresh and (key not in start.state or start.state[key].shape != value.shape)
+    ]
+    if misfit:
+        raise UserError(f"the weights to start from lack {len(misfit)} tensors of this system, such as {misfit[0]}")
+    with torch.no_grad():
+        network.load_state_dict({key: start.state[key] for key in own if key not in fresh}, strict=False)

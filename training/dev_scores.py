@@ -1,0 +1,157 @@
+"""Official scores on the dev rows, in native pixels, by the same decoding and formulas as the submission's."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from challenge import targets
+from challenge.manifest import Sample
+from challenge.paths import find_image
+from challenge.predictions import (
+    BlankMask,
+    BoxPrediction,
+    ClassPrediction,
+    MaskPrediction,
+    PointsPrediction,
+    Prediction,
+)
+from challenge.progress import progress
+from challenge.tasks import TaskKind, TaskSpec
+from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.columns import task_score
+from evaluate.metric_table import Column
+from evaluate.metrics.detection import iou
+from evaluate.metrics.regression import radial_errors
+from evaluate.metrics.segmentation import diagonal, dice, hausdorff
+from model.frozen.decode import decode, fallback
+from model.networks.system import System
+from training.augment import normalise
+from training.config import DataConfig
+from training.rows import Part
+
+_BATCH = 16
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Official scores by task and by the official script's names."""
+
+
+@dataclass(frozen=True)
+class DevScores:
+    """`tasks` as above; `selection` is one number for all, higher is better (see `selection`)."""
+
+    tasks: Scores
+    selection: float
+
+
+@dataclass
+class DevScorer:
+    """Scores networks on the dev rows. `means` are the training set's mean boxes and points."""
+
+    part: Part
+    data: DataConfig
+    means: Mapping[str, tuple[float, ...]]
+    _priors: dict[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def score(self, network: System) -> DevScores:
+        """Return the scores of `network` (put into eval mode for it) on all dev rows."""
+        was_training = network.training
+        network.eval()
+        specs, tasks = {}, {}
+        for task_id in progress(sorted({sample.task_id for sample in self.part.samples}), label="dev scores"):
+            samples = self._rows(task_id)
+            specs[task_id] = network.tasks[task_id]
+            tasks[task_id] = _official(specs[task_id], self._cases(network, specs[task_id], samples))
+        network.train(was_training)
+        points = [task_id for task_id, spec in specs.items() if spec.kind is TaskKind.REGRESSION]
+        return DevScores(tasks, selection(specs, tasks, {task_id: self.prior(task_id)["MRE"] for task_id in points}))
+
+    def _cases(self, network: System, spec: TaskSpec, samples: list[Sample]) -> list[Case]:
+        device = next(network.parameters()).device
+        cases: list[Case] = []
+
+        def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
+            return _case(self.part.root, sample, decode(raw, spec, self.part.store.resize_of(sample)))
+
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(samples), _BATCH):
+                rows = samples[start : start + _BATCH]
+                pixels = torch.from_numpy(np.stack([self.part.store.image(sample) for sample in rows]))
+                images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data)
+                cases += pool.map(measure, rows, network(images, spec.task_id).float().cpu().numpy())
+        return cases
+
+    def prior(self, task_id: str) -> Mapping[str, float]:
+        """Return the scores of knowing nothing of the image: no mask, class 0, the mean box or points."""
+        if task_id not in self._priors:
+            cases = []
+            for sample in self._rows(task_id):
+                spec = TaskSpec(task_id, sample.kind, sample.num_classes)
+                resize = self.part.store.resize_of(sample)
+                answer = fallback(spec, resize.width, resize.height, self.means.get(task_id))
+                cases.append(_case(self.part.root, sample, answer))
+            self._priors[task_id] = _official(spec, cases)
+        return self._priors[task_id]
+
+    def _rows(self, task_id: str) -> list[Sample]:
+        return [sample for sample in self.part.samples if sample.task_id == task_id]
+
+
+def selection(specs: Mapping[str, TaskSpec], tasks: Scores, prior_mre: Mapping[str, float]) -> float:
+    """Return the mean over the kinds of: DSC; half AUC and half macro F1; IoU; 1 - MRE / MRE of the mean points.
+
+    Each kind is the mean of its tasks. The last is 0 for a network that has learned nothing and 1 for a perfect one,
+    as the others are, so that pixels do not outweigh the rest.
+    """
+    by_kind: dict[TaskKind, list[float]] = defaultdict(list)
+    for task_id, scores in tasks.items():
+        match specs[task_id].kind:
+            case TaskKind.SEGMENTATION:
+                value = scores["DSC"]
+            case TaskKind.CLASSIFICATION:
+                value = (scores["AUC"] + scores["F1_macro"]) / 2
+            case TaskKind.DETECTION:
+                value = scores["IoU"]
+            case TaskKind.REGRESSION:
+                value = max(0.0, 1 - scores["MRE"] / max(prior_mre[task_id], 1e-9))
+        by_kind[specs[task_id].kind].append(value)
+    return float(np.mean([np.mean(values) for values in by_kind.values()])) if by_kind else 0.0
+
+
+def _official(spec: TaskSpec, cases: list[Case]) -> dict[str, float]:
+    score = task_score(spec, cases, Column.OFFICIAL)
+    return {name: float(value) for name, value in score.metrics().items()} if score else {}
+
+
+def _case(root: Path, sample: Sample, prediction: Prediction) -> Case:
+    def case(kind: type[Case], **measured: Any) -> Case:
+        return kind.of(sample, Outcome.ANSWERED, **measured)
+
+    match prediction:
+        case MaskPrediction(labels):
+            return case(MaskCase, **_mask_scores(labels, sample, root))
+        case BlankMask(width, height):
+            return case(MaskCase, **_mask_scores(np.zeros((height, width), np.uint8), sample, root))
+        case ClassPrediction(probabilities, predicted):
+            return case(LabelCase, true=targets.label(sample), predicted=predicted, probabilities=probabilities)
+        case BoxPrediction(pixels):
+            return case(BoxCase, iou=float(iou(pixels, targets.box(sample) or (0, 0, 0, 0))))
+        case PointsPrediction(pixels):
+            truth = [point or (0.0, 0.0) for point in targets.points(sample)]
+            return case(PointsCase, errors=tuple(radial_errors(np.reshape(pixels, (-1, 2)), truth).tolist()))
+
+
+def _mask_scores(labels: npt.NDArray[np.uint8], sample: Sample, root: Path) -> dict[str, Any]:
+    truth = targets.read_mask(find_image(root, str(sample.mask_file)))
+    return {
+        "dice": tuple(dice(labels, truth, sample.num_classes).tolist()),
+        "hausdorff": tuple(hausdorff(labels, truth, sample.num_classes).tolist()),
+        "diagonal": diagonal(truth.shape),
+    }

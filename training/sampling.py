@@ -1,0 +1,84 @@
+"""Which tasks and which rows make each step: a pure function of the seed and a few counters, so it resumes exactly.
+
+Every rank draws the same; each then takes its share of the rows (`share`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from challenge.errors import UserError
+from training.config import SamplingConfig
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Rows of one task. `keys` name each row's random numbers: no two draws of a run have one in common."""
+
+    task_id: str
+    rows: tuple[int, ...]
+    keys: tuple[tuple[int, int], ...]
+
+    def share(self, rank: int, ranks: int) -> "Draw":
+        """Return the rows of one rank: every `ranks`-th, and row 0 again where there are none left for it."""
+        chosen = range(rank, len(self.rows), ranks) or [0]
+        return replace(self, rows=tuple(self.rows[i] for i in chosen), keys=tuple(self.keys[i] for i in chosen))
+
+
+class TaskSampler(Iterator[list[Draw]]):
+    """Draws tasks by `config.method`; within a task one shuffled pass after the other, so that every row is reached."""
+
+    def __init__(
+        self, rows_per_task: Mapping[str, int], batch_size: int, seed: int, config: SamplingConfig | None = None
+    ) -> None:
+        config = config or SamplingConfig()
+        self._sizes = dict(sorted(rows_per_task.items()))
+        self._batch_size = batch_size
+        self._seed = seed
+        self._per_step = config.tasks_per_step
+        if self._per_step > len(self._sizes):
+            raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {len(self._sizes)} tasks")
+        self.probabilities = dict(zip(self._sizes, _probabilities(list(self._sizes.values()), config), strict=True))
+        self.step = 0
+        self.drawn = dict.fromkeys(self._sizes, 0)
+
+    def __next__(self) -> list[Draw]:
+        names = list(self._sizes)
+        rng = np.random.default_rng((self._seed, self.step))
+        numbers = rng.choice(len(names), self._per_step, replace=False, p=list(self.probabilities.values()))
+        self.step += 1
+        return [self._draw(names[number], int(number)) for number in numbers]
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what `load_state_dict` needs to go on from here."""
+        return {"step": self.step, "drawn": dict(self.drawn)}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on from a saved state."""
+        step, drawn = state["step"], state["drawn"]
+        if not isinstance(step, int) or not isinstance(drawn, dict) or set(drawn) != set(self.drawn):
+            raise UserError("the run was started on other tasks; give the same data, or another output folder")
+        self.step, self.drawn = step, dict(drawn)
+
+    def _draw(self, task_id: str, number: int) -> Draw:
+        size, start = self._sizes[task_id], self.drawn[task_id]
+        positions = range(start, start + min(self._batch_size, size))
+        self.drawn[task_id] = positions.stop
+        rows = tuple(
+            int(_permutation(self._seed, number, position // size, size)[position % size]) for position in positions
+        )
+        return Draw(task_id, rows, tuple((number, position) for position in positions))
+
+
+@lru_cache(maxsize=128)
+def _permutation(seed: int, number: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, number, epoch)).permutation(size)
+
+
+def _probabilities(sizes: list[int], config: SamplingConfig) -> npt.NDArray[np.float64]:
+    exponent = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / config.temperature}[config.method]
+    weights = np.array(sizes, np.float64) ** exponent
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,49 @@
+"""State dicts from elsewhere: read without running any code that a file may carry."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from challenge.errors import UserError
+
+_WRAPPERS = ("model_state_dict", "state_dict")
+_PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile put these before every key
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint on the CPU: a plain state dict, or one under `model_state_dict`/`state_dict`.
+
+    Prefixes of DataParallel and torch.compile are stripped. Raises UserError if the file is missing, is no PyTorch
+    checkpoint, or holds anything whose loading would run code.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+    if head == _LFS_POINTER:
+        raise UserError(f"{path} is a Git LFS pointer, not the checkpoint itself; run `git lfs pull` there")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is no PyTorch checkpoint, or holds Python objects besides tensors, which are not loaded as they "
+            "could run code; save it anew with torch.save(model.state_dict(), ...)"
+        ) from error
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} is damaged or no PyTorch checkpoint ({type(error).__name__}); copy it anew") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no state dict; save it anew with torch.save(model.state_dict(), ...)")
+    return {_without_prefix(str(key)): value for key, value in state.items()}
+
+
+def _without_prefix(key: str) -> str:
+    while key.startswith(_PREFIXES):
+        key = key.partition(".")[2]
+    return key

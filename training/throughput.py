@@ -1,0 +1,68 @@
+"""Images per second of the training step, with one thing changed at a time."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from training.config import Config, RuntimeConfig
+from training.loader import steps
+from training.loop import Trainer
+from training.rows import DataSource
+
+_WARM_UP = 3
+_NO_CACHE = 1e-9  # gigabytes
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is changed, and how fast it was: images per second, and CPU seconds per image (all threads)."""
+
+    name: str
+    images_per_second: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def variants(base: RuntimeConfig) -> dict[str, RuntimeConfig]:
+    """Return the runtimes to compare: the recipe's own, and each switch turned over."""
+    return {
+        "as the recipe": base,
+        "channels_last off" if base.channels_last else "channels_last on": replace(
+            base, channels_last=not base.channels_last
+        ),
+        "bfloat16" if base.precision == "float32" else "float32": replace(
+            base, precision="bfloat16" if base.precision == "float32" else "float32"
+        ),
+        "compile on" if not base.compile else "compile off": replace(base, compile=not base.compile),
+        "without the cache": replace(base, cache_gigabytes=_NO_CACHE),
+    }
+
+
+def measure(config: Config, source: DataSource, output: Path, count: int) -> Iterator[Variant]:
+    """Yield every variant's speed over `count` steps of the same draws, after a few to warm up."""
+    for number, (name, runtime) in enumerate(variants(config.runtime).items()):
+        home = output / str(number)
+        home.mkdir(parents=True)
+        own_cache = replace(source, cache=source.cache / "none") if name == "without the cache" else source
+        yield _measure(name, Trainer(replace(config, runtime=runtime), own_cache, home), count)
+
+
+def _measure(name: str, trainer: Trainer, count: int) -> Variant:
+    loader = steps(trainer.data, trainer.sampler, trainer.ranks, trainer.config.runtime.workers)
+    seconds, cpu, images = [], 0.0, []
+    for number in range(_WARM_UP + count):
+        before, before_cpu = time.perf_counter(), time.process_time()
+        draws, batches, trainer.position = next(loader)
+        trainer.train_step(draws, batches)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        if number >= _WARM_UP:
+            seconds.append(time.perf_counter() - before)
+            cpu += time.process_time() - before_cpu
+            images.append(sum(len(draw.rows) for draw in draws))
+    # The median step: a busy machine makes a few steps slow, none fast.
+    rate = statistics.median(n / s for n, s in zip(images, seconds, strict=True))
+    return Variant(name, rate, cpu / sum(images))

@@ -1,0 +1,51 @@
+"""A network that can be trained on: `network.safetensors` beside exported weights, or a run's checkpoint.
+
+The file holds the tensors by their names in the system's state dict and, as metadata, the recipe, the tasks and the
+facts of the training data. It is for training alone; the container reads the ONNX graphs.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind, TaskSpec
+from model.networks.system import System
+from training import checkpoint
+from training.building import Start
+from training.config import Config, from_dict, to_dict
+
+FILE = "network.safetensors"
+
+
+def write_trainable(network: System, config: Config, facts: Mapping[str, Any], folder: Path) -> None:
+    """Write `folder/network.safetensors`."""
+    about = {
+        "config": to_dict(config),
+        "tasks": [(s.task_id, str(s.kind), s.num_classes) for s in network.tasks.values()],
+        "facts": dict(facts),
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    save_file(tensors, folder / FILE, {"about": json.dumps(about)})
+
+
+def read_start(folder: Path) -> tuple[Start, Config]:
+    """Return the network of a weights folder or of a run folder, and its recipe. Raises UserError."""
+    if (folder / FILE).is_file():
+        try:
+            with safe_open(folder / FILE, "pt") as file:
+                about = json.loads((file.metadata() or {})["about"])
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise UserError(f"{folder / FILE} is damaged or from elsewhere ({error}); export the run again") from error
+    elif (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
+        about = checkpoint.load_best(folder)
+        state = about["ema"] or about["network"]
+    else:
+        raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
+    tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in about["tasks"]]
+    return Start(tasks, state, about["facts"]), from_dict(about["config"])
