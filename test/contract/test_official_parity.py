@@ -18,7 +18,7 @@ import pytest
 import torch
 from oracles import official_baseline as oracle
 from oracles.official_baseline import OfficialBaseline, baseline_for
-from phantoms import TASKS
+from phantoms import TASKS, write_folder
 from PIL import Image
 
 from challenge.images import read_image
@@ -121,12 +121,14 @@ def check(deviation: Deviation, from_black: Deviation) -> None:
     assert deviation.points <= 0.05
 
 
-def test_phantoms_of_all_tasks(phantom_folder, tmp_path, repository):
-    official = baseline_for(phantom_folder)
-    output = convert_and_run(repository, official, phantom_folder, tmp_path)
-    deviation, from_black = compare(phantom_folder, output, official)
+def test_phantoms_of_all_tasks(tmp_path, repository):
+    data_root = tmp_path / "phantoms"
+    write_folder(data_root, seed=0, per_task=1)
+    official = baseline_for(data_root)
+    output = convert_and_run(repository, official, data_root, tmp_path)
+    deviation, from_black = compare(data_root, output, official)
     check(deviation, from_black)
-    assert {sample.task_id for sample in read_manifest(phantom_folder, TASKS).samples} == set(TASKS)
+    assert {sample.task_id for sample in read_manifest(data_root, TASKS).samples} == set(TASKS)
     assert deviation.rows.keys() == set(TaskKind)
 
 
