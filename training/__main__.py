@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Train a system on a challenge data folder; several processes under torchrun."""
     from training.config import load_config
-    from training.distributed import join_ranks
+    from training.distributed import join_ranks, leave_ranks
     from training.rows import DataSource
     from training.runs import cross_validate, train_run
 
@@ -55,6 +55,7 @@ def train(
         cross_validate(config, source, output, ranks, folds, resume=resume, max_minutes=max_minutes)
     else:
         train_run(config, source, output, ranks, resume=resume, max_minutes=max_minutes)
+    leave_ranks()
     click.echo(f"finished; scores and curves are in {output}", err=True)
 
 
@@ -101,7 +102,7 @@ def finetune(
 ) -> None:
     """Add new tasks to trained weights with a few images of each."""
     from training.config import with_overrides
-    from training.distributed import join_ranks
+    from training.distributed import join_ranks, leave_ranks
     from training.finetune import finetune_config, say_what_changed
     from training.rows import DataSource
     from training.runs import train_run
@@ -111,6 +112,7 @@ def finetune(
     config = with_overrides(finetune_config(base, images, keep_others=keep_others), overrides)
     source = DataSource(data_root, cache or output / "cache")
     trainer = train_run(config, source, output, join_ranks(), resume=resume, max_minutes=max_minutes, start=start)
+    leave_ranks()
     say_what_changed(start, trainer.data.sizes, output, keep_others=keep_others)
 
 

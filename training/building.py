@@ -79,12 +79,20 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
         for key in module.state_dict()
     }
     own = network.state_dict()
-    misfit = [
-        key
-        for key, value in own.items()
-        if key not in fresh and (key not in start.state or start.state[key].shape != value.shape)
-    ]
+    loaded = {key: _fitted(start.state.get(key), value) for key, value in own.items() if key not in fresh}
+    misfit = [key for key, value in loaded.items() if value is None]
     if misfit:
-        raise UserError(f"the weights to start from lack {len(misfit)} tensors of this system, such as {misfit[0]}")
-    with torch.no_grad():
-        network.load_state_dict({key: start.state[key] for key in own if key not in fresh}, strict=False)
+        raise UserError(
+            f"{len(misfit)} tensors of this system, such as {misfit[0]}, cannot be filled from the weights to start "
+            "from; start from weights of the same system and options"
+        )
+    network.load_state_dict({key: value for key, value in loaded.items() if value is not None}, strict=False)
+
+
+def _fitted(old: Tensor | None, new: Tensor) -> Tensor | None:
+    """Return `old` in the shape of `new`, or None. A table by task gets new rows, as new tasks come last."""
+    if old is None or old.shape == new.shape:
+        return old
+    if old.dim() == new.dim() and old.shape[1:] == new.shape[1:] and len(old) < len(new):
+        return torch.cat([old.to(new.dtype), new[len(old) :]])
+    return None

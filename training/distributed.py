@@ -9,6 +9,7 @@ and this way no rank ever waits for a head that was not used.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -74,5 +75,12 @@ def join_ranks() -> Ranks:
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # The others wait while the first rank fills the image cache, and while it scores.
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=6))
     return Ranks(dist.get_rank(), count, local)
+
+
+def leave_ranks() -> None:
+    """Undo `join_ranks` at the end of a program."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

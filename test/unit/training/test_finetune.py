@@ -1,6 +1,7 @@
 """A 28th task is added to trained weights in a moment; the others keep their answers if asked to."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from safetensors.torch import load_file
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from challenge.tasks import TaskKind
+from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import main
+from training.building import Start, build_network
 from training.distributed import Ranks
 from training.loop import load_network
 from training.rows import DataSource
@@ -85,6 +87,28 @@ def test_exported_tensors_are_a_start_too(base, new_task, tmp_path):
     assert list(start.tasks) == list(network.tasks.values())
     assert finetune(tmp_path, new_task, tmp_path / "run", "--keep-others").exit_code == 0
     assert torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
+
+
+def test_a_table_by_task_grows_by_the_new_task():
+    """M2DINO looks its tasks up in a table; the rows of the old ones stay what they are."""
+    vit = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 64, "init_values": 1.0}
+    options = {"encoder_options": vit, "task_width": 8, "channels": 16, "widths": [8, 8, 16, 16]}
+    config = tiny_config(system={"name": "m2dino", "options": options})
+    old = build_network(config, [CATALOGUE["lung"]], {}).eval()
+    start = Start(list(old.tasks.values()), old.state_dict())
+    new = build_network(config, [TaskSpec("cyst", TaskKind.SEGMENTATION, 2)], {}, start).eval()
+    assert set(new.tasks) == {*old.tasks, "cyst"}
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(new(images, "lung"), old(images, "lung"))
+        assert new(images, "cyst").shape[1] == 2
+
+
+def test_weights_of_another_network_are_refused(base):
+    start, config = read_start(base)
+    other = replace(config, system=replace(config.system, options={**config.system.options, "pyramid_channels": 64}))
+    with pytest.raises(UserError, match=r"tensors of this system, such as pyramid\."):
+        build_network(other, list(start.tasks), {}, start)
 
 
 def test_what_is_no_start_is_refused(base, four_kinds, tmp_path):
