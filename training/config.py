@@ -116,7 +116,8 @@ class OptimConfig:
     """The optimiser (a timm name) with a cosine schedule; learning rates of encoder, decoder and heads.
 
     `batch_size` is that of one task, over all ranks. `decoder_lr` 0 means `head_lr`; `clip_norm` and `ema_decay` 0
-    mean none. For the first `freeze_shared` (0..1) of the schedule the heads alone learn.
+    mean none; the decay is reached slowly, as (1 + step) / (10 + step). For the first `freeze_shared` (0..1) of the
+    schedule the heads alone learn.
     """
 
     images: int = 60_000

@@ -144,6 +144,8 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema:
+            # An average over more steps than there were would still hold the random start.
+            self.ema.decay = min(config.optim.ema_decay, (1 + step) / (10 + step))
             self.ema.update(self.network)
         return losses
 
