@@ -4,7 +4,10 @@ torchvision's tv_tensors move image, mask, box and points together. Every random
 is handed in, so that a row looks the same whichever process prepares it.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,10 +33,19 @@ class Item:
 
     `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
     NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
+    `also` are the same image's targets for other tasks, which move with it.
     """
 
     image: tv_tensors.Image
     target: Tensor
+    also: tuple[Tensor, ...] = ()
+
+    def moved(self, image: tv_tensors.Image, move: Callable[[Tensor], Tensor]) -> "Item":
+        """Return the moved image with every target moved; a class stays what it is."""
+        first, *others = (
+            move(target) if isinstance(target, tv_tensors.TVTensor) else target for target in (self.target, *self.also)
+        )
+        return Item(image, first, tuple(others))
 
 
 def train_preset(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator) -> Item:
@@ -60,9 +72,9 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
     hflip = rng.random() < config.hflip and rules.hflip
     vflip = rng.random() < config.vflip and rules.vflip
     if hflip:
-        item = Item(F.horizontal_flip(item.image), _flipped(item.target, 0))
+        item = item.moved(F.horizontal_flip(item.image), partial(_flipped, axis=0))
     if vflip:
-        item = Item(F.vertical_flip(item.image), _flipped(item.target, 1))
+        item = item.moved(F.vertical_flip(item.image), partial(_flipped, axis=1))
     if rng.random() >= config.geometry:
         return item
     size = item.image.shape[-1]
@@ -71,18 +83,27 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
         angle = rng.uniform(-limit, limit)
         scale = float(np.exp(rng.uniform(np.log(config.min_scale), np.log(config.max_scale))))
         shift = [round(size * rng.uniform(-config.max_shift, config.max_shift)) for _ in range(2)]
-        target = item.target
-        if isinstance(target, tv_tensors.TVTensor):  # a class stays what it is
-            target = F.affine(target, angle, shift, scale, [0.0, 0.0])
-        if _is_visible(target, _area(item.target) * scale**2):
+        moved = item.moved(item.image, partial(_turned, angle=angle, shift=shift, scale=scale))
+        if all(_is_visible(target) for target in (moved.target, *moved.also)):
             image = F.affine(item.image, angle, shift, scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)
-            return Item(image, _clamped(target))
+            return moved.moved(image, _clamped)
     return item
 
 
+def _turned(target: Tensor, angle: float, shift: list[int], scale: float) -> Tensor:
+    turned: Tensor = F.affine(target, angle, shift, scale, [0.0, 0.0])
+    if isinstance(target, tv_tensors.BoundingBoxes):
+        # torchvision returns the box around the turned box; what is in it is rather the ellipse that it holds.
+        width, height = (target[:, 2:] - target[:, :2]).as_subclass(Tensor).unbind(dim=1)
+        cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
+        across, down = torch.hypot(width * cosine, height * sine), torch.hypot(width * sine, height * cosine)
+        plain = turned.as_subclass(Tensor)
+        centre, half = (plain[:, :2] + plain[:, 2:]) / 2, torch.stack([across, down], dim=1) / 2
+        return tv_tensors.wrap(torch.cat([centre - half, centre + half], dim=1), like=target)
+    return turned
+
+
 def _flipped(target: Tensor, axis: int) -> Tensor:
-    if not isinstance(target, tv_tensors.TVTensor):
-        return target
     flipped: Tensor = (F.horizontal_flip, F.vertical_flip)[axis](target)
     if isinstance(target, tv_tensors.KeyPoints):
         # torchvision flips points as pixel numbers, x -> S - 1 - x; ours are continuous like its boxes, x -> S - x.
@@ -91,18 +112,16 @@ def _flipped(target: Tensor, axis: int) -> Tensor:
 
 
 def _area(target: Tensor) -> float:
-    if not isinstance(target, tv_tensors.BoundingBoxes):
-        return 0.0
     return float((target[:, 2:] - target[:, :2]).prod())
 
 
-def _is_visible(target: Tensor, full_area: float) -> bool:
+def _is_visible(target: Tensor) -> bool:
     if isinstance(target, tv_tensors.KeyPoints):
         known = target[~target.isnan()]
         return bool(((known >= 0) & (known <= target.canvas_size[0])).all())
     if isinstance(target, tv_tensors.BoundingBoxes):
         box = _clamped(target)
-        return bool((box[:, 2:] - box[:, :2] >= 1).all()) and _area(box) >= _LEAST_VISIBLE * full_area
+        return bool((box[:, 2:] - box[:, :2] >= 1).all()) and _area(box) >= _LEAST_VISIBLE * _area(target)
     return True
 
 

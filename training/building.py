@@ -11,6 +11,7 @@ from challenge.errors import UserError
 from challenge.tasks import TaskSpec, with_extra_tasks
 from model.networks.encoders import Encoder
 from model.networks.heads import DetectionHead, RegressionHead
+from model.networks.local_heads import BoxHead
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
@@ -41,7 +42,7 @@ def build_network(
         head = network.stages[path[-1]].module
         if isinstance(head, RegressionHead) and task_id in means:
             head.start_at(means[task_id])
-        if isinstance(head, DetectionHead) and config.loss.detection != "positive_cell":
+        if isinstance(head, DetectionHead | BoxHead) and config.loss.detection.startswith("focal"):
             head.start_rare()
     if start:
         _load_start(network, start, new)
@@ -50,6 +51,15 @@ def build_network(
     elif config.encoder.weights != "none":
         raise UserError(f"the encoder of {config.system.name!r} takes no weights; set encoder.weights = 'none'")
     return network
+
+
+def frozen_parameters(network: System, prefixes: Sequence[str]) -> list[nn.Parameter]:
+    """Return the encoder's parameters whose names begin with one of `prefixes`. Raises UserError if one begins none."""
+    named = dict(network.encoder.named_parameters())
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in named):
+            raise UserError(f"encoder.frozen: no parameter begins with {prefix!r}; there are {', '.join(named)}")
+    return [parameter for name, parameter in named.items() if name.startswith(tuple(prefixes))] if prefixes else []
 
 
 def shared_modules(network: System) -> list[nn.Module]:

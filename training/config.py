@@ -22,10 +22,14 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Where the encoder starts: `none`, `timm`, `package:NAME` or a path; and whether its batch norm stays fixed."""
+    """Where the encoder starts: `none`, `timm`, `package:NAME` or a path; and whether its batch norm stays fixed.
+
+    `frozen` are beginnings of names of encoder parameters that are never trained, such as `backbone.conv_stem`.
+    """
 
     weights: str = "none"
     freeze_batchnorm: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,15 @@ class AugmentConfig:
 class SamplingConfig:
     """Which task is drawn: `uniform`, `proportional` to its rows n, or `temperature` (n to the power 1 / temperature).
 
-    `tasks_per_step` batches of different tasks are accumulated into one step.
+    `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also teaches
+    every other task that has a row for it. `weights` multiply the tasks' probabilities; 1 by default.
     """
 
     method: str = "uniform"
     temperature: float = 2.0
     tasks_per_step: int = 1
+    joint: bool = False
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class OptimConfig:
 
     `batch_size` is that of one task, over all ranks. `decoder_lr` 0 means `head_lr`; `clip_norm` and `ema_decay` 0
     mean none; the decay is reached slowly, as (1 + step) / (10 + step). For the first `freeze_shared` (0..1) of the
-    schedule the heads alone learn.
+    schedule the heads alone learn. For the first `small_until` of it images are shrunk to `small_size` pixels.
     """
 
     images: int = 60_000
@@ -132,6 +139,8 @@ class OptimConfig:
     name: str = "adamw"
     decoder_lr: float = 0.0
     freeze_shared: float = 0.0
+    small_size: int = 0
+    small_until: float = 0.0
 
 
 @dataclass(frozen=True)

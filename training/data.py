@@ -15,29 +15,28 @@ from challenge.tasks import TaskKind, TaskSpec
 from training.augment import Item, eval_preset, train_preset
 from training.config import AugmentConfig
 from training.pixels import PixelStore
+from training.point_order import in_order
 from training.sampling import Draw
 from training.task_rules import TaskRules
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one task: `images` (B, 3, S, S) uint8, and the `target` that the kind's losses take.
+    """Images (B, 3, S, S) uint8, and by task the targets that the kind's losses take.
 
     Masks (B, S, S) uint8 class indices; classes (B,) int64; boxes (B, 4) and points (B, 2M) float32 in 0..1 of the
-    image, NaN for a missing point.
+    image, NaN for a missing point. A task other than the drawn one has zeros where an image has no row for it.
     """
 
-    task_id: str
     images: Tensor
-    target: Tensor
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.images)
+    targets: Mapping[str, Tensor]
 
 
 class Dataset:
-    """Rows by task. `rules` tell what each task allows; without `augment` nothing is random."""
+    """Rows by task. `rules` tell what each task allows; without `augment` nothing is random.
+
+    With `joint` a draw's images come with the targets of every task that has a row for them.
+    """
 
     def __init__(
         self,
@@ -46,10 +45,14 @@ class Dataset:
         rules: Mapping[str, TaskRules],
         augment: AugmentConfig | None = None,
         seed: int = 0,
+        joint: bool = False,
     ) -> None:
         self.samples: dict[str, list[Sample]] = defaultdict(list)
+        self._by_image: dict[str, dict[str, Sample]] = defaultdict(dict)
         for sample in samples:
             self.samples[sample.task_id].append(sample)
+            if joint:
+                self._by_image[sample.image_path][sample.task_id] = sample
         self._store, self._rules, self._augment, self._seed = store, rules, augment, seed
 
     @property
@@ -64,26 +67,57 @@ class Dataset:
 
     def __getitem__(self, draw: Draw) -> Batch:
         """Return the batch of a draw; the draw's random keys decide how each row is augmented."""
-        items = [self.item(draw.task_id, row, key) for row, key in zip(draw.rows, draw.keys, strict=True)]
-        kind = self.samples[draw.task_id][0].kind
-        images = torch.stack([item.image.as_subclass(Tensor) for item in items])
-        return Batch(draw.task_id, images, torch.stack([_as_target(item.target, kind) for item in items]))
+        return self.share(draw, 0, 1)
+
+    def share(self, draw: Draw, rank: int, ranks: int) -> Batch:
+        """Return one rank's share of a draw's batch, with targets of every task that the whole draw teaches."""
+        own = draw.share(rank, ranks)
+        rows = [self._row(own.task_id, row, key) for row, key in zip(own.rows, own.keys, strict=True)]
+        blanks = {task_id: torch.zeros_like(self._plain(self.samples[task_id][0])) for task_id in self.known(draw)}
+        targets = {t: torch.stack([known.get(t, blank) for _, known in rows]) for t, blank in blanks.items()}
+        return Batch(torch.stack([image for image, _ in rows]), targets)
+
+    def known(self, draw: Draw) -> dict[str, list[int]]:
+        """Return the tasks that a draw's images teach, the drawn one first, each with the positions of its images."""
+        positions: dict[str, list[int]] = {draw.task_id: list(range(len(draw.rows)))}
+        for position, row in enumerate(draw.rows):
+            for sample in self._others(self.samples[draw.task_id][row]):
+                positions.setdefault(sample.task_id, []).append(position)
+        return positions
 
     def item(self, task_id: str, row: int, key: Sequence[int] = ()) -> Item:
         """Return one row, augmented by the random numbers that (seed, *key) gives, if the dataset augments."""
-        sample, rules = self.samples[task_id][row], self._rules[task_id]
+        sample = self.samples[task_id][row]
+        others, rules = self._others(sample), self._rules[task_id]
+        for other in others:
+            rules = rules.and_also(self._rules[other.task_id])
         pixels = torch.from_numpy(self._store.image(sample)).permute(2, 0, 1)
-        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample))
+        also = tuple(self._target(other) for other in others)
+        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also)
         if self._augment is None:
             return eval_preset(item, rules)
         return train_preset(item, rules, self._augment, np.random.default_rng((self._seed, _AUGMENT, *key)))
 
+    def _others(self, sample: Sample) -> list[Sample]:
+        tasks = self._by_image.get(sample.image_path, {})
+        return [other for task_id, other in tasks.items() if task_id != sample.task_id]
+
+    def _row(self, task_id: str, row: int, key: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return an image and its targets, as the losses take them, by task."""
+        item, sample = self.item(task_id, row, key), self.samples[task_id][row]
+        known = {task_id: _as_target(item.target)}
+        for other, target in zip(self._others(sample), item.also, strict=True):
+            known[other.task_id] = _as_target(in_order(target, self._rules[other.task_id].pairs))
+        return item.image.as_subclass(Tensor), known
+
+    def _plain(self, sample: Sample) -> Tensor:
+        """Return a row's target without augmentation, as the losses take it."""
+        return _as_target(in_order(self._target(sample), self._rules[sample.task_id].pairs))
+
     def mean_target(self, task_id: str) -> list[float]:
         """Mean box or points of a task, in 0..1 of the image, over the values that exist."""
         rows = self.samples[task_id]
-        values = torch.stack(
-            [_as_target(eval_preset(Item(_BLANK, self._target(s)), self._rules[task_id]).target, s.kind) for s in rows]
-        )
+        values = torch.stack([self._plain(sample) for sample in rows])
         return [float(value) for value in values.nanmean(dim=0).nan_to_num(0.5)]
 
     def class_counts(self, task_id: str) -> list[int]:
@@ -115,10 +149,9 @@ class Dataset:
 
 
 _AUGMENT = 1  # keeps these random numbers apart from the sampler's
-_BLANK = tv_tensors.Image(torch.zeros(3, 1, 1, dtype=torch.uint8))
 
 
-def _as_target(target: Tensor, kind: TaskKind) -> Tensor:
+def _as_target(target: Tensor) -> Tensor:
     plain = target.as_subclass(Tensor)
     if isinstance(target, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints):
         plain = plain.reshape(-1) / target.canvas_size[0]

@@ -43,7 +43,7 @@ class _Shares(TorchDataset[list[Batch]]):
         self._dataset, self._ranks = dataset, ranks
 
     def __getitem__(self, draws: list[Draw]) -> list[Batch]:
-        return [self._dataset[draw.share(self._ranks.rank, self._ranks.count)] for draw in draws]
+        return [self._dataset.share(draw, self._ranks.rank, self._ranks.count) for draw in draws]
 
 
 def _as_it_is(batches: list[Batch]) -> list[Batch]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
-from training.building import Start, build_network, shared_modules
+from training.building import Start, build_network, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
@@ -52,7 +53,8 @@ class Trainer:
         specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
         check_task_names(config.tasks, with_extra_tasks(specs.values()))
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
-        self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed)
+        self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,
+                            config.sampling.joint)  # fmt: skip
         self.sampler = TaskSampler(self.data.sizes, config.optim.batch_size, config.seed, config.sampling)
         self.position: Mapping[str, Any] = self.sampler.state_dict()
         placed = (TaskKind.DETECTION, TaskKind.REGRESSION)
@@ -66,6 +68,7 @@ class Trainer:
         if config.runtime.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.shared = shared_modules(self.network)
+        self.frozen = frozen_parameters(self.network, config.encoder.frozen)
         self.ema = ModelEmaV3(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
         if config.runtime.compile:
             for module in self.shared:
@@ -130,12 +133,15 @@ class Trainer:
         self._train_mode()
         set_learning_rates(self.optimizer, step, self.progress, config.optim)
         self.optimizer.zero_grad(set_to_none=True)
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for draw, batch in zip(draws, batches, strict=True):
-            loss = self._loss(draw, batch)
-            weighted = self.balance(loss, draw.task_id) / len(draws)
-            self.scaler.scale(weighted).backward()
-            losses[draw.task_id] = loss.detach()
+            of_batch = self._losses(draw, batch)
+            weighted = torch.stack([self.balance(loss, task_id) for task_id, loss in of_batch.items()]).sum()
+            extra = self.network.auxiliary_loss()
+            if extra is not None:
+                weighted = weighted + extra / self.ranks.count
+            self.scaler.scale(weighted / len(draws)).backward()
+            losses |= {task_id: loss.detach() for task_id, loss in of_batch.items()}
             self.images_seen += len(draw.rows)
         self.scaler.unscale_(self.optimizer)
         self.ranks.sum_gradients(self.network.parameters())
@@ -149,18 +155,24 @@ class Trainer:
             self.ema.update(self.network)
         return losses
 
-    def _loss(self, draw: Draw, batch: Batch) -> Tensor:
+    def _losses(self, draw: Draw, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of every task that the draw teaches, each over the images that have a row for it."""
         images = normalise(batch.images.to(self.device, non_blocking=True), self.config.data)
+        if self.progress < self.config.optim.small_until:
+            size = self.config.optim.small_size
+            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         if self.config.runtime.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         reduced = self.precision is not torch.float32
         with torch.autocast(self.device.type, self.precision if reduced else None, enabled=reduced):
-            output = self.network(images, draw.task_id)
-        output = self.ranks.gather_rows(output.float(), len(draw.rows))
-        target = self.ranks.gather_rows(batch.target.to(self.device, non_blocking=True), len(draw.rows))
-        loss = self.losses[draw.task_id](output, target.long() if target.dtype is torch.uint8 else target)
-        extra = self.network.auxiliary_loss()
-        return loss if extra is None else loss + extra / self.ranks.count
+            outputs = self.network.answers(images, batch.targets)
+        losses = {}
+        for task_id, positions in self.data.known(draw).items():
+            output = self.ranks.gather_rows(outputs[task_id].float(), len(draw.rows))[positions]
+            target = batch.targets[task_id].to(self.device, non_blocking=True)
+            target = self.ranks.gather_rows(target, len(draw.rows))[positions]
+            losses[task_id] = self.losses[task_id](output, target.long() if target.dtype is torch.uint8 else target)
+        return losses
 
     def _train_mode(self) -> None:
         self.network.train()
@@ -168,11 +180,13 @@ class Trainer:
             for module in self.network.encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        frozen = self.progress < self.config.optim.freeze_shared
+        starting = self.progress < self.config.optim.freeze_shared
         for module in self.shared:
-            module.requires_grad_(not frozen)
-            if frozen:
+            module.requires_grad_(not starting)
+            if starting:
                 module.eval()
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
 
     def _score(self) -> None:
         """Score the dev rows; keep the network if it is the best so far."""

@@ -41,7 +41,7 @@ class TaskSampler(Iterator[list[Draw]]):
         self._per_step = config.tasks_per_step
         if self._per_step > len(self._sizes):
             raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {len(self._sizes)} tasks")
-        self.probabilities = dict(zip(self._sizes, _probabilities(list(self._sizes.values()), config), strict=True))
+        self.probabilities = dict(zip(self._sizes, _probabilities(self._sizes, config), strict=True))
         self.step = 0
         self.drawn = dict.fromkeys(self._sizes, 0)
 
@@ -78,7 +78,7 @@ def _permutation(seed: int, number: int, epoch: int, size: int) -> npt.NDArray[n
     return np.random.default_rng((seed, number, epoch)).permutation(size)
 
 
-def _probabilities(sizes: list[int], config: SamplingConfig) -> npt.NDArray[np.float64]:
+def _probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:
     exponent = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / config.temperature}[config.method]
-    weights = np.array(sizes, np.float64) ** exponent
+    weights = np.array([size**exponent * config.weights.get(task_id, 1.0) for task_id, size in sizes.items()])
     return np.asarray(weights / weights.sum())

@@ -38,6 +38,15 @@ class TaskRules:
     max_rotation: float = 20.0
     point_order: str = ""
 
+    def and_also(self, other: "TaskRules") -> "TaskRules":
+        """Return what both tasks allow, with the point order of this one."""
+        return TaskRules(
+            hflip=self.hflip and other.hflip,
+            vflip=self.vflip and other.vflip,
+            max_rotation=min(self.max_rotation, other.max_rotation),
+            point_order=self.point_order,
+        )
+
     @property
     def pairs(self) -> tuple[PointPair, ...]:
         """`point_order`, parsed. Raises UserError if it is malformed."""
@@ -59,8 +68,8 @@ def parse_point_order(text: str) -> tuple[PointPair, ...]:
 _OF_KIND: Mapping[TaskKind, TaskRules] = {
     TaskKind.SEGMENTATION: TaskRules(),
     TaskKind.CLASSIFICATION: TaskRules(),
-    # The box of a turned object cannot be known from its box alone: it would only grow.
-    TaskKind.DETECTION: TaskRules(max_rotation=0.0),
+    # How the box of a turned object changes can only be estimated from its box.
+    TaskKind.DETECTION: TaskRules(max_rotation=10.0),
     # Whether the points of an unknown task are told apart by their place is unknown: a flip could swap them.
     TaskKind.REGRESSION: TaskRules(hflip=False),
 }

@@ -3,7 +3,7 @@
 The stages are what is exported as separate graphs, so the network in training and the frozen one run the same path.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,12 +76,28 @@ class System(nn.Module):
         return None
 
     def forward(self, images: Tensor, task_id: str) -> Tensor:
-        """(B, 3, S, S) float32 images, normalised by the weights' mean and std -> the raw output of the table above."""
-        values = {IMAGES: images}
-        if task_id in self.indices:
-            values[TASK] = torch.full((len(images),), self.indices[task_id], dtype=torch.int64, device=images.device)
-        for name in self.paths[task_id]:
-            stage = self.stages[name]
-            result = stage.module(*(values[key] for key in stage.inputs))
-            values.update(zip(stage.outputs, (result,) if isinstance(result, Tensor) else result, strict=True))
-        return values[OUTPUT]
+        """(B, 3, S, S) float32 images, normalised by the weights' mean and std -> the raw output of the table above.
+
+        In training mode a head may give the maps from which it reads its places, as the loss of its kind expects.
+        """
+        return self.answers(images, (task_id,))[task_id]
+
+    def answers(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, Tensor]:
+        """Return the raw outputs of several tasks on the same images; the stages that they share run once."""
+        done: dict[tuple[str, ...], dict[str, Tensor]] = {}
+        outputs = {}
+        for task_id in task_ids:
+            values = {IMAGES: images}
+            if task_id in self.indices:
+                values[TASK] = torch.full((len(images),), self.indices[task_id], device=images.device)
+            path: tuple[str, ...] = ()
+            for name in self.paths[task_id]:
+                stage = self.stages[name]
+                path = (*path, name, task_id) if TASK in stage.inputs else (*path, name)
+                if path not in done:
+                    result = stage.module(*(values[key] for key in stage.inputs))
+                    results = (result,) if isinstance(result, Tensor) else result
+                    done[path] = dict(zip(stage.outputs, results, strict=True))
+                values.update(done[path])
+            outputs[task_id] = values[OUTPUT]
+        return outputs

@@ -54,6 +54,7 @@ LOSSES: Mapping[TaskKind, Mapping[str, Recipe]] = {
         "positive_cell": _plain(detection.positive_cell_loss),
         "focal_grid": _plain(detection.focal_grid_loss),
         "focal_grid_giou": _plain(detection.focal_grid_giou_loss),
+        "one_box": _plain(detection.one_box_loss),
     },
     TaskKind.REGRESSION: {
         "mse": _plain(regression.masked_mse),

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
+from model.networks.local_heads import cell_centres, mean_box
+
 _BOX_WEIGHT = 8.0
 _GIOU_WEIGHT = 2.0
 
@@ -35,13 +37,30 @@ def focal_grid_giou_loss(output: Tensor, target: Tensor) -> Tensor:
     """The same with 2 x GIoU (arXiv 1902.09630) beside the L1, so that small boxes count as much as large ones."""
     heat = _gaussian(target, output.shape[-1])
     weight = _near_centre(heat)
-    # Corners in order: GIoU is not defined for a box that is still upside down.
-    first, second = output[:, :2], output[:, 2:4]
-    boxes = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=1).movedim(1, -1)
-    truth = target[:, None, None].expand_as(boxes)
-    giou: Tensor = generalized_box_iou_loss(boxes.reshape(-1, 4), truth.reshape(-1, 4)).view_as(weight)
+    boxes = output[:, :4].movedim(1, -1)
+    giou = _giou_loss(boxes, target[:, None, None].expand_as(boxes))
     overlap = (giou * weight).sum() / weight.sum().clamp_min(1e-6)
     return focal_grid_loss(output, target) + _GIOU_WEIGHT * overlap
+
+
+def one_box_loss(output: Tensor, target: Tensor) -> Tensor:
+    """8 x L1 and 2 x GIoU of the image's mean box, and cross-entropy of the softmax that weighs it, to a Gaussian.
+
+    For `BoxHead` with `one_box`: what is supervised is the answer itself.
+    """
+    heat = _gaussian(target, output.shape[-1])
+    heat = heat / heat.sum(dim=(1, 2), keepdim=True)
+    entropy = -(heat.flatten(1) * output[:, 4].flatten(1).log_softmax(dim=1)).sum(dim=1).mean()
+    box = mean_box(output)
+    return entropy + _BOX_WEIGHT * F.l1_loss(box, target) + _GIOU_WEIGHT * _giou_loss(box, target).mean()
+
+
+def _giou_loss(boxes: Tensor, truth: Tensor) -> Tensor:
+    """(..., 4) boxes and truth -> (...). Corners are put in order: GIoU is not defined for a box upside down."""
+    first, second = boxes[..., :2], boxes[..., 2:]
+    ordered = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=-1)
+    loss: Tensor = generalized_box_iou_loss(ordered.reshape(-1, 4), truth.reshape(-1, 4))
+    return loss.view(boxes.shape[:-1])
 
 
 def _focal(logits: Tensor, heat: Tensor) -> Tensor:
@@ -64,7 +83,7 @@ def _near_centre(heat: Tensor) -> Tensor:
 
 def _gaussian(boxes: Tensor, size: int) -> Tensor:
     """(B, 4) boxes -> (B, size, size), 1 near the centre; its standard deviation is a sixth of the box's sides."""
-    cells = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5) / size
+    cells = cell_centres(size, boxes)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     sigma = ((boxes[:, 2:] - boxes[:, :2]) / 6).clamp_min(1.0 / size)
     x = ((cells[None] - centre[:, :1]) / sigma[:, :1]) ** 2

@@ -7,6 +7,8 @@ A missing point gives no gradient.
 import torch
 from torch import Tensor
 
+from model.networks.local_heads import cell_centres, mean_place
+
 
 def masked_mse(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over the coordinates that exist (the official loss, where none is missing)."""
@@ -34,19 +36,11 @@ def heatmap_cross_entropy(logits: Tensor, target: Tensor, sigma: float) -> Tenso
     return entropy + 4 * masked_l1(mean_place(logits), target)
 
 
-def mean_place(logits: Tensor) -> Tensor:
-    """(B, M, s, s) logits -> (B, 2M) in 0..1: the mean place under the softmax of each map (soft arg max)."""
-    size = logits.shape[-1]
-    weights = logits.flatten(2).softmax(dim=2).view(*logits.shape)
-    centres = (torch.arange(size, device=logits.device, dtype=logits.dtype) + 0.5) / size
-    return torch.stack([weights.sum(dim=2) @ centres, weights.sum(dim=3) @ centres], dim=2).flatten(1)
-
-
 def gaussians(target: Tensor, size: int, sigma: float) -> tuple[Tensor, Tensor]:
     """Return maps (B, M, size, size), 1 at the point, and which points exist (B, M) float32."""
     points = target.view(len(target), -1, 2)
     known = (~points.isnan().any(dim=2)).float()
-    cells = (torch.arange(size, device=target.device, dtype=target.dtype) + 0.5) / size
+    cells = cell_centres(size, target)
     spread = max(sigma, 0.5 / size)
     x, y = ((cells - points.nan_to_num().movedim(2, 0)[..., None]) / spread) ** 2
     return torch.exp(-0.5 * (x[:, :, None, :] + y[:, :, :, None])), known

@@ -1,0 +1,110 @@
+"""Heads that read places off a dense map instead of regressing them from a pooled vector.
+
+In training they give the maps, which the losses supervise; in evaluation the places, as `System` defines them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+_GROUPS = 16
+_SIDE_PRIOR = -1.4  # logit of 0.2: boxes begin at 0.4 of the image's side
+
+
+class MapHead(nn.Sequential):
+    """`depth` blocks of 3x3 convolution, group norm and ReLU, then a 1x1 convolution to `maps` maps."""
+
+    def __init__(self, channels: int, maps: int, depth: int) -> None:
+        blocks: list[nn.Module] = []
+        for _ in range(depth):
+            blocks += [
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.GroupNorm(min(_GROUPS, channels), channels),
+                nn.ReLU(inplace=True),
+            ]
+        self.predict: nn.Conv2d
+        super().__init__(*blocks, nn.Conv2d(channels, maps, 1))
+
+
+class HeatmapHead(nn.Module):
+    """One map per keypoint; the point is the mean place under the map's softmax (arXiv 1711.08229).
+
+    `reach` limits that mean to a window of so many cells on either side of the map's maximum, so that a second, weaker
+    peak does not pull; 0 takes the whole map.
+    """
+
+    def __init__(self, channels: int, num_points: int, reach: int = 0) -> None:
+        super().__init__()
+        self.maps = MapHead(channels, num_points, depth=1)
+        self.reach = reach
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, M, s, s) logits in training; else (B, 2M) x1, y1, x2, y2, ... in 0..1 of the image."""
+        logits: Tensor = self.maps(features)
+        return logits if self.training else mean_place(logits, self.reach)
+
+
+class BoxHead(nn.Module):
+    """At every cell a box, by its distances from the cell's centre (FCOS, arXiv 1904.01355), and a logit.
+
+    With `one_box` the answer is one box per image: the mean of the cells' boxes under the softmax of the logits.
+    Otherwise it is the grid, whose best cell is the answer.
+    """
+
+    def __init__(self, channels: int, one_box: bool = True) -> None:
+        super().__init__()
+        self.maps = MapHead(channels, 5, depth=1)
+        self.one_box = one_box
+        with torch.no_grad():
+            bias = self.maps[-1].bias
+            assert isinstance(bias, Tensor)
+            bias[:4] = _SIDE_PRIOR
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation."""
+        raw: Tensor = self.maps(features)
+        size = raw.shape[-1]
+        left, top, right, bottom = raw[:, :4].sigmoid().unbind(dim=1)
+        centres = cell_centres(size, raw)
+        x, y = centres.view(1, 1, size), centres.view(1, size, 1)
+        boxes = torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
+        grid = torch.cat([boxes, raw[:, 4:]], dim=1)
+        if self.training or not self.one_box:
+            return grid
+        best = grid[:, 4:].amax(dim=(2, 3), keepdim=True)
+        return torch.cat([mean_box(grid)[:, :, None, None], best], dim=1)
+
+    def start_rare(self) -> None:
+        """Begin with objects improbable everywhere, for losses that supervise the whole grid."""
+        with torch.no_grad():
+            bias = self.maps[-1].bias
+            assert isinstance(bias, Tensor)
+            bias[4] = -2.19
+
+
+def cell_centres(size: int, like: Tensor) -> Tensor:
+    """Return the centres of `size` cells in 0..1, on the device and in the type of `like`."""
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
+
+
+def mean_place(logits: Tensor, reach: int = 0) -> Tensor:
+    """(B, M, s, s) logits -> (B, 2M) in 0..1: the mean place under the softmax of each map (soft arg max).
+
+    With `reach` only cells no farther than that from the map's maximum count, along either axis.
+    """
+    size = logits.shape[-1]
+    centres = cell_centres(size, logits)
+    flat = logits.flatten(2)
+    if reach:
+        best = flat.argmax(dim=2, keepdim=True)
+        cells = torch.arange(size * size, device=logits.device)
+        across = ((cells % size) - best % size).abs()
+        down = (cells // size - best // size).abs()
+        flat = torch.where((across <= reach) & (down <= reach), flat, torch.full_like(flat, -1e4))
+    weights = flat.softmax(dim=2).view(*logits.shape)
+    return torch.stack([weights.sum(dim=2) @ centres, weights.sum(dim=3) @ centres], dim=2).flatten(1)
+
+
+def mean_box(grid: Tensor) -> Tensor:
+    """(B, 5, s, s) boxes and logits -> (B, 4): the mean box under the softmax of the logits."""
+    weights = grid[:, 4].flatten(1).softmax(dim=1)
+    return (grid[:, :4].flatten(2) * weights[:, None]).sum(dim=2)

@@ -1,0 +1,75 @@
+"""Atlas, this project's default: one dense map of the image, off which every local task reads its answer.
+
+Encoder and pyramid are the official baseline's (arXiv 2602.01055). Masks, boxes and keypoints are maps at stride 4, so
+a place is never regressed from a pooled vector; classes are read from several levels of the encoder.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from challenge.tasks import TaskKind, TaskSpec
+from model.networks.decoders.fpn import FPN
+from model.networks.encoders import Encoder
+from model.networks.local_heads import BoxHead, HeatmapHead, MapHead
+from model.networks.registry import register_system
+from model.networks.system import IMAGES, OUTPUT, Stage, System
+
+_FEATURES = ("f4", "f8", "f16", "f32")
+_CLASS_LEVELS = slice(1, None)
+
+
+class LevelsHead(nn.Module):
+    """Mean of each level, layer norm over them all, dropout, linear."""
+
+    def __init__(self, channels: Sequence[int], num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(sum(channels))
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(sum(channels), num_classes)
+
+    def forward(self, *levels: Tensor) -> Tensor:
+        """Maps (B, C_i, s_i, s_i) -> (B, K) logits."""
+        pooled = torch.cat([level.mean(dim=(2, 3)) for level in levels], dim=1)
+        logits: Tensor = self.classify(self.dropout(self.norm(pooled)))
+        return logits
+
+
+@register_system("atlas")
+class Atlas(System):
+    """`one_box` and `reach`: see `BoxHead` and `HeatmapHead`. Masks are logits at stride 4, resized to native pixels."""
+
+    can_swap_encoder = True
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskSpec],
+        encoder: str = "tf_efficientnet_lite0",
+        pyramid_channels: int = 128,
+        channels: int = 64,
+        dropout: float = 0.1,
+        one_box: bool = True,
+        reach: int = 0,
+    ) -> None:
+        super().__init__(tasks)
+        self.backbone = Encoder(encoder)
+        self.pyramid = FPN(self.backbone.channels, pyramid_channels, channels, dropout)
+        self.heads = nn.ModuleDict()
+        self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
+        self.stages["pyramid"] = Stage(self.pyramid, _FEATURES, ("dense",))
+        for spec in tasks:
+            match spec.kind:
+                case TaskKind.SEGMENTATION:
+                    head: nn.Module = MapHead(channels, spec.num_classes, depth=1)
+                case TaskKind.CLASSIFICATION:
+                    head = LevelsHead(self.backbone.channels[_CLASS_LEVELS], spec.num_classes, dropout)
+                case TaskKind.DETECTION:
+                    head = BoxHead(channels, one_box)
+                case TaskKind.REGRESSION:
+                    head = HeatmapHead(channels, spec.num_classes, reach)
+            name = f"head.{spec.task_id}"
+            local = spec.kind is not TaskKind.CLASSIFICATION
+            self.heads[spec.task_id] = head
+            self.stages[name] = Stage(head, ("dense",) if local else _FEATURES[_CLASS_LEVELS], (OUTPUT,))
+            self.paths[spec.task_id] = ("encoder", "pyramid", name) if local else ("encoder", name)
