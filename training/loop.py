@@ -140,7 +140,7 @@ class Trainer:
             extra = self.network.auxiliary_loss()
             if extra is not None:
                 weighted = weighted + extra / self.ranks.count
-            self.scaler.scale(weighted / len(draws)).backward()
+            self.scaler.scale(weighted / len(draws)).backward()  # type: ignore[no-untyped-call]
             losses |= {task_id: loss.detach() for task_id, loss in of_batch.items()}
             self.images_seen += len(draw.rows)
         self.scaler.unscale_(self.optimizer)
