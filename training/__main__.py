@@ -60,26 +60,6 @@ def train(
 
 
 @main.command()
-@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
-@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
-@click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
-@click.option("--steps", default=20, show_default=True, help="Steps per variant.")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-def throughput(config_file: Path, data_root: Path, cache: Path, steps: int, overrides: tuple[str, ...]) -> None:
-    """Measure the training step with one runtime setting changed at a time."""
-    import tempfile
-
-    from training.config import load_config
-    from training.rows import DataSource
-    from training.throughput import measure
-
-    click.echo("| variant | images/s | CPU seconds per image |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as output:
-        for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), Path(output), steps):
-            click.echo(f"| {found.name} | {found.images_per_second:.1f} | {found.cpu_seconds:.3f} |")
-
-
-@main.command()
 @click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
 @click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new task(s).")
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
