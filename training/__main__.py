@@ -120,6 +120,29 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Another data folder, to measure on.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
+    """Fit the temperature of every class head on the run's dev rows; `export` then builds it in."""
+    from training.calibration import calibrate as fit
+    from training.calibration import check_calibration
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or run_folder / "cache")
+    found = {"dev": list(fit(run_folder, source))}
+    if val_root:
+        found["val"] = list(check_calibration(run_folder, DataSource(data_root, source.cache, val_root)))
+    click.echo("| task | rows | temperature | ECE before | after |\n|---|---|---|---|---|")
+    for part, rows in found.items():
+        for row in rows:
+            click.echo(
+                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {row.before:.3f} | {row.after:.3f} |"
+            )
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
 @click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")

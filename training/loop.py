@@ -84,6 +84,7 @@ class Trainer:
         self.scores: DevScores | None = None
         self.best, self.stale = float("-inf"), 0
         self.images_seen = 0
+        self._cpu_before = 0.0  # of the processes whose work this one resumes
         self.progress = 0.0
         self.log = RunLog(output) if self.ranks.is_first else None
         if self.ranks.is_first:
@@ -93,6 +94,11 @@ class Trainer:
     def step(self) -> int:
         """Steps done."""
         return int(self.position["step"])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all threads since the run began, without worker processes."""
+        return round(self._cpu_before + time.process_time(), 1)
 
     @property
     def is_over(self) -> bool:
@@ -216,6 +222,7 @@ class Trainer:
             self.log.write({
                 "step": self.step,
                 "images": self.images_seen,
+                "cpu_seconds": self.cpu_seconds,
                 "loss": {task_id: round(value, 5) for task_id, value in means.items()},
                 "progress": round(self.progress, 5),
                 "lr": {"encoder": self.optimizer.param_groups[0]["lr"], "heads": self.optimizer.param_groups[-1]["lr"]},
@@ -254,6 +261,7 @@ class Trainer:
             "ema": self.ema.module.state_dict() if self.ema else None,
             "sampler": dict(self.position),
             "images_seen": self.images_seen,
+            "cpu_seconds": self.cpu_seconds,
             "facts": self.facts(),
         }
 
@@ -272,6 +280,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.balance.load_state_dict(state["balance"])
         self.images_seen, self.progress = state["images_seen"], state["progress"]
+        self._cpu_before = state.get("cpu_seconds", 0.0) - time.process_time()
         self.best, self.stale = state["best"], state["stale"]
         if self.log:
             self.log.forget_after(self.step)
@@ -297,5 +306,10 @@ def load_network(run: Path) -> tuple[System, Config, dict[str, Any]]:
     tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in state["tasks"]]
     network = build(config.system.name, tasks, **config.system.options)
     network.load_state_dict(state["ema"] or state["network"])
-    facts = {**state["facts"], "images_seen": state["images_seen"], "step": state["sampler"]["step"]}
+    facts = {
+        **state["facts"],
+        "images_seen": state["images_seen"],
+        "steps": state["sampler"]["step"],
+        "cpu_seconds": state.get("cpu_seconds"),
+    }
     return network.eval(), config, facts
