@@ -1,4 +1,4 @@
-"""A finished run folder -> a weights folder with its model card."""
+"""A finished run folder -> a weights folder: graphs, facts, model card, and the tensors to train on from."""
 
 import json
 import logging
@@ -18,6 +18,7 @@ from training.export import ExportFacts, export
 from training.loop import load_network
 from training.model_card import write_model_card
 from training.parity import check_parity
+from training.trainable import write_trainable
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
     )
     written = export(network, facts, output)
     logger.info("largest difference between graphs and network: %.1e", check_parity(network, written, output))
+    write_trainable(network, config, found, output)
     write_model_card(written, scores, output)
     return written
 
