@@ -143,6 +143,24 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
+    """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
+    from training.robustness import CORRUPTIONS
+    from training.robustness import robustness as measure
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or run_folder / "cache", val_root)
+    click.echo(f"| task | score | clean | {' | '.join(CORRUPTIONS)} |\n|---|---|---|{'---|' * len(CORRUPTIONS)}")
+    for row in measure(run_folder, source):
+        cells = " | ".join(row.metric.text(value) for value in (row.clean, *row.corrupted.values()))
+        click.echo(f"| {row.task_id} | {row.metric.name} | {cells} |")
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
 @click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")
