@@ -146,6 +146,23 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
 @click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
 @click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; read the trained network otherwise.")
+def score(
+    run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Print the official scores of a run, perhaps with its answers read off the network in another way."""
+    from training.rows import DataSource
+    from training.run_scores import score_run
+
+    source = DataSource(data_root, cache or run_folder / "cache", val_root)
+    click.echo(score_run(run_folder, source, overrides))
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
     from training.robustness import CORRUPTIONS

@@ -22,7 +22,7 @@ from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
 from training.building import Start, build_network, frozen_parameters, shared_modules
-from training.config import Config, RuntimeConfig, from_dict, to_dict, write_json
+from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
 from training.distributed import Ranks
@@ -296,13 +296,13 @@ class Trainer:
         }
 
 
-def load_network(run: Path) -> tuple[System, Config, dict[str, Any]]:
-    """Return a run's network in eval mode, its config and its facts.
+def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, Config, dict[str, Any]]:
+    """Return a run's network in eval mode, its config with `section.key=value` overrides, and its facts.
 
     That is the network that was best on the dev rows, else the last one; its EMA where there is one.
     """
     state = checkpoint.load_best(run)
-    config = from_dict(state["config"])
+    config = with_overrides(from_dict(state["config"]), overrides)
     tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in state["tasks"]]
     network = build(config.system.name, tasks, **config.system.options)
     network.load_state_dict(state["ema"] or state["network"])

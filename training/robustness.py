@@ -17,11 +17,10 @@ from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from evaluate.metric_table import Metric, metrics_of
 from training import ultrasound_effects
-from training.dev_scores import DevScorer, Scores
-from training.distributed import Ranks
-from training.loop import load_network
+from training.dev_scores import Scores
 from training.pixels import Pixels
-from training.rows import DataSource, load_parts
+from training.rows import DataSource
+from training.run_scores import open_run
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +81,7 @@ class Robustness:
 
 def robustness(run: Path, source: DataSource) -> Iterator[Robustness]:
     """Score the run's network on the dev rows of `source`, clean and corrupted; yield every task in kind order."""
-    network, config, facts = load_network(run)
-    _, dev = load_parts(source, config, Ranks())
-    scorer = DevScorer(dev, config.data, {t: tuple(mean) for t, mean in facts["means"].items()})
+    network, scorer, _ = open_run(run, source)
     clean = scorer.score(network).tasks
     found: dict[str, Scores] = {}
     for name in CORRUPTIONS:

@@ -6,8 +6,11 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from training.building import frozen_parameters
+from training.distributed import Ranks
 from training.loop import Trainer
 from training.rows import DataSource
+from training.run_scores import score_run
+from training.runs import train_run
 from training.sampling import Draw
 
 ATLAS = {
@@ -98,3 +101,16 @@ def test_frozen_parameters_stay(four_kinds, tmp_path):
 def test_a_frozen_name_that_is_none_is_an_error(trainer):
     with pytest.raises(UserError, match="no parameter begins with 'backbone.stem'"):
         frozen_parameters(trainer.network, ["backbone.stem"])
+
+
+def test_a_run_can_be_read_off_in_another_way(four_kinds, tmp_path):
+    source = DataSource(four_kinds, tmp_path / "cache")
+    trained = train_run(tiny_config(**ATLAS), source, tmp_path / "run", Ranks())
+    assert trained.scores
+    same = score_run(tmp_path / "run", source)
+    other = score_run(tmp_path / "run", source, ("system.options.reach=1",))
+    points = next(line for line in same.splitlines() if line.startswith("| fetal_head_biometry"))
+    assert f"{trained.scores.tasks['fetal_head_biometry']['MRE']:.2f}" in points
+    assert points not in other
+    masks = next(line for line in same.splitlines() if line.startswith("| breast_lesion |"))
+    assert masks in other
