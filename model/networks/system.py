@@ -71,6 +71,10 @@ class System(nn.Module):
         encoder = {id(parameter) for parameter in self.encoder_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
 
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """Parameters that weight decay would only pull to zero: learned prompts, embeddings and scalars, if any."""
+        return []
+
     def auxiliary_loss(self) -> Tensor | None:
         """Return what the last forward pass adds to the task's loss, if anything (a balance of experts)."""
         return None

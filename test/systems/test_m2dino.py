@@ -116,11 +116,11 @@ def test_balance_loss_is_one_for_even_routing_and_more_otherwise():
 
 
 def test_balance_is_reported_once_per_training_pass():
-    network = build("m2dino", CATALOGUE.values(), **TINY).train()
+    network = build("m2dino", CATALOGUE.values(), **TINY, balance_weight=0.1).train()
     assert network.auxiliary_loss() is None
     network(torch.randn(2, 3, 64, 64), "organ_cls")
     balance = network.auxiliary_loss()
-    assert balance >= 0.9
+    assert 0.09 <= balance < 0.4  # 1 for even use, up to 4 experts
     balance.backward()
     assert network.expert_layers.task_embedding.weight.grad.any()
     assert network.auxiliary_loss() is None

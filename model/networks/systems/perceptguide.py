@@ -78,6 +78,11 @@ class PerceptGuide(System):
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = path
 
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """Hyper vectors and factors of the guides, and all relative position biases."""
+        names = (".guide.hyper.", ".guide.alpha", ".bias_table")
+        return [parameter for key, parameter in self.named_parameters() if any(name in key for name in names)]
+
     def prompt_parameters(self) -> list[nn.Parameter]:
         """Parameters that generate the prompt embeddings: all that downstream synchronisation trains."""
         guides = [module for module in self.modules() if isinstance(module, HyperPerception)]
