@@ -139,7 +139,7 @@ class M2DINO(System):
         depth = len(vit.blocks) // 2
         width, prefix = vit.embed_dim, vit.num_prefix_tokens
         self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
-        self.balance_weight = balance_weight
+        self.balance_weight, self.timm_name = balance_weight, encoder
         self.expert_layers = ExpertLayers(vit, depth, len(tasks), task_width, experts, chosen, jitter)
         self.trunk = Trunk(vit, depth)
         self.decoder = TokenDPT(prefix, width, widths, channels)
@@ -177,12 +177,13 @@ class M2DINO(System):
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
 
-    def load_vit(self, state: Mapping[str, Tensor]) -> None:
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Load the state dict of timm's plain ViT; every expert becomes a copy of its layer's FFN, with its jitter.
 
         Raises UserError if the tensors do not fit.
         """
         depth = len(self.trunk.vit.blocks)
+        unused = {key for key in state if key.startswith("blocks.")}
         own = (*self.trunk.named_parameters("trunk"), *self.expert_layers.named_parameters("expert_layers"))
         for name, parameter in own:
             source = _name_in_vit(name, depth)
@@ -190,8 +191,11 @@ class M2DINO(System):
                 continue
             if source not in state or state[source].shape != parameter.shape:
                 raise UserError(f"the weights lack {source} of shape {tuple(parameter.shape)}; choose the same ViT")
+            unused.discard(source)
             with torch.no_grad():
                 parameter.copy_(state[source])
+        if unused:
+            raise UserError(f"the weights have {len(unused)} tensors too many ({min(unused)}...); choose the same ViT")
         for mixture in self._mixtures():
             mixture.spread()
 
