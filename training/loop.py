@@ -55,7 +55,8 @@ class Trainer:
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
         self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,
                             config.sampling.joint)  # fmt: skip
-        self.sampler = TaskSampler(self.data.sizes, config.optim.batch_size, config.seed, config.sampling)
+        kinds = {task_id: spec.kind for task_id, spec in specs.items()}
+        self.sampler = TaskSampler(self.data.sizes, config.optim.batch_size, config.seed, config.sampling, kinds)
         self.position: Mapping[str, Any] = self.sampler.state_dict()
         placed = (TaskKind.DETECTION, TaskKind.REGRESSION)
         self.means = {t: self.data.mean_target(t) for t, spec in specs.items() if spec.kind in placed}
