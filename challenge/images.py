@@ -67,26 +67,29 @@ def read_image(path: Path) -> DecodedImage:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path.name}: {error.strerror or error}") from error
-    if reader := reader_of(path, data[:HEAD_BYTES]):
-        return _read_medical(path, reader)
     if not data:
         raise ImageError(f"{path.name}: the file is empty")
+    reader = reader_of(path, data[:HEAD_BYTES])
     try:
-        return _decode(data, path.name)
+        return _read_medical(path, reader) if reader else _decode(data, path.name)
     except ImageError:
         raise
-    except Exception as first:  # on damaged files Pillow's decoders raise anything, struct.error and TypeError included
-        data_or_none = repaired(data)
-        if data_or_none is not None:
-            try:
-                image = _decode(data_or_none, path.name)
-            except Exception:
-                logger.debug("%s: not decodable after repair either", path.name, exc_info=True)
-            else:
-                return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled"))
-        start = data[:16]
+    except Exception as first:  # on damaged files decoders raise anything, struct.error and TypeError included
+        mended = None if reader else _decode_repaired(data, path.name)
+        if mended:
+            return mended
         what = "no image" if isinstance(first, UnidentifiedImageError) else "damaged image"
-        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {start!r})") from first
+        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {data[:16]!r})") from first
+
+
+def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
+    try:
+        mended = repaired(data)
+        image = _decode(mended, name) if mended else None
+    except Exception:  # see read_image
+        logger.debug("%s: not decodable after repair either", name, exc_info=True)
+        return None
+    return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled")) if image else None
 
 
 def read_size(path: Path) -> tuple[int, int] | None:

@@ -129,9 +129,8 @@ def _read_file(path: Path, tasks: Mapping[str, TaskSpec]) -> Iterator[Sample]:
     header = [name.strip().casefold() for name in next(lines)[1]]
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
-        raise ManifestError(
-            f"{path.name} lacks the column(s) {', '.join(missing)}; found: {', '.join(header)}; add the column(s)"
-        )
+        found = " ".join(", ".join(header).split())[:500]
+        raise ManifestError(f"{path.name} lacks the column(s) {', '.join(missing)}; found: {found}; add the column(s)")
     for line, cells in lines:
         if any(cell.strip() for cell in cells):
             row = Row(path.name, line)

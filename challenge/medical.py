@@ -6,21 +6,23 @@ reader, nor name another file of the disk as its pixels.
 
 import math
 import re
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from challenge.dicom import MARK, PREAMBLE_BYTES, check_lengths
 from challenge.errors import ImageError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # a second to import, and few runs need it
 
-HEAD_BYTES = 132
+HEAD_BYTES = PREAMBLE_BYTES + len(MARK)
 """As much of a file as `reader_of` wants to see."""
-SAMPLE_LIMIT = 500_000_000
-"""Values in all frames of a file: SimpleITK holds them all in memory."""
+VOLUME_LIMIT = 1_000_000_000
+"""Bytes of all frames of a file: SimpleITK holds them all in memory."""
 
 _ENDINGS = {
     ".dcm": "GDCMImageIO",
@@ -36,7 +38,7 @@ _META_DATA_FILE = re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)")
 
 def reader_of(path: Path, head: bytes) -> str | None:
     """Return the name of ITK's reader for a file, by its content or its ending; None if it is no medical image."""
-    if head[128:132] == b"DICM":
+    if head[PREAMBLE_BYTES:HEAD_BYTES] == MARK:
         return "GDCMImageIO"
     if head.startswith(b"ObjectType ="):
         return "MetaImageIO"
@@ -71,8 +73,14 @@ def read_frame(path: Path, reader_name: str) -> tuple[npt.NDArray[np.generic], i
 def _opened(path: Path, reader_name: str) -> "sitk.ImageFileReader":
     import SimpleITK as sitk
 
-    if reader_name == "MetaImageIO":
-        _check_data_file(path)
+    try:
+        if reader_name == "MetaImageIO":
+            _check_data_file(path)
+        elif reader_name == "GDCMImageIO":
+            with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+                check_lengths(data)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path.name}: not readable as a medical image ({error})") from error
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
@@ -80,9 +88,12 @@ def _opened(path: Path, reader_name: str) -> "sitk.ImageFileReader":
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    samples = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-    if samples > SAMPLE_LIMIT:
-        raise ImageError(f"{path.name}: {samples:,} values are more than the limit of {SAMPLE_LIMIT:,}")
+    if reader.GetDimension() < 2:
+        raise ImageError(f"{path.name}: the image has {reader.GetDimension()} dimension; two are needed")
+    component = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    volume = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * component
+    if volume > VOLUME_LIMIT:
+        raise ImageError(f"{path.name}: {volume:,} bytes of pixels are more than the limit of {VOLUME_LIMIT:,}")
     return reader
 
 
@@ -93,9 +104,9 @@ def _check_data_file(path: Path) -> None:
     for name in names[:1]:
         plain = name.strip().decode("latin-1")
         if plain != "LOCAL" and (plain == "LIST" or not re.fullmatch(r"[^/\\% ]+", plain) or plain in (".", "..")):
-            raise ImageError(f"{path.name}: the header asks for {plain!r}; only a file beside it is read")
+            raise ValueError(f"the header names {plain[:200]!r} as its pixels; only a file beside it is read")
 
 
 def _unreadable(path: Path, error: RuntimeError) -> ImageError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ImageError(f"{path.name}: not readable as a medical image ({lines[-1]})")
+    return ImageError(f"{path.name}: not readable as a medical image ({lines[-1][:200]})")

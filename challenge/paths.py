@@ -40,10 +40,10 @@ def inside_root(text: str) -> PurePosixPath:
     parts = [part for part in cleaned.split("/") if part not in ("", ".")]
     if parts and parts[0] == "..":
         parts = parts[1:]
-    if not parts or any(part == ".." for part in parts):
+    if not parts or any(part == ".." for part in parts) or _DRIVE.match(parts[0]):
         raise PathError(f"the path {text!r} leaves the data folder")
     if max(len(part.encode()) for part in parts) > _NAME_BYTES or len(cleaned.encode()) > _PATH_BYTES:
-        raise PathError(f"the path '{text[:40]}...' is too long: {_NAME_BYTES} bytes a name, {_PATH_BYTES} in all")
+        raise PathError(f"the path {text[:40]!r}... is longer than {_NAME_BYTES} bytes a name or {_PATH_BYTES} in all")
     return PurePosixPath(*parts)
 
 
