@@ -11,7 +11,7 @@
 | several frames | the first (Pillow formats) or the middle one (DICOM, mha, nii); noted |
 | truncated JPEG, PNG, BMP | what was stored (a hundredth at least), the rest filled; noted (`challenge.repair`) |
 | DICOM, MetaImage, NIfTI | read by SimpleITK, scaled like 16/32-bit images |
-| more than `PIXEL_LIMIT` pixels, no image at all | ImageError |
+| more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
 """
 
 import io
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from challenge.errors import ImageError
+from challenge.medical import HEAD_BYTES, frame_size, read_frame, reader_of
 from challenge.repair import repaired
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,14 @@ PIXEL_LIMIT = 100_000_000
 # the size of a larger image, which its fallback mask needs.
 Image.MAX_IMAGE_PIXELS = None
 
+SIDE_LIMIT = 1_000_000
+"""Width or height: resizing a line of more pixels takes gigabytes of filter weights."""
+BYTE_LIMIT = 1_000_000_000
+"""Of a file, which is held in memory while it is decoded."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "DIB", "JPEG2000", "WEBP")
+"""What Pillow may try. Others run programs (EPS), open further files, or are told by no mark (TGA)."""
+
 _EXIF_ORIENTATION = 0x0112
-_ITK_ENDINGS = (".dcm", ".dicom", ".mha", ".mhd", ".nii", ".nii.gz")
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,46 +62,51 @@ class DecodedImage:
 def read_image(path: Path) -> DecodedImage:
     """Decode an image file by its content (the ending does not matter). Raises ImageError."""
     try:
+        if path.stat().st_size > BYTE_LIMIT:
+            raise ImageError(f"{path.name}: the file is larger than the limit of {BYTE_LIMIT:,} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path.name}: {error.strerror or error}") from error
-    if _is_medical(path, data):
-        return _read_medical(path)
     if not data:
         raise ImageError(f"{path.name}: the file is empty")
+    reader = reader_of(path, data[:HEAD_BYTES])
     try:
-        return _decode(data, path.name)
+        return _read_medical(path, reader) if reader else _decode(data, path.name)
     except ImageError:
         raise
-    except Exception as first:  # on damaged files Pillow's decoders raise anything, struct.error and TypeError included
-        data_or_none = repaired(data)
-        if data_or_none is not None:
-            try:
-                image = _decode(data_or_none, path.name)
-            except Exception:
-                logger.debug("%s: not decodable after repair either", path.name, exc_info=True)
-            else:
-                return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled"))
-        start = data[:16]
+    except Exception as first:  # on damaged files decoders raise anything, struct.error and TypeError included
+        mended = None if reader else _decode_repaired(data, path.name)
+        if mended:
+            return mended
         what = "no image" if isinstance(first, UnidentifiedImageError) else "damaged image"
-        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {start!r})") from first
+        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {data[:16]!r})") from first
+
+
+def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
+    try:
+        mended = repaired(data)
+        image = _decode(mended, name) if mended else None
+    except Exception:  # see read_image
+        logger.debug("%s: not decodable after repair either", name, exc_info=True)
+        return None
+    return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled")) if image else None
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
     """Return (width, height) from the file's header, or None if there is none. Decodes nothing."""
     try:
         with path.open("rb") as stream:
-            is_medical = _is_medical(path, stream.read(132))
-        if is_medical:
-            return _medical_size(path)
-        with Image.open(path) as image:
+            reader = reader_of(path, stream.read(HEAD_BYTES))
+        if reader:
+            return frame_size(path, reader)
+        with Image.open(path, formats=FORMATS) as image:
             return image.size
     except Exception:  # see read_image
         return None
 
 
 def _decode(data: bytes, name: str) -> DecodedImage:
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_limit(image.size, name)
         image.load()
         pixels = _to_rgb(image)
@@ -121,8 +133,9 @@ def _frame_count(image: Image.Image) -> int:
 
 
 def _check_limit(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > PIXEL_LIMIT:
-        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {PIXEL_LIMIT:,}")
+    if size[0] * size[1] > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
+        limit = f"{PIXEL_LIMIT:,}, or {SIDE_LIMIT:,} on a side"
+        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {limit}")
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
@@ -153,42 +166,12 @@ def _stretched(values: npt.NDArray[np.generic]) -> Pixels:
     return scaled
 
 
-def _is_medical(path: Path, head: bytes) -> bool:
-    return path.name.lower().endswith(_ITK_ENDINGS) or head[128:132] == b"DICM" or head[:12] == b"ObjectType ="
-
-
-def _medical_size(path: Path) -> tuple[int, int]:
-    import SimpleITK as sitk  # a second to import, and few runs need it
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    width, height = reader.GetSize()[:2]
-    return int(width), int(height)
-
-
-def _read_medical(path: Path) -> DecodedImage:
-    """Read DICOM, MetaImage or NIfTI: the middle frame of a volume or video; SimpleITK arrays are (z, y, x, c)."""
-    import SimpleITK as sitk
-
-    try:
-        _check_limit(_medical_size(path), path.name)
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ImageError(f"{path.name}: not readable as a medical image ({reason})") from error
-    channels = image.GetNumberOfComponentsPerPixel()
-    array = sitk.GetArrayFromImage(image)
-    spatial = array.ndim - (1 if channels > 1 else 0)
-    notes: tuple[str, ...] = ()
-    while spatial > 2:
-        if array.shape[0] > 1:
-            notes = (f"{array.shape[0]} frames; the middle one was used",)
-        array = array[array.shape[0] // 2]
-        spatial -= 1
-    if array.dtype != np.uint8:
-        array = _stretched(array)
-    if channels == 1:
-        return DecodedImage(_grey_to_rgb(array), notes)
-    rgb = array[..., :3] if channels >= 3 else np.repeat(array[..., :1], 3, axis=2)
+def _read_medical(path: Path, reader: str) -> DecodedImage:
+    _check_limit(frame_size(path, reader), path.name)
+    array, frames = read_frame(path, reader)
+    notes = (f"{frames} frames; the middle one was used",) if frames > 1 else ()
+    pixels = array.astype(np.uint8, copy=False) if array.dtype == np.uint8 else _stretched(array)
+    if pixels.ndim == 2:
+        return DecodedImage(_grey_to_rgb(pixels), notes)
+    rgb = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
     return DecodedImage(np.ascontiguousarray(rgb), notes)

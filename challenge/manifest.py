@@ -4,13 +4,13 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from challenge.errors import ManifestError, PathError
-from challenge.paths import JSON_FILES, MANIFEST_FOLDER, inside_root
+from challenge.paths import MANIFEST_FOLDER, RESERVED, inside_root
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest, parse_kind
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,20 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
             else:
                 samples[key] = sample
     logger.info("%d rows in %d csv files, %d repeated", len(samples) + len(repeated), len(files), len(repeated))
+    _check_mask_folders(samples.values())
     return Manifest(tuple(samples.values()), tuple(repeated))
+
+
+def _check_mask_folders(samples: Collection[Sample]) -> None:
+    """Raise PathError if one row writes its mask where another needs a folder for its own."""
+    masks = {sample.mask_file: sample for sample in samples if sample.mask_file}
+    for mask_file, sample in masks.items():
+        for folder in mask_file.parents if mask_file else ():
+            if folder in masks:
+                raise PathError(
+                    f"{sample.row}: mask_path: {str(mask_file)!r} lies below the mask of {masks[folder].row}; "
+                    "correct one of them"
+                )
 
 
 def superseded(samples: Iterable[Sample]) -> list[Sample]:
@@ -116,9 +129,8 @@ def _read_file(path: Path, tasks: Mapping[str, TaskSpec]) -> Iterator[Sample]:
     header = [name.strip().casefold() for name in next(lines)[1]]
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
-        raise ManifestError(
-            f"{path.name} lacks the column(s) {', '.join(missing)}; found: {', '.join(header)}; add the column(s)"
-        )
+        found = " ".join(", ".join(header).split())[:500]
+        raise ManifestError(f"{path.name} lacks the column(s) {', '.join(missing)}; found: {found}; add the column(s)")
     for line, cells in lines:
         if any(cell.strip() for cell in cells):
             row = Row(path.name, line)
@@ -143,7 +155,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _decode(path: Path) -> str:
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path.name} cannot be read ({error.strerror}); make it readable") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -192,7 +207,7 @@ def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_clas
             mask_file = inside_root(text)
         except PathError as error:
             raise PathError(f"{row}: mask_path: {error}; correct the cell") from error
-        if str(mask_file) in JSON_FILES.values():
+        if mask_file.parts[0].casefold() in RESERVED:
             raise PathError(f"{row}: mask_path: {text!r} is the name of an answer file; correct the cell")
         return mask_file
     stem = PurePosixPath(image_path.replace("\\", "/")).stem

@@ -17,14 +17,18 @@ JSON_FILES = {
     TaskKind.REGRESSION: "regression_predictions.json",
 }
 """The JSON file of each kind that has one, at the root of the output folder."""
+RESERVED = frozenset({*JSON_FILES.values(), ".journal"})
+"""Names at the root of the output folder that no mask may take, nor have as a folder."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
+_NAME_BYTES, _PATH_BYTES = 255, 2048
 
 
 def inside_root(text: str) -> PurePosixPath:
     r"""Return the path below the data root that a manifest cell means.
 
     Cells are relative to `csv_files/`, so one leading `../` is the root itself; a cell without it is taken as
-    relative to the root too. `\` counts as a separator. Raises PathError for an empty, absolute or escaping path.
+    relative to the root too. `\` counts as a separator. Raises PathError for an empty, absolute or escaping path, and
+    for one longer than file systems take.
     """
     cleaned = text.strip(" \t\r\n").replace("\\", "/")
     if not cleaned:
@@ -36,8 +40,10 @@ def inside_root(text: str) -> PurePosixPath:
     parts = [part for part in cleaned.split("/") if part not in ("", ".")]
     if parts and parts[0] == "..":
         parts = parts[1:]
-    if not parts or any(part == ".." for part in parts):
+    if not parts or any(part == ".." for part in parts) or _DRIVE.match(parts[0]):
         raise PathError(f"the path {text!r} leaves the data folder")
+    if max(len(part.encode()) for part in parts) > _NAME_BYTES or len(cleaned.encode()) > _PATH_BYTES:
+        raise PathError(f"the path {text[:40]!r}... is longer than {_NAME_BYTES} bytes a name or {_PATH_BYTES} in all")
     return PurePosixPath(*parts)
 
 
@@ -91,8 +97,8 @@ def output_file(output_dir: Path, relative: PurePosixPath) -> Path:
     Raises PathError if a folder on the way, or the file itself, is a link that leaves `output_dir`.
     """
     target = output_dir / relative
-    target.parent.mkdir(parents=True, exist_ok=True)
-    root = output_dir.resolve()
-    if not target.parent.resolve().is_relative_to(root) or target.is_symlink():
+    # Before any folder is made: it would be made behind the link.
+    if not target.parent.resolve().is_relative_to(output_dir.resolve()) or target.is_symlink():
         raise PathError(f"{target} leaves the output folder through a link; remove the link")
+    target.parent.mkdir(parents=True, exist_ok=True)
     return target

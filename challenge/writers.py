@@ -1,5 +1,6 @@
 """Predictions -> the challenge's files (contract, section 1.3). Every file appears whole or not at all."""
 
+import hashlib
 import io
 import json
 import os
@@ -81,10 +82,12 @@ def write_atomically(target: Path, chunks: Iterable[bytes], *, durable: bool = T
 
     Raises OSError; leaves no partial file.
     """
-    partial = target.with_name(f".{target.name}.partial")
+    # Of one length, so that the longest name that a file system takes can be written too.
+    partial = target.with_name(f".{hashlib.blake2b(target.name.encode(), digest_size=16).hexdigest()}.partial")
     size = crc32 = 0
     try:
-        with partial.open("wb") as stream:
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as stream:  # never through a link that lies there
             for chunk in chunks:
                 stream.write(chunk)
                 size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)

@@ -113,6 +113,24 @@ def _bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def _wide() -> bytes:
+    """A line of pixels that fits into a kilobyte, and whose resize would need gigabytes."""
+    return _file(Image.new("L", (1_000_001, 1), 9), "PNG")
+
+
+def _damaged_length() -> bytes:
+    """A DICOM file, one element of which claims a gigabyte."""
+    data = bytearray(_medical(".dcm", picture())())
+    where = data.index(b"OB", 132) + 4
+    data[where : where + 4] = struct.pack("<I", 1 << 30)
+    return bytes(data)
+
+
+def _meta_image(sizes: str, pixels: str) -> Callable[[], bytes]:
+    header = f"ObjectType = Image\nNDims = {len(sizes.split())}\nDimSize = {sizes}\nElementType = MET_UCHAR\n"
+    return lambda: f"{header}ElementDataFile = {pixels}\n".encode() + bytes(64)
+
+
 def _frames(kind: str) -> Callable[[], bytes]:
     def data() -> bytes:
         first = Image.fromarray(picture())
@@ -140,11 +158,23 @@ def _saved(image: Image.Image, kind: str) -> Callable[[], bytes]:
 
 _GREY = Image.fromarray(picture())
 _ALPHA = Image.fromarray(np.dstack([picture(), np.full((HEIGHT, WIDTH), 90, np.uint8)]))
+_PALETTE = Image.fromarray(picture()).quantize(8)
 _HTML = b"<!DOCTYPE html><html><body>404: not found</body></html>"
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 12345\n"
+_POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 36\n%%EndComments\nshowpage\n"
 
 BAD_INPUTS: tuple[BadInput, ...] = (
     BadInput("empty.png", lambda: b"", Outcome.UNREADABLE, None),
     BadInput("page.png", lambda: _HTML, Outcome.UNREADABLE, None),
+    BadInput("pointer.png", lambda: _POINTER, Outcome.UNREADABLE, None),
+    BadInput("program.png", lambda: _POSTSCRIPT, Outcome.UNREADABLE, None),
+    BadInput("noise.jpg", lambda: np.random.default_rng(0).bytes(5000), Outcome.UNREADABLE, None),
+    BadInput("wide.png", _wide, Outcome.UNREADABLE, (1_000_001, 1)),
+    BadInput("one dimension.mha", _meta_image("64", "LOCAL"), Outcome.UNREADABLE, None),
+    BadInput("endless.mha", _meta_image("512 512 99999", "LOCAL"), Outcome.UNREADABLE, None),
+    BadInput("elsewhere.mhd", _meta_image("4 4", "/etc/passwd"), Outcome.UNREADABLE, None),
+    BadInput("damaged length.dcm", _damaged_length, Outcome.UNREADABLE, None),
+    BadInput("truncated.dcm", lambda: _medical(".dcm", picture())()[:-500], Outcome.UNREADABLE, None),
     BadInput("bomb.png", _bomb, Outcome.UNREADABLE, (30_000, 30_000)),
     BadInput("header only.jpg", lambda: _file(_GREY, "JPEG")[:4], Outcome.UNREADABLE, None),
     BadInput("truncated.jpg", _truncated("JPEG"), Outcome.NOTED),
@@ -152,11 +182,15 @@ BAD_INPUTS: tuple[BadInput, ...] = (
     BadInput("truncated.bmp", _truncated("BMP"), Outcome.NOTED),
     BadInput("frames.gif", _frames("GIF"), Outcome.NOTED),
     BadInput("frames.tiff", _frames("TIFF"), Outcome.NOTED),
+    BadInput("video.dcm", _medical(".dcm", np.stack([picture()] * 5)), Outcome.NOTED),
     BadInput("volume.mha", _medical(".mha", np.stack([picture() // 2, picture(), 255 - picture()])), Outcome.NOTED),
     BadInput("cmyk.jpg", _saved(_GREY.convert("CMYK"), "JPEG"), Outcome.PLAIN),
     BadInput("rotated.jpg", _rotated, Outcome.PLAIN),
     BadInput("one pixel.png", _saved(Image.new("L", (1, 1), 77), "PNG"), Outcome.PLAIN, (1, 1)),
     BadInput("one bit.png", _saved(_GREY.point(lambda value: 255 * (value > 127)).convert("1"), "PNG"), Outcome.PLAIN),
+    BadInput("palette.png", _saved(_PALETTE, "PNG"), Outcome.PLAIN),
+    BadInput("colour and alpha.png", _saved(_ALPHA.convert("RGBA"), "PNG"), Outcome.PLAIN),
+    BadInput("portrait.bmp", _saved(Image.new("RGB", (1, 999), (7, 8, 9)), "BMP"), Outcome.PLAIN, (1, 999)),
     BadInput("grey and alpha.png", _saved(_ALPHA, "PNG"), Outcome.PLAIN),
     BadInput("16 bit.png", _saved(Image.fromarray(picture().astype(np.uint16) * 257), "PNG"), Outcome.PLAIN),
     BadInput("scan.dcm", _medical(".dcm", picture()), Outcome.PLAIN),

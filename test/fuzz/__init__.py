@@ -1,0 +1,1 @@
+"""Fuzz targets for what reads other people's bytes: manifests, paths and images."""
