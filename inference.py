@@ -19,7 +19,8 @@ from challenge.merge import merge
 from challenge.report import RunReport
 from challenge.signals import StopRequest
 from model.frozen.facts import read_facts, verify
-from model.frozen.submission import Options, run_submission
+from model.frozen.options import Options
+from model.frozen.submission import run_submission
 
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
 
@@ -59,6 +60,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--num-parts", default=1, type=click.IntRange(1), show_default=True, help="Split the images in N parts.")
 @click.option("--part-id", default=0, type=click.IntRange(0), show_default=True, help="Answer this part (0..N-1).")
 @click.option("--merge", "merging", is_flag=True, help="Join the outputs of all PARTS into OUTPUT, and nothing else.")
+@click.option("--ray", metavar="ADDRESS", help="Answer on the Ray cluster at ADDRESS, or `auto`.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Run report (JSON).")
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")

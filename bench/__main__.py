@@ -1,10 +1,11 @@
-"""`python -m bench ...`: how fast things are on this machine."""
+"""`python -m bench ...`: how fast things are on this machine, and what they hold."""
 
 import logging
 import sys
 
 import click
 
+from bench.load import load
 from bench.scoring import scoring
 from bench.throughput import throughput
 
@@ -15,6 +16,7 @@ def main() -> None:
     logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
+main.add_command(load)
 main.add_command(scoring)
 main.add_command(throughput)
 

@@ -1,7 +1,7 @@
 """Images for the network: grouped by file, decoded in threads, never more than a few ahead."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,12 @@ def plan(samples: Iterable[Sample], batch_size: int) -> list[Batch]:
         by_image[sample.image_path].append(sample)
     jobs = [Job(path, tuple(rows)) for path, rows in by_image.items()]
     jobs.sort(key=lambda job: sorted(sample.task_id for sample in job.samples))
-    return [tuple(jobs[start : start + batch_size]) for start in range(0, len(jobs), batch_size)]
+    return cut(jobs, batch_size)
+
+
+def cut(items: Sequence[A], size: int) -> list[tuple[A, ...]]:
+    """Cut into tuples of `size`; the last may be shorter."""
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def rows_of(batches: Iterable[Batch]) -> list[Sample]:

@@ -83,6 +83,9 @@ class Pipeline:
             finally:
                 loaders.shutdown(wait=False, cancel_futures=True)
 
+    def close(self) -> None:
+        """Nothing is held between runs."""
+
     def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]
         for loaded in batch:

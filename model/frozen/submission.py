@@ -10,34 +10,16 @@ from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
 from challenge.manifest import Sample, superseded
-from challenge.profile import FMC_UIA, Profile
 from challenge.progress import progress
 from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
+from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch, plan, rows_of
-from model.frozen.pipeline import Pipeline
+from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
-from model.frozen.router import Router
-from model.frozen.runtimes.onnx import OnnxRuntime
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run. `tasks` empty means all; see `inference.py --help` for the rest."""
-
-    weights: Path
-    batch_size: int = 8
-    device: str = "auto"
-    precision: str = "auto"
-    mask_resize: str = "logits"
-    tasks: tuple[str, ...] = ()
-    resume: bool = False
-    num_parts: int = 1
-    part_id: int = 0
-    profile: Profile = FMC_UIA
 
 
 def run_submission(
@@ -60,24 +42,23 @@ def run_submission(
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     _check_precision(options.precision)
-    runtime = OnnxRuntime(options.weights, facts.graphs, options.device)
-    report.device = {"requested": options.device, "used": runtime.device, "providers": list(runtime.providers)}
-    report.precision = runtime.precision
-    logger.info("weights %s on %s in %s", facts.name, runtime.device, runtime.precision)
+    engine = open_engine(facts, data_root, options, report)
+    logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
     _announce_priors(work.samples, facts.prior_tasks)
     _prepare(output_dir, options.resume)
-    pipeline = Pipeline(Router(facts, runtime), data_root, options.batch_size, options.mask_resize)
     identity = _identity(samples, work, options, report)
     try:
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(output_dir, options.profile, journal, samples, report)
-            _answer(work, pipeline, recorder, report, stop)
+            _answer(work, engine, recorder, report, stop)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
     except OSError as error:
         if not is_full(error):
             raise
         raise DiskFullError.of(output_dir, report.answered, report.rows, json_bytes(work.samples)) from error
+    finally:
+        engine.close()
 
 
 @dataclass(frozen=True)
@@ -101,7 +82,7 @@ class _Work:
         return [*rows_of(self.batches), *self.superseded]
 
 
-def _answer(work: _Work, pipeline: Pipeline, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
+def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
     """Answer what the journal does not tell yet, and write the JSON files."""
     try:
         recorder.reserve(work.samples)
@@ -112,7 +93,7 @@ def _answer(work: _Work, pipeline: Pipeline, recorder: Recorder, report: RunRepo
                 recorder.add_superseded(sample)
         left = [batch for batch in work.batches if not done.issuperset(sample.row for sample in rows_of([batch]))]
         report.start_up_s = report.seconds()
-        for _ in progress(pipeline.run(left, recorder.add, stop), len(rows_of(left)), "rows"):
+        for _ in progress(engine.run(left, recorder.add, stop), len(rows_of(left)), "rows"):
             pass
         recorder.write_json()
     except OSError as error:

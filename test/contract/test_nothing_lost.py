@@ -16,7 +16,8 @@ from challenge.merge import merge
 from challenge.profile import FMC_UIA
 from challenge.report import RunReport
 from challenge.writers import write_mask
-from model.frozen.submission import Options, run_submission
+from model.frozen.options import Options
+from model.frozen.submission import run_submission
 
 BATCH = 4
 

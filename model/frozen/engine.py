@@ -1,0 +1,69 @@
+"""Who answers the batches: this process, or a cluster."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from challenge.errors import WeightsError
+from challenge.manifest import Sample
+from challenge.report import RunReport
+from model.frozen.facts import Facts, read_facts, verify
+from model.frozen.loading import Batch
+from model.frozen.options import Options
+from model.frozen.pipeline import Answer, Pipeline
+from model.frozen.router import Router
+from model.frozen.runtimes.onnx import OnnxRuntime
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Answers batches."""
+
+    def run(
+        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool]
+    ) -> Iterator[Sample]:
+        """See `Pipeline.run`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def open_engine(facts: Facts, data_root: Path, options: Options, report: RunReport) -> Engine:
+    """Make ready who answers, and tell the report. Raises UserError if the device or the cluster cannot be had."""
+    if options.ray:
+        from model.frozen.ray_engine import RayEngine
+
+        here = replace(options, weights=options.weights.resolve())
+        build = partial(_pipeline_of_node, data_root.resolve(), here, report.weights["sha256"])
+        engine = RayEngine(options.ray, build, gpu=options.device != "cpu")
+        used = sorted({worker["device"] for worker in engine.workers})
+        report.device = {"requested": options.device, "used": ", ".join(used), "workers": engine.workers}
+        report.precision = engine.workers[0]["precision"]
+        logger.info("%d workers on a Ray cluster, %s", len(engine.workers), report.device["used"])
+        return engine
+    pipeline = _pipeline(facts, data_root, options)
+    runtime = pipeline.router.runtime
+    report.device = {"requested": options.device, "used": runtime.device, "providers": list(runtime.providers)}
+    report.precision = runtime.precision
+    return pipeline
+
+
+def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
+    runtime = OnnxRuntime(options.weights, facts.graphs, options.device)
+    return Pipeline(Router(facts, runtime), data_root, options.batch_size, options.mask_resize)
+
+
+def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:
+    facts = read_facts(options.weights)
+    if verify(facts, options.weights) != weights_sha256:
+        raise WeightsError(
+            f"{options.weights} on {socket.gethostname()} holds other weights; copy the same to all nodes"
+        )
+    return _pipeline(facts, data_root, options)

@@ -1,0 +1,23 @@
+"""How to run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from challenge.profile import FMC_UIA, Profile
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `tasks` empty means all; `ray` is a cluster's address; see `inference.py --help` for the rest."""
+
+    weights: Path
+    batch_size: int = 8
+    device: str = "auto"
+    precision: str = "auto"
+    mask_resize: str = "logits"
+    tasks: tuple[str, ...] = ()
+    resume: bool = False
+    num_parts: int = 1
+    part_id: int = 0
+    ray: str | None = None
+    profile: Profile = FMC_UIA

@@ -1,0 +1,108 @@
+"""The same run on a Ray cluster: a frozen pipeline per actor, whole batches out, answers back to the one writer.
+
+Every node must see the program, the weights and the images under the same paths. Ray is an optional extra
+(`requirements-ray.txt`), imported only when `--ray` asks for it.
+"""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+from challenge.errors import UserError
+from challenge.manifest import Sample
+from model.frozen.cpu import available_cpus
+from model.frozen.loading import Batch, cut
+from model.frozen.pipeline import Answer, Pipeline
+
+_BATCHES_PER_CALL = 4
+_CALLS_PER_ACTOR = 2  # one is computed while the next one waits
+_POLL_S, _GRACE_S = 1.0, 5.0
+
+
+class _Worker:
+    """What runs in an actor. A restarted actor builds its pipeline again when it is first asked."""
+
+    def __init__(self, build: Callable[[], Pipeline]) -> None:
+        self._build = build
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        return self._build()
+
+    def describe(self) -> dict[str, Any]:
+        runtime = self._pipeline.router.runtime
+        return {"node": socket.gethostname(), "pid": os.getpid(), "device": runtime.device,
+                "providers": list(runtime.providers), "precision": runtime.precision}  # fmt: skip
+
+    def answer(self, batches: Sequence[Batch]) -> list[Answer]:
+        answers: list[Answer] = []
+        for _ in self._pipeline.run(batches, answers.append):
+            pass
+        return answers
+
+
+class RayEngine:
+    """Answers batches on the cluster at `address`: an actor per GPU, or per node where there is none.
+
+    Ray restarts an actor that dies and asks it again. `workers` tells node, process and device of each. Raises
+    UserError if Ray is not installed or no cluster answers, and what `build` raises on the nodes.
+    """
+
+    def __init__(self, address: str, build: Callable[[], Pipeline], *, gpu: bool) -> None:
+        self._ray = _connect(address)
+        gpus = int(self._ray.cluster_resources().get("GPU", 0)) if gpu else 0
+        nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
+        actor = self._ray.remote(num_cpus=1, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=-1,
+                                 scheduling_strategy="SPREAD")(_Worker)  # fmt: skip
+        self._actors = [actor.remote(build) for _ in range(gpus or nodes)]
+        self.workers: list[dict[str, Any]] = self._ray.get([worker.describe.remote() for worker in self._actors])
+
+    def run(
+        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Sample]:
+        """See `Pipeline.run`. Once `stop` returns True, what is under way has a few seconds to come back."""
+        calls = iter(cut(batches, _BATCHES_PER_CALL))
+        pairs = zip(self._actors * _CALLS_PER_ACTOR, calls, strict=False)
+        running = {worker.answer.remote(call): worker for worker, call in pairs}
+        end = None
+        with ThreadPoolExecutor(available_cpus(), "finish") as finishers:
+            while running and (end is None or time.monotonic() < end):
+                ready, _ = self._ray.wait(list(running), timeout=_POLL_S)
+                if end is None and stop():
+                    end = time.monotonic() + _GRACE_S
+                for reference in ready:
+                    worker = running.pop(reference)
+                    if end is None and (call := next(calls, None)):
+                        running[worker.answer.remote(call)] = worker
+                    answers = self._ray.get(reference)
+                    for answer, _ in zip(answers, finishers.map(consume, answers), strict=True):
+                        yield answer.sample
+
+    def close(self) -> None:
+        """Leave the cluster, which ends the actors."""
+        self._ray.shutdown()
+
+
+def _connect(address: str) -> ModuleType:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--ray: Ray is not installed; pip install --requirement requirements-ray.txt") from error
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--ray {address}: no cluster answers ({reason}); start one with 'ray start --head'") from error
+    finally:
+        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+            signal.signal(number, handler)
+    module: ModuleType = ray
+    return module

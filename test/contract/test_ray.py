@@ -1,0 +1,63 @@
+"""The same run on a local Ray cluster of two nodes, one of whose workers is killed: the same bytes, nothing lost."""
+
+import os
+import signal
+
+import pytest
+
+from challenge.errors import UserError
+from challenge.report import RunReport
+from model.frozen.options import Options
+from model.frozen.submission import run_submission
+
+NO_RAY = "Ray is not installed; pip install --requirement requirements-ray.txt"
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("ray", reason=NO_RAY)
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        cluster.add_node(**node)
+        yield cluster.address
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(cluster, phantom_folder, tiny_weights, tmp_path):
+    run_submission(phantom_folder, tmp_path / "one", Options(tiny_weights, 2), RunReport())
+    report, killed = RunReport(), []
+
+    def kill_a_worker():
+        """Asked for between answers: never stops the run, but kills a worker once."""
+        if report.answered and not killed:
+            killed.append(report.device["workers"][0]["pid"])
+            os.kill(killed[0], signal.SIGKILL)
+        return False
+
+    run_submission(phantom_folder, tmp_path / "ray", Options(tiny_weights, 2, ray=cluster), report, kill_a_worker)
+    assert len({worker["pid"] for worker in report.device["workers"]}) == 2
+    assert killed
+    assert report.answered == report.rows
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.frozen.submission.verify", lambda *_: "0" * 64)
+    with pytest.raises(UserError, match="holds other weights"):
+        run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray=cluster), RunReport())
+
+
+def test_without_a_cluster_the_error_says_so(phantom_folder, tiny_weights, tmp_path):
+    pytest.importorskip("ray", reason=NO_RAY)
+    with pytest.raises(UserError, match=r"--ray auto: no cluster answers .* 'ray start --head'"):
+        run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray="auto"), RunReport())
