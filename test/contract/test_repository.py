@@ -24,7 +24,7 @@ def test_inference_requirements_are_those_of_the_whole_project_and_hold_no_torch
 
 
 def test_every_requirement_is_pinned(repository):
-    for name in ("requirements.txt", "requirements-inference.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-inference.txt", "requirements-dev.txt", "requirements-ray.txt"):
         assert [pin for pin in pins(repository / name) if "==" not in pin] == []
     packages = {pin.split("==")[0] for pin in pins(repository / "requirements.txt")}
     assert [name for name in NAMED if name not in packages] == []
