@@ -2,12 +2,12 @@
 
 import csv
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ _GROWTH = 1.10
 
 
 @dataclass(frozen=True)
-class Use:
-    """What a process holds at one moment; `memory` is resident, in MiB."""
+class Load:
+    """The most that a run of `rows` held at any time; `memory` is resident, in MiB."""
 
+    rows: int
     seconds: float
     memory: float
     descriptors: int
@@ -50,54 +51,48 @@ def write_rows(folder: Path, count: int) -> None:
                              mask and f"../{copy.name}/{mask}"))  # fmt: skip
 
 
-def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[Use]:
-    """Yield what `process` holds, every so many seconds, until it ends. Reads Linux's /proc."""
-    proc, start = Path("/proc") / str(process.pid), time.monotonic()
+def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int]]:
+    """Yield the file descriptors and threads of `process`, every so many seconds, until it ends (Linux)."""
+    proc = Path("/proc") / str(process.pid)
     while process.poll() is None:
-        try:
-            status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
-            memory = int(status["VmRSS"].split()[0]) / 1024
-            yield Use(time.monotonic() - start, memory, len(list((proc / "fd").iterdir())), int(status["Threads"]))
-        except (OSError, KeyError):  # it ended between two looks
-            continue
+        with suppress(OSError):  # it ended between two looks
+            yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
         time.sleep(every)
 
 
-def quarters(uses: Sequence[Use]) -> Iterator[Use]:
-    """Yield the median use in each quarter of the run, with the time of its end."""
-    for quarter in range(4):
-        part = uses[len(uses) * quarter // 4 : len(uses) * (quarter + 1) // 4] or uses
-        memory = statistics.median(use.memory for use in part)
-        descriptors = statistics.median_high([use.descriptors for use in part])
-        threads = statistics.median_high([use.threads for use in part])
-        yield Use(part[-1].seconds, memory, descriptors, threads)
+def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
+    """Answer `rows` generated rows in a process of their own. Raises RuntimeError if that fails."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_rows(folder, rows)
+        command = [sys.executable, ROOT / "inference.py", "--input", folder, "--output", folder / "out", "--weights",
+                   weights, "--batch-size", batch_size, "--report", folder / "run.json"]  # fmt: skip
+        with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:  # noqa: S603 (our own)
+            seen = list(watch(process, every))
+        if process.returncode:
+            raise RuntimeError(f"the run of {rows} rows ended with {process.returncode}")
+        report = json.loads((folder / "run.json").read_text())
+    descriptors, threads = (max(values) for values in zip(*seen, strict=True))
+    return Load(report["answered"], report["timings"]["total_s"], report["peak_memory_mib"], descriptors, threads)
 
 
 @click.command()
 @click.option("--rows", default=20_000, show_default=True, help="Rows in the one manifest.")
 @click.option("--weights", default=ROOT / "weights", type=click.Path(path_type=Path), help="Exported weights.")
 @click.option("--batch-size", default=8, show_default=True)
-@click.option("--every", default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option("--every", default=0.5, show_default=True, help="Seconds between two looks.")
 def load(rows: int, weights: Path, batch_size: int, every: float) -> None:
-    """Answer many generated rows in one run; fail if memory, descriptors or threads grow after half of it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_rows(folder, rows)
-        command = [sys.executable, ROOT / "inference.py", "--input", folder, "--output", folder / "out", "--weights",
-                   weights, "--batch-size", batch_size, "--report", folder / "run.json"]  # fmt: skip
-        with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:  # noqa: S603 (our own program)
-            uses = list(watch(process, every))
-        if process.returncode or not uses:
-            raise click.ClickException(f"the run ended with {process.returncode}")
-        report = json.loads((folder / "run.json").read_text())
-    click.echo(f"{report['answered']:,} rows, {report['timings']['total_s']:.0f} s, "
-               f"{report['timings']['rows_per_s']:.0f} rows/s, peak {report['peak_memory_mib']:.0f} MiB")  # fmt: skip
-    click.echo("| until | resident memory (median) | file descriptors | threads |\n|---|---|---|---|")
-    held = list(quarters(uses))
-    for use in held:
-        click.echo(f"| {use.seconds:.0f} s | {use.memory:.0f} MiB | {use.descriptors} | {use.threads} |")
-    second, last = held[1], held[3]
-    grown = [name for name in ("memory", "descriptors", "threads")
-             if getattr(last, name) > _GROWTH * getattr(second, name)]  # fmt: skip
+    """Answer a tenth of the rows, then all; fail if memory, descriptors or threads grow with their number."""
+    click.echo("| rows | seconds | peak memory | file descriptors | threads |\n|---|---|---|---|---|")
+    loads = []
+    for count in (rows // 10, rows):
+        held = measure(count, weights, batch_size, every)
+        loads.append(held)
+        click.echo(f"| {held.rows:,} | {held.seconds:.0f} | {held.memory:.0f} MiB | {held.descriptors} | "
+                   f"{held.threads} |")  # fmt: skip
+    few, many = loads
+    grown = [
+        name for name in ("memory", "descriptors", "threads") if getattr(many, name) > _GROWTH * getattr(few, name)
+    ]
     if grown:
-        raise click.ClickException(f"not flat: {', '.join(grown)}")
+        raise click.ClickException(f"grew by more than {_GROWTH - 1:.0%}: {', '.join(grown)}")

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from challenge.disk import is_full
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 
@@ -134,7 +135,11 @@ class Journal:
         with self._lock:
             self._places[record.index] = self._write(line)
             if len(self._places) % _SYNC_EVERY == 0:
-                os.fsync(self._descriptor)
+                self.sync()
+
+    def sync(self) -> None:
+        """Wait until the disk has all rows. Raises OSError."""
+        os.fsync(self._descriptor)
 
     def remove(self) -> None:
         """Delete the file: the run is complete. Raises OSError."""
@@ -184,10 +189,16 @@ class Journal:
 def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
     """Open `folder/.journal` for a run: as it stands if `resume` and it is of this very run, else empty.
 
-    Raises UserError if another process writes it, or if it is to be resumed and belongs to another run; OSError.
+    Raises UserError if another process writes it, or if it is to be resumed and belongs to another run, or if
+    the folder is not writable; OSError if the disk is full.
     """
     path = folder / FILE
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise UserError(f"{path} cannot be written ({error.strerror}); mount a writable output folder") from error
     try:
         _lock(descriptor, folder)
         journal = Journal(path, descriptor)

@@ -57,12 +57,20 @@ class RayEngine:
 
     def __init__(self, address: str, build: Callable[[], Pipeline], *, gpu: bool) -> None:
         self._ray = _connect(address)
+        try:
+            self.workers: list[dict[str, Any]] = self._start(build, gpu)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, build: Callable[[], Pipeline], gpu: bool) -> list[dict[str, Any]]:
         gpus = int(self._ray.cluster_resources().get("GPU", 0)) if gpu else 0
         nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
         actor = self._ray.remote(num_cpus=1, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=-1,
                                  scheduling_strategy="SPREAD")(_Worker)  # fmt: skip
         self._actors = [actor.remote(build) for _ in range(gpus or nodes)]
-        self.workers: list[dict[str, Any]] = self._ray.get([worker.describe.remote() for worker in self._actors])
+        described: list[dict[str, Any]] = self._ray.get([worker.describe.remote() for worker in self._actors])
+        return described
 
     def run(
         self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool] = lambda: False

@@ -73,6 +73,7 @@ class Recorder:
     def write_json(self) -> None:
         """Write the JSON files of all rows answered so far. Raises OSError."""
         self._reserve.unlink(missing_ok=True)
+        self._journal.sync()
         self._profile.write_json(self._output_dir, self._journal.entries)
 
     def disk_full(self, samples: Iterable[Sample]) -> DiskFullError:

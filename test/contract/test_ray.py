@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,8 +12,6 @@ from challenge.report import RunReport
 from model.frozen.options import Options
 from model.frozen.submission import run_submission
 
-NO_RAY = "Ray is not installed; pip install --requirement requirements-ray.txt"
-
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -19,7 +19,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def cluster():
-    pytest.importorskip("ray", reason=NO_RAY)
+    pytest.importorskip("ray", reason="Ray is not installed; pip install --requirement requirements-ray.txt")
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +57,17 @@ def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weigh
         run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray=cluster), RunReport())
 
 
-def test_without_a_cluster_the_error_says_so(phantom_folder, tiny_weights, tmp_path):
-    pytest.importorskip("ray", reason=NO_RAY)
-    with pytest.raises(UserError, match=r"--ray auto: no cluster answers .* 'ray start --head'"):
-        run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray="auto"), RunReport())
+def test_without_a_cluster_or_without_ray_the_error_says_what_to_do(
+    tiny_weights, phantom_folder, tmp_path, monkeypatch
+):
+    def connect(**_):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    options = Options(tiny_weights, ray="auto")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=connect))
+    with pytest.raises(UserError, match=r"--ray auto: no cluster answers \(Could not .*\); .* 'ray start --head'"):
+        run_submission(phantom_folder, tmp_path / "out", options, RunReport())
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"Ray is not installed; pip install --requirement requirements-ray\.txt"):
+        run_submission(phantom_folder, tmp_path / "out", options, RunReport())
+    assert not (tmp_path / "out").exists()
