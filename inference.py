@@ -1,24 +1,27 @@
 """The frozen entry point: challenge data in, the challenge's output folder out.
 
-Exit codes: 0 complete; 1 unexpected; 2 usage, manifest or weights (the user can fix it); 3 complete, but with
-fallbacks, under --strict. On failure the last line of stderr is one sentence.
+Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or weights (the user can fix it);
+3 complete, but with fallbacks, under --strict; 143 and 130 stopped by SIGTERM or Ctrl-C, to be resumed. On failure the
+last line of stderr is one sentence.
 """
 
 import logging
 import os
 import sys
-import traceback
 from pathlib import Path
+from typing import Any
 
 import click
 
 from challenge.errors import UserError
+from challenge.exits import Exit, exit_code
+from challenge.merge import merge
 from challenge.report import RunReport
+from challenge.signals import StopRequest
 from model.frozen.facts import read_facts, verify
 from model.frozen.submission import Options, run_submission
 
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
-OK, UNEXPECTED, USER, WITH_FALLBACKS = 0, 1, 2, 3
 
 logger = logging.getLogger("inference")
 
@@ -37,6 +40,10 @@ class Model:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @click.command(context_settings={"max_content_width": 110})
 @click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True, help="Data folder.")
 @click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True, help="Answers.")
@@ -47,52 +54,68 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
               help="Resize logits, then arg max; or labels, as the official baseline does.")  # fmt: skip
-@click.option("--tasks", default="", help="Comma-separated task ids; other rows are skipped. [default: all]")
+@click.option("--tasks", default="", callback=_names, help="Comma-separated task ids, other rows are skipped.")
+@click.option("--resume", is_flag=True, help="Go on where a killed or stopped run of the same command ended.")
+@click.option("--num-parts", default=1, type=click.IntRange(1), show_default=True, help="Split the images in N parts.")
+@click.option("--part-id", default=0, type=click.IntRange(0), show_default=True, help="Answer this part (0..N-1).")
+@click.option("--merge", "merging", is_flag=True, help="Join the outputs of all PARTS into OUTPUT, and nothing else.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Run report (JSON).")
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
 @click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
               show_default=True)  # fmt: skip
+@click.argument("parts", nargs=-1, type=FOLDER)
 def main(
     data_root: Path,
     output_dir: Path,
-    weights: Path,
-    batch_size: int,
-    device: str,
-    precision: str,
-    mask_resize: str,
-    tasks: str,
+    parts: tuple[Path, ...],
+    merging: bool,
     strict: bool,
     report_file: Path | None,
     list_tasks: bool,
     log_level: str,
+    **how: Any,
 ) -> int:
     """Answer every row of INPUT/csv_files/*.csv in the layout that FMC_UIA 2026 scores."""
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    options = Options(**how)
     if list_tasks:
-        _list_tasks(weights)
-        return OK
-    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    report = RunReport()
+        _list_tasks(options.weights)
+        return Exit.OK
+    if merging != bool(parts):
+        raise click.UsageError("--merge takes the outputs of all parts, as in --merge PART... --output OUT")
+    if options.part_id >= options.num_parts:
+        raise click.UsageError(f"--part-id {options.part_id} is not below --num-parts {options.num_parts}")
+    report, stop = RunReport(), StopRequest()
     try:
-        run_submission(
-            data_root, output_dir, Options(weights, batch_size, device, precision, mask_resize, names), report
-        )
-        report.status = "complete"
-        report.exit_code = WITH_FALLBACKS if strict and report.fallbacks else OK
+        if merging:
+            merge(parts, output_dir, report)
+        else:
+            with stop:
+                run_submission(data_root, output_dir, options, report, stop)
+        report.exit_code = Exit.WITH_FALLBACKS if strict and report.fallbacks else Exit.OK
+        if report.status == "stopped" and stop.received:
+            report.exit_code = 128 + stop.received
     except UserError:
-        report.exit_code = USER
+        report.exit_code = Exit.USER
         raise
     finally:
         if report_file:
             report.write(report_file)
+    _conclude(report)
+    return report.exit_code
+
+
+def _conclude(report: RunReport) -> None:
     logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
                 len(report.fallbacks))  # fmt: skip
-    if report.exit_code == WITH_FALLBACKS:
+    if report.status == "stopped":
+        click.echo(f"stopped by a signal after {report.answered} of {report.rows} rows; "
+                   "run the same command with --resume", err=True)  # fmt: skip
+    elif report.exit_code == Exit.WITH_FALLBACKS:
         first = report.fallbacks[0]
         click.echo(f"{len(report.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
                    "see --report", err=True)  # fmt: skip
-    return report.exit_code
 
 
 def _list_tasks(weights: Path) -> None:
@@ -106,22 +129,7 @@ def _list_tasks(weights: Path) -> None:
 
 def run() -> int:
     """Run the command line and return its exit code; the last line on stderr says what went wrong."""
-    try:
-        code = main(standalone_mode=False)
-        return code if isinstance(code, int) else OK
-    except click.ClickException as error:
-        error.show()
-        return USER
-    except UserError as error:
-        click.echo(str(error), err=True)
-        return USER
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; run the same command again", err=True)
-        return 130
-    except Exception as error:  # the last resort: whatever it is, the last line must say it in one sentence
-        traceback.print_exc()
-        click.echo(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", err=True)
-        return UNEXPECTED
+    return exit_code(lambda: main(standalone_mode=False))
 
 
 if __name__ == "__main__":

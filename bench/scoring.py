@@ -1,11 +1,7 @@
-"""How long does scoring take? Generates masks and their perturbed copies, then scores them as `evaluate score` does.
-
-python bench/scoring.py --masks 2674 --side 512
-"""
+"""How long does scoring take? Generates masks and their perturbed copies, then scores them as `evaluate score` does."""
 
 import json
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,8 +10,6 @@ import click
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evaluate.metric_table import Column
 from evaluate.result import summarise
@@ -62,7 +56,7 @@ def cpu_seconds() -> float:
 @click.option("--side", default=512, show_default=True, help="Pixels along each side.")
 @click.option("--classes", default=2, show_default=True, help="Classes with background.")
 @click.option("--jobs", type=int, default=default_jobs(), show_default=True, help="Processes.")
-def main(masks: int, side: int, classes: int, jobs: int) -> None:
+def scoring(masks: int, side: int, classes: int, jobs: int) -> None:
     """Generate a folder, score it, print the times as JSON."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -74,7 +68,3 @@ def main(masks: int, side: int, classes: int, jobs: int) -> None:
     scores = {name: columns[Column.OFFICIAL].value for name, columns in metrics.items()}
     facts = {"masks": masks, "side": side, "classes": classes, "jobs": jobs, "scores": scores}
     click.echo(json.dumps(facts | {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}))
-
-
-if __name__ == "__main__":
-    main()

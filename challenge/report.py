@@ -12,11 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from challenge.manifest import Sample
+from challenge.journal import Record
 from challenge.writers import write_atomically
 
 SCHEMA = 1
-_PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "SimpleITK")
+_PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "SimpleITK", "ray")
 
 
 @dataclass
@@ -27,7 +27,9 @@ class RunReport:
     status: str = "failed"
     exit_code: int = 1
     rows: int = 0
+    resumed: int = 0
     duplicates: int = 0
+    part: str = "0/1"
     counts: Counter[str] = field(default_factory=Counter)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
@@ -43,13 +45,14 @@ class RunReport:
         """Rows that have an answer in the output folder."""
         return sum(self.counts.values())
 
-    def add_fallback(self, sample: Sample, reason: str) -> None:
-        """Record that the row got a fallback, and why."""
-        self.fallbacks.append({**_row(sample), "reason": reason})
-
-    def add_note(self, sample: Sample, note: str) -> None:
-        """Record something odd about a row that was answered all the same."""
-        self.notes.append({**_row(sample), "note": note})
+    def add(self, record: Record) -> None:
+        """Count an answered row, and tell of its fallback or of what was odd about it."""
+        self.counts[record.kind] += 1
+        row = {"row": record.row, "image_path": record.image_path, "task_id": record.task_id}
+        if record.reason:
+            self.fallbacks.append({**row, "reason": record.reason})
+        if record.note:
+            self.notes.append({**row, "note": record.note})
 
     def seconds(self) -> float:
         """Seconds since the run began."""
@@ -64,7 +67,9 @@ class RunReport:
             "exit_code": self.exit_code,
             "rows": self.rows,
             "answered": self.answered,
+            "resumed": self.resumed,
             "duplicates": self.duplicates,
+            "part": self.part,
             "counts": dict(self.counts),
             "fallbacks": self.fallbacks,
             "notes": self.notes,
@@ -77,7 +82,7 @@ class RunReport:
                 "start_up_s": self.start_up_s,
                 "first_prediction_s": self.first_prediction_s,
                 "total_s": total,
-                "rows_per_s": self.answered / total if total else None,
+                "rows_per_s": (self.answered - self.resumed) / total if total else None,
             },
             "peak_memory_mib": peak_memory_mib(),
         }
@@ -93,10 +98,6 @@ def peak_memory_mib() -> float:
     """Largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _row(sample: Sample) -> dict[str, str]:
-    return {"row": str(sample.row), "image_path": sample.image_path, "task_id": sample.task_id}
 
 
 def _versions() -> dict[str, str]:

@@ -6,13 +6,15 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from challenge.journal import MaskFile
 from challenge.manifest import Sample
 from challenge.paths import JSON_FILES, output_file
 from challenge.predictions import (
@@ -23,34 +25,41 @@ from challenge.predictions import (
     PointsPrediction,
     Prediction,
 )
+from challenge.tasks import TaskKind
+
+Entry = Mapping[str, Any]
+"""The JSON object of one answer."""
 
 _COMPRESSION = 1  # masks are nearly empty: higher levels cost time and save little
 
 
-def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> None:
+def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> MaskFile:
     """Write a mask where the sample's `mask_path` says, as a PNG whatever the ending (readers look at the content).
 
-    Raises PathError if a link leads out of `output_dir`, OSError if it cannot be written.
+    Return what was written. Raises PathError if a link leads out of `output_dir`, OSError if it cannot be written.
     """
     if sample.mask_file is None:
         raise ValueError(f"{sample.row} has no mask file")
     target = output_file(output_dir, sample.mask_file)
     if isinstance(prediction, BlankMask):
-        write_atomically(target, _blank_png(prediction.width, prediction.height))
+        chunks: Iterable[bytes] = _blank_png(prediction.width, prediction.height)
     else:
-        write_atomically(target, [_png(prediction.labels)])
+        chunks = [_png(prediction.labels)]
+    # Waiting for the disk once per mask costs more than the network. A mask that a power cut tears is found out by the
+    # CRC-32 in the journal, and written again.
+    size, crc32 = write_atomically(target, chunks, durable=False)
+    return MaskFile(str(sample.mask_file), size, crc32)
 
 
-def write_json(output_dir: Path, answers: Sequence[tuple[Sample, Prediction]]) -> None:
-    """Write the three JSON files, entries in the order of `answers`; a kind without entries is an empty list."""
+def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[Entry]]) -> None:
+    """Write the three JSON files; `entries` gives those of a kind in order. One without any is an empty list."""
     for kind, name in JSON_FILES.items():
-        entries = (entry(sample, prediction) for sample, prediction in answers if sample.kind is kind)
-        write_atomically(output_file(output_dir, PurePosixPath(name)), _json_list(entries))
+        write_atomically(output_file(output_dir, PurePosixPath(name)), _json_list(entries(kind)))
 
 
-def entry(sample: Sample, prediction: Prediction) -> dict[str, object]:
+def entry(sample: Sample, prediction: Prediction) -> Entry:
     """Return the JSON object of one answer."""
-    head: dict[str, object] = {"image_path": sample.image_path, "task_id": sample.task_id}
+    head: dict[str, Any] = {"image_path": sample.image_path, "task_id": sample.task_id}
     match prediction:
         case ClassPrediction():
             return head | {
@@ -68,24 +77,31 @@ def entry(sample: Sample, prediction: Prediction) -> dict[str, object]:
             raise TypeError(f"{type(prediction).__name__} is a file of its own")
 
 
-def write_atomically(target: Path, chunks: Iterable[bytes]) -> None:
-    """Write to a temporary name in the same folder, flush to disk, rename. Raises OSError; leaves no partial file."""
+def write_atomically(target: Path, chunks: Iterable[bytes], *, durable: bool = True) -> tuple[int, int]:
+    """Write to a temporary name in the same folder, flush to disk if `durable`, rename. Return size and CRC-32.
+
+    Raises OSError; leaves no partial file.
+    """
     # Of one length, so that the longest name that a file system takes can be written too.
     partial = target.with_name(f".{hashlib.blake2b(target.name.encode(), digest_size=16).hexdigest()}.partial")
+    size = crc32 = 0
     try:
         partial.unlink(missing_ok=True)
         with partial.open("xb") as stream:  # never through a link that lies there
             for chunk in chunks:
                 stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
+                size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    return size, crc32
 
 
-def _json_list(entries: Iterator[dict[str, object]]) -> Iterator[bytes]:
+def _json_list(entries: Iterable[Entry]) -> Iterator[bytes]:
     separator = b"[\n"
     for item in entries:
         yield separator + json.dumps(item, ensure_ascii=False, allow_nan=False).encode()

@@ -60,26 +60,6 @@ def train(
 
 
 @main.command()
-@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
-@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
-@click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
-@click.option("--steps", default=20, show_default=True, help="Steps per variant.")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-def throughput(config_file: Path, data_root: Path, cache: Path, steps: int, overrides: tuple[str, ...]) -> None:
-    """Measure the training step with one runtime setting changed at a time."""
-    import tempfile
-
-    from training.config import load_config
-    from training.rows import DataSource
-    from training.throughput import measure
-
-    click.echo("| variant | images/s | CPU seconds per image |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as output:
-        for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), Path(output), steps):
-            click.echo(f"| {found.name} | {found.images_per_second:.1f} | {found.cpu_seconds:.3f} |")
-
-
-@main.command()
 @click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
 @click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new task(s).")
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
@@ -136,6 +116,64 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
         click.echo(f"{write_clean_folder(inspection, clean)} rows without faults are in {clean}", err=True)
     if inspection.has_errors:
         raise SystemExit(1)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Another data folder, to measure on.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
+    """Fit the temperature of every class head on the run's dev rows; `export` then builds it in."""
+    from training.calibration import calibrate as fit
+    from training.calibration import check_calibration
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or run_folder / "cache")
+    found = {"dev": list(fit(run_folder, source))}
+    if val_root:
+        found["val"] = list(check_calibration(run_folder, DataSource(data_root, source.cache, val_root)))
+    click.echo("| task | rows | temperature | ECE before | after |\n|---|---|---|---|---|")
+    for part, rows in found.items():
+        for row in rows:
+            click.echo(
+                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {row.before:.3f} | {row.after:.3f} |"
+            )
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; read the trained network otherwise.")
+def score(
+    run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Print the official scores of a run, perhaps with its answers read off the network in another way."""
+    from training.rows import DataSource
+    from training.run_scores import score_run
+
+    source = DataSource(data_root, cache or run_folder / "cache", val_root)
+    click.echo(score_run(run_folder, source, overrides))
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
+    """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
+    from training.robustness import CORRUPTIONS
+    from training.robustness import robustness as measure
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or run_folder / "cache", val_root)
+    click.echo(f"| task | score | clean | {' | '.join(CORRUPTIONS)} |\n|---|---|---|{'---|' * len(CORRUPTIONS)}")
+    for row in measure(run_folder, source):
+        cells = " | ".join(row.metric.text(value) for value in (row.clean, *row.corrupted.values()))
+        click.echo(f"| {row.task_id} | {row.metric.name} | {cells} |")
 
 
 @main.command()

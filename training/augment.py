@@ -99,7 +99,7 @@ def _turned(target: Tensor, angle: float, shift: list[int], scale: float) -> Ten
         across, down = torch.hypot(width * cosine, height * sine), torch.hypot(width * sine, height * cosine)
         plain = turned.as_subclass(Tensor)
         centre, half = (plain[:, :2] + plain[:, 2:]) / 2, torch.stack([across, down], dim=1) / 2
-        return tv_tensors.wrap(torch.cat([centre - half, centre + half], dim=1), like=target)
+        turned = tv_tensors.wrap(torch.cat([centre - half, centre + half], dim=1), like=target)
     return turned
 
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskSpec, with_extra_tasks
-from model.networks.encoders import Encoder
 from model.networks.heads import DetectionHead, RegressionHead
 from model.networks.local_heads import BoxHead
 from model.networks.registry import build
@@ -46,10 +45,8 @@ def build_network(
             head.start_rare()
     if start:
         _load_start(network, start, new)
-    elif isinstance(network.encoder, Encoder):
-        load_encoder_weights(network.encoder, config.encoder.weights)
-    elif config.encoder.weights != "none":
-        raise UserError(f"the encoder of {config.system.name!r} takes no weights; set encoder.weights = 'none'")
+    else:
+        load_encoder_weights(network, config.encoder.weights)
     return network
 
 

@@ -81,13 +81,15 @@ class SamplingConfig:
     """Which task is drawn: `uniform`, `proportional` to its rows n, or `temperature` (n to the power 1 / temperature).
 
     `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also teaches
-    every other task that has a row for it. `weights` multiply the tasks' probabilities; 1 by default.
+    every other task that has a row for it. `weights` multiply the tasks' probabilities; 1 by default. With `alternate`
+    the kinds take turns: a step draws tasks of one kind alone, the next step those of the next kind.
     """
 
     method: str = "uniform"
     temperature: float = 2.0
     tasks_per_step: int = 1
     joint: bool = False
+    alternate: bool = False
     weights: dict[str, float] = field(default_factory=dict)
 
 
@@ -120,8 +122,9 @@ class BalanceConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimiser (a timm name) with a cosine schedule; learning rates of encoder, decoder and heads.
+    """The optimiser (a timm name) and its schedule; learning rates of encoder, decoder and heads.
 
+    `schedule` is `cosine` or `poly` (a falling line to the power 0.9), from each rate down to `final_lr`.
     `batch_size` is that of one task, over all ranks. `decoder_lr` 0 means `head_lr`; `clip_norm` and `ema_decay` 0
     mean none; the decay is reached slowly, as (1 + step) / (10 + step). For the first `freeze_shared` (0..1) of the
     schedule the heads alone learn. For the first `small_until` of it images are shrunk to `small_size` pixels.
@@ -137,6 +140,8 @@ class OptimConfig:
     clip_norm: float = 0.0
     ema_decay: float = 0.0
     name: str = "adamw"
+    schedule: str = "cosine"
+    momentum: float = 0.9
     decoder_lr: float = 0.0
     freeze_shared: float = 0.0
     small_size: int = 0
@@ -225,6 +230,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "sampling.method": ("uniform", "proportional", "temperature"),
     "loss.class_weights": ("none", "balanced", "root"),
     "balance.method": ("fixed", "uncertainty"),
+    "optim.schedule": ("cosine", "poly"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float16"),
 }

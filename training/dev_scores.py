@@ -1,7 +1,7 @@
 """Official scores on the dev rows, in native pixels, by the same decoding and formulas as the submission's."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from model.frozen.decode import decode, fallback
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
+from training.pixels import Pixels
 from training.rows import Part
 
 _BATCH = 16
@@ -52,11 +53,15 @@ class DevScores:
 
 @dataclass
 class DevScorer:
-    """Scores networks on the dev rows. `means` are the training set's mean boxes and points."""
+    """Scores networks on the dev rows. `means` are the training set's mean boxes and points.
+
+    `view` changes an image's pixels before the network sees them.
+    """
 
     part: Part
     data: DataConfig
     means: Mapping[str, tuple[float, ...]]
+    view: Callable[[Sample, Pixels], Pixels] | None = None
     _priors: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -83,10 +88,14 @@ class DevScorer:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(samples), _BATCH):
                 rows = samples[start : start + _BATCH]
-                pixels = torch.from_numpy(np.stack([self.part.store.image(sample) for sample in rows]))
+                pixels = torch.from_numpy(np.stack([self._pixels(sample) for sample in rows]))
                 images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data)
                 cases += pool.map(measure, rows, network(images, spec.task_id).float().cpu().numpy())
         return cases
+
+    def _pixels(self, sample: Sample) -> Pixels:
+        pixels = self.part.store.image(sample)
+        return self.view(sample, pixels) if self.view else pixels
 
     def prior(self, task_id: str) -> Mapping[str, float]:
         """Return the scores of knowing nothing of the image: no mask, class 0, the mean box or points."""

@@ -11,10 +11,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 import timm
-from torch import nn
+from torch import Tensor, nn
 
 from challenge.errors import UserError
 from model.networks.encoders import Encoder
+from model.networks.system import System
 from training.state_dict import read_state_dict
 
 logger = logging.getLogger(__name__)
@@ -31,18 +32,37 @@ _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 
-def load_encoder_weights(encoder: Encoder, source: str) -> None:
-    """Fill `encoder` from `source`: `none`, `timm`, `package:NAME` or a file. Every tensor must be filled.
+def load_encoder_weights(network: System, source: str) -> None:
+    """Fill the network's encoder from `source`: `none`, `timm`, `package:NAME` or a file. Every tensor must be filled.
 
-    Raises UserError if anything is missing or has another shape.
+    Raises UserError if anything is missing or has another shape, or if the encoder has no weights to be had.
     """
     if source == "none":
         return
+    encoder = network.encoder
+    if isinstance(encoder, Encoder):
+        _load_pyramid(encoder, source)
+        return
+    if network.timm_name is None:
+        raise UserError(f"the encoder of {type(network).__name__} takes no weights; set encoder.weights = 'none'")
+    if source == "timm":
+        state = timm.create_model(network.timm_name, num_classes=0, pretrained=True).state_dict()
+    else:
+        state = _read(source)
+    network.load_encoder(state)
+    logger.info("encoder %s: all tensors from %s", network.timm_name, source)
+
+
+def _read(source: str) -> dict[str, Tensor]:
+    is_package = source.startswith("package:")
+    return read_state_dict(_package_file(source.removeprefix("package:")) if is_package else Path(source))
+
+
+def _load_pyramid(encoder: Encoder, source: str) -> None:
     if source == "timm":
         state = timm.create_model(encoder.name, features_only=True, pretrained=True).state_dict()
     else:
-        is_package = source.startswith("package:")
-        state = read_state_dict(_package_file(source.removeprefix("package:")) if is_package else Path(source))
+        state = _read(source)
     if "_conv_stem.weight" in state:
         state = {name: state[key] for key, name in efficientnet_names(state, encoder.backbone).items()}
     own = encoder.backbone.state_dict()

@@ -1,6 +1,7 @@
-"""A finished run folder -> a weights folder with its model card."""
+"""A finished run folder -> a weights folder: graphs, facts, model card, and the tensors to train on from."""
 
 import json
+import logging
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,14 @@ from challenge.geometry import Fit
 from challenge.resampling import Resampling
 from model.frozen.facts import Facts
 from training import checkpoint
+from training.calibration import read_temperatures, temper
 from training.export import ExportFacts, export
 from training.loop import load_network
 from training.model_card import write_model_card
+from training.parity import check_parity
+from training.trainable import write_trainable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
     licences by task (TOML).
     """
     network, config, found = load_network(run)
+    temperatures = read_temperatures(run)
+    temper(network, temperatures)
     sources = _read_sources(sources_file)
     scores = _read_scores(scores_file)
     trained_on = {
@@ -52,12 +60,15 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         extra={
             "recipe": checkpoint.load_best(run)["config"],
-            "training": {"images_seen": found["images_seen"], "steps": found["step"]},
+            "training": {key: found[key] for key in ("images_seen", "steps", "cpu_seconds")},
+            "temperatures": temperatures,
             "licences": licences,
             "intended_use": "research; not a medical device",
         },
     )
     written = export(network, facts, output)
+    logger.info("largest difference between graphs and network: %.1e", check_parity(network, written, output))
+    write_trainable(network, config, found, output)
     write_model_card(written, scores, output)
     return written
 

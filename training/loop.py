@@ -22,7 +22,7 @@ from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
 from training.building import Start, build_network, frozen_parameters, shared_modules
-from training.config import Config, RuntimeConfig, from_dict, to_dict, write_json
+from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
 from training.distributed import Ranks
@@ -55,7 +55,8 @@ class Trainer:
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
         self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,
                             config.sampling.joint)  # fmt: skip
-        self.sampler = TaskSampler(self.data.sizes, config.optim.batch_size, config.seed, config.sampling)
+        kinds = {task_id: spec.kind for task_id, spec in specs.items()}
+        self.sampler = TaskSampler(self.data.sizes, config.optim.batch_size, config.seed, config.sampling, kinds)
         self.position: Mapping[str, Any] = self.sampler.state_dict()
         placed = (TaskKind.DETECTION, TaskKind.REGRESSION)
         self.means = {t: self.data.mean_target(t) for t, spec in specs.items() if spec.kind in placed}
@@ -84,6 +85,7 @@ class Trainer:
         self.scores: DevScores | None = None
         self.best, self.stale = float("-inf"), 0
         self.images_seen = 0
+        self._cpu_before = 0.0  # of the processes whose work this one resumes
         self.progress = 0.0
         self.log = RunLog(output) if self.ranks.is_first else None
         if self.ranks.is_first:
@@ -93,6 +95,11 @@ class Trainer:
     def step(self) -> int:
         """Steps done."""
         return int(self.position["step"])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all threads since the run began, without worker processes."""
+        return round(self._cpu_before + time.process_time(), 1)
 
     @property
     def is_over(self) -> bool:
@@ -140,7 +147,7 @@ class Trainer:
             extra = self.network.auxiliary_loss()
             if extra is not None:
                 weighted = weighted + extra / self.ranks.count
-            self.scaler.scale(weighted / len(draws)).backward()
+            self.scaler.scale(weighted / len(draws)).backward()  # type: ignore[no-untyped-call]
             losses |= {task_id: loss.detach() for task_id, loss in of_batch.items()}
             self.images_seen += len(draw.rows)
         self.scaler.unscale_(self.optimizer)
@@ -216,6 +223,7 @@ class Trainer:
             self.log.write({
                 "step": self.step,
                 "images": self.images_seen,
+                "cpu_seconds": self.cpu_seconds,
                 "loss": {task_id: round(value, 5) for task_id, value in means.items()},
                 "progress": round(self.progress, 5),
                 "lr": {"encoder": self.optimizer.param_groups[0]["lr"], "heads": self.optimizer.param_groups[-1]["lr"]},
@@ -254,6 +262,7 @@ class Trainer:
             "ema": self.ema.module.state_dict() if self.ema else None,
             "sampler": dict(self.position),
             "images_seen": self.images_seen,
+            "cpu_seconds": self.cpu_seconds,
             "facts": self.facts(),
         }
 
@@ -272,6 +281,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.balance.load_state_dict(state["balance"])
         self.images_seen, self.progress = state["images_seen"], state["progress"]
+        self._cpu_before = state.get("cpu_seconds", 0.0) - time.process_time()
         self.best, self.stale = state["best"], state["stale"]
         if self.log:
             self.log.forget_after(self.step)
@@ -287,15 +297,20 @@ class Trainer:
         }
 
 
-def load_network(run: Path) -> tuple[System, Config, dict[str, Any]]:
-    """Return a run's network in eval mode, its config and its facts.
+def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, Config, dict[str, Any]]:
+    """Return a run's network in eval mode, its config with `section.key=value` overrides, and its facts.
 
     That is the network that was best on the dev rows, else the last one; its EMA where there is one.
     """
     state = checkpoint.load_best(run)
-    config = from_dict(state["config"])
+    config = with_overrides(from_dict(state["config"]), overrides)
     tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in state["tasks"]]
     network = build(config.system.name, tasks, **config.system.options)
     network.load_state_dict(state["ema"] or state["network"])
-    facts = {**state["facts"], "images_seen": state["images_seen"], "step": state["sampler"]["step"]}
+    facts = {
+        **state["facts"],
+        "images_seen": state["images_seen"],
+        "steps": state["sampler"]["step"],
+        "cpu_seconds": state.get("cpu_seconds"),
+    }
     return network.eval(), config, facts

@@ -1,4 +1,4 @@
-"""The optimiser, with learning rates for encoder, decoder and heads, and its cosine schedule with warm-up."""
+"""The optimiser, with learning rates for encoder, decoder and heads, and its schedule with warm-up."""
 
 import math
 from typing import Any
@@ -11,27 +11,33 @@ from challenge.errors import UserError
 from model.networks.system import System
 from training.config import OptimConfig, SamplingConfig
 
+_POLY = 0.9
+
 
 def make_optimizer(network: System, config: OptimConfig, balance: nn.Module | None = None) -> torch.optim.Optimizer:
     """Return timm's optimiser `config.name` over every parameter: encoder, decoder, heads, loss balance.
 
-    The official script leaves the FPN out of the optimiser; here nothing can be left out.
+    The official script leaves the FPN out of the optimiser; here nothing can be left out. What the system names in
+    `no_weight_decay` has groups of its own, without decay. `config.momentum` is that of optimisers that have one.
     """
     encoder, heads = network.encoder_parameters(), head_parameters(network)
     known = {id(parameter) for parameter in (*encoder, *heads)}
     decoder = [parameter for parameter in network.other_parameters() if id(parameter) not in known]
     rates = (config.encoder_lr, config.decoder_lr or config.head_lr, config.head_lr)
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "lr": rate, "peak_lr": rate}
-        for parameters, rate in zip((encoder, decoder, heads), rates, strict=True)
-    ]
+    exempt = {id(parameter) for parameter in network.no_weight_decay()}
+    groups: list[dict[str, Any]] = []
+    for parameters, rate in zip((encoder, decoder, heads), rates, strict=True):
+        decayed = [parameter for parameter in parameters if id(parameter) not in exempt]
+        others = [parameter for parameter in parameters if id(parameter) in exempt]
+        groups.append({"params": others, "lr": rate, "peak_lr": rate, "weight_decay": 0.0})
+        groups.append({"params": decayed, "lr": rate, "peak_lr": rate})
     weights = list(balance.parameters()) if balance else []
     if weights:
         groups.append({"params": weights, "lr": config.head_lr, "peak_lr": config.head_lr, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
-            groups, opt=config.name, lr=config.head_lr, weight_decay=config.weight_decay
+            groups, opt=config.name, lr=config.head_lr, weight_decay=config.weight_decay, momentum=config.momentum
         )
     except ValueError as error:
         raise UserError(f"optim.name {config.name!r}: {error}") from error
@@ -50,8 +56,9 @@ def total_steps(config: OptimConfig, sampling: SamplingConfig) -> int:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, progress: float, config: OptimConfig) -> None:
-    """Linear warm-up over the steps from 0, times a cosine over `progress` (0..1) from each peak to `final_lr`."""
+    """Linear warm-up over the steps from 0, times the schedule over `progress` (0..1) from each peak to `final_lr`."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    left = 1 - min(1.0, progress)
+    height = left**_POLY if config.schedule == "poly" else 0.5 * (1 - math.cos(math.pi * left))
     for group in optimizer.param_groups:
-        group["lr"] = warm * (config.final_lr + (group["peak_lr"] - config.final_lr) * cosine)
+        group["lr"] = warm * (config.final_lr + (group["peak_lr"] - config.final_lr) * height)

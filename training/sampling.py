@@ -3,7 +3,7 @@
 Every rank draws the same; each then takes its share of the rows (`share`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.errors import UserError
+from challenge.tasks import TaskKind
 from training.config import SamplingConfig
 
 
@@ -29,26 +30,39 @@ class Draw:
 
 
 class TaskSampler(Iterator[list[Draw]]):
-    """Draws tasks by `config.method`; within a task one shuffled pass after the other, so that every row is reached."""
+    """Draws tasks by `config.method`; within a task one shuffled pass after the other, so that every row is reached.
+
+    `kinds` of the tasks are needed where the config lets kinds alternate.
+    """
 
     def __init__(
-        self, rows_per_task: Mapping[str, int], batch_size: int, seed: int, config: SamplingConfig | None = None
+        self,
+        rows_per_task: Mapping[str, int],
+        batch_size: int,
+        seed: int,
+        config: SamplingConfig | None = None,
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         config = config or SamplingConfig()
         self._sizes = dict(sorted(rows_per_task.items()))
         self._batch_size = batch_size
         self._seed = seed
         self._per_step = config.tasks_per_step
-        if self._per_step > len(self._sizes):
-            raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {len(self._sizes)} tasks")
         self.probabilities = dict(zip(self._sizes, _probabilities(self._sizes, config), strict=True))
+        turns = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
+        self._turns = [[number for number, name in enumerate(self._sizes) if name in turn] for turn in turns]
+        fewest = min(len(turn) for turn in self._turns)
+        if self._per_step > fewest:
+            raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {fewest} tasks to draw from")
         self.step = 0
         self.drawn = dict.fromkeys(self._sizes, 0)
 
     def __next__(self) -> list[Draw]:
         names = list(self._sizes)
         rng = np.random.default_rng((self._seed, self.step))
-        numbers = rng.choice(len(names), self._per_step, replace=False, p=list(self.probabilities.values()))
+        turn = self._turns[self.step % len(self._turns)]
+        chances = np.array([self.probabilities[names[number]] for number in turn])
+        numbers = rng.choice(turn, self._per_step, replace=False, p=chances / chances.sum())
         self.step += 1
         return [self._draw(names[number], int(number)) for number in numbers]
 
@@ -76,6 +90,12 @@ class TaskSampler(Iterator[list[Draw]]):
 @lru_cache(maxsize=128)
 def _permutation(seed: int, number: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng((seed, number, epoch)).permutation(size)
+
+
+def _by_kind(kinds: Mapping[str, str], tasks: Iterable[str]) -> list[list[str]]:
+    """Return the tasks of every kind that occurs, segmentation first."""
+    turns = [[task_id for task_id in tasks if kinds[task_id] == kind] for kind in TaskKind]
+    return [turn for turn in turns if turn]
 
 
 def _probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:

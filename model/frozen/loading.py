@@ -1,10 +1,9 @@
 """Images for the network: grouped by file, decoded in threads, never more than a few ahead."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +30,10 @@ class Job:
     samples: tuple[Sample, ...]
 
 
+Batch = tuple[Job, ...]
+"""Images that pass the network together."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A job's image on the network's grid (S, S, 3) uint8; or None and the `reason` why it could not be read."""
@@ -42,13 +45,23 @@ class Loaded:
     reason: str | None = None
 
 
-def jobs(samples: Sequence[Sample]) -> list[Job]:
-    """One job per image; images with the same tasks stand together, so that every head sees full batches."""
+def plan(samples: Iterable[Sample], batch_size: int) -> list[Batch]:
+    """One job per image, cut into batches; images with the same tasks stand together, so that heads see full batches.
+
+    A network's last digits depend on how many images it sees at once. So the batches follow from the samples alone, and
+    whoever leaves some of them to another process, or to another day, leaves whole batches: the bytes stay the same.
+    """
     by_image: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_image[sample.image_path].append(sample)
-    result = [Job(path, tuple(rows)) for path, rows in by_image.items()]
-    return sorted(result, key=lambda job: sorted(sample.task_id for sample in job.samples))
+    jobs = [Job(path, tuple(rows)) for path, rows in by_image.items()]
+    jobs.sort(key=lambda job: sorted(sample.task_id for sample in job.samples))
+    return [tuple(jobs[start : start + batch_size]) for start in range(0, len(jobs), batch_size)]
+
+
+def rows_of(batches: Iterable[Batch]) -> list[Sample]:
+    """Return the samples of all images of `batches`."""
+    return [sample for batch in batches for job in batch for sample in job.samples]
 
 
 def load(job: Job, data_root: Path, facts: Facts) -> Loaded:
@@ -75,10 +88,3 @@ def prefetch(pool: Executor, function: Callable[[A], B], items: Iterable[A], dep
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
-
-
-def batches(items: Iterable[A], size: int) -> Iterator[tuple[A, ...]]:
-    """Cut into tuples of `size`; the last may be shorter."""
-    iterator = iter(items)
-    while batch := tuple(islice(iterator, size)):
-        yield batch

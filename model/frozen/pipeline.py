@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from challenge.tasks import TaskSpec
 from model.frozen.cpu import available_cpus
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
-from model.frozen.loading import Loaded, batches, jobs, load, prefetch
+from model.frozen.loading import Batch, Loaded, load, prefetch
 from model.frozen.router import Router
 
 
@@ -47,6 +48,7 @@ class Pipeline:
     router: Router
     data_root: Path
     batch_size: int = 8
+    """How many images are read ahead, in multiples; the batches themselves come with `run`."""
     mask_resize: str = "logits"
 
     @property
@@ -54,24 +56,32 @@ class Pipeline:
         """Facts of the weights that answer."""
         return self.router.facts
 
-    def run(self, samples: Sequence[Sample], consume: Callable[[Answer], None]) -> Iterator[Sample]:
-        """Answer every sample exactly once; yield each as it leaves the network.
+    def run(
+        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Sample]:
+        """Answer every sample of `batches` exactly once; yield each as it leaves the network.
 
         `consume` is called once per sample, from worker threads, in no particular order; what it raises is raised
-        here. Unreadable images and non-finite outputs become fallbacks.
+        here. Unreadable images and non-finite outputs become fallbacks. No batch is begun once `stop` returns True.
         """
         workers = available_cpus()
+        read = partial(load, data_root=self.data_root, facts=self.facts)
+        finishing: deque[Future[None]] = deque()
         with ThreadPoolExecutor(workers, "load") as loaders, ThreadPoolExecutor(workers, "finish") as finishers:
-            read = partial(load, data_root=self.data_root, facts=self.facts)
-            finishing: deque[Future[None]] = deque()
-            for batch in batches(prefetch(loaders, read, jobs(samples), 3 * self.batch_size), self.batch_size):
-                for outcome in self._outcomes(batch):
-                    finishing.append(finishers.submit(self._finish, outcome, consume))
-                    yield outcome.sample
-                while len(finishing) > 4 * self.batch_size:
-                    finishing.popleft().result()
-            for future in finishing:
-                future.result()
+            images = prefetch(loaders, read, (job for batch in batches for job in batch), 3 * self.batch_size)
+            try:
+                for batch in batches:
+                    if stop():
+                        break
+                    for outcome in self._outcomes(list(islice(images, len(batch)))):
+                        finishing.append(finishers.submit(self._finish, outcome, consume))
+                        yield outcome.sample
+                    while len(finishing) > 4 * self.batch_size:
+                        finishing.popleft().result()
+                for future in finishing:
+                    future.result()
+            finally:
+                loaders.shutdown(wait=False, cancel_futures=True)
 
     def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]

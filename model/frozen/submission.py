@@ -1,20 +1,23 @@
 """One whole run: manifest in, the challenge's output folder out, a report of what happened."""
 
+import hashlib
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
-from challenge.manifest import Sample, read_manifest, superseded
-from challenge.predictions import BlankMask, MaskPrediction, Prediction
+from challenge.journal import Identity, open_journal
+from challenge.manifest import Sample, superseded
+from challenge.profile import FMC_UIA, Profile
 from challenge.progress import progress
 from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
-from challenge.writers import write_json, write_mask
-from model.frozen.facts import read_facts, verify
-from model.frozen.pipeline import Answer, Pipeline
+from model.frozen.facts import Facts, read_facts, verify
+from model.frozen.loading import Batch, plan, rows_of
+from model.frozen.pipeline import Pipeline
+from model.frozen.recorder import Recorder, json_bytes
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 
@@ -31,77 +34,124 @@ class Options:
     precision: str = "auto"
     mask_resize: str = "logits"
     tasks: tuple[str, ...] = ()
+    resume: bool = False
+    num_parts: int = 1
+    part_id: int = 0
+    profile: Profile = FMC_UIA
 
 
-def run_submission(data_root: Path, output_dir: Path, options: Options, report: RunReport) -> None:
+def run_submission(
+    data_root: Path,
+    output_dir: Path,
+    options: Options,
+    report: RunReport,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Answer every row of the manifests below `data_root` into `output_dir`; fill `report` on the way.
 
-    Raises UserError before any work if the manifests or the weights cannot be used, OSError if `output_dir` cannot be
-    written.
+    Once `stop` returns True the run ends after the batch under way: the JSON files hold what is answered, the journal
+    stays, and `report.status` is `stopped`. Raises UserError before any work if the manifests or the weights cannot be
+    used, DiskFullError, OSError if `output_dir` cannot be written.
     """
     facts = read_facts(options.weights)
     report.weights = {"name": facts.name, "sha256": verify(facts, options.weights)}
     report.prior_tasks = facts.prior_tasks
-    known = with_extra_tasks(facts.specs.values())
-    check_task_names(options.tasks, known)
-    manifest = read_manifest(data_root, known)
-    samples = [s for s in manifest.samples if not options.tasks or s.task_id in options.tasks]
-    report.rows, report.duplicates = len(samples), len(manifest.repeated)
+    samples = _samples(data_root, options, facts, report)
+    work = _Work.of(samples, options)
+    report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     _check_precision(options.precision)
     runtime = OnnxRuntime(options.weights, facts.graphs, options.device)
     report.device = {"requested": options.device, "used": runtime.device, "providers": list(runtime.providers)}
     report.precision = runtime.precision
     logger.info("weights %s on %s in %s", facts.name, runtime.device, runtime.precision)
-    _announce_priors(samples, facts.prior_tasks)
-    _prepare(output_dir)
-    collector = _Collector(output_dir, report)
+    _announce_priors(work.samples, facts.prior_tasks)
+    _prepare(output_dir, options.resume)
     pipeline = Pipeline(Router(facts, runtime), data_root, options.batch_size, options.mask_resize)
-    report.start_up_s = report.seconds()
-    todo = collector.drop_superseded(samples)
-    for _ in progress(pipeline.run(todo, collector.add), len(todo), "rows"):
-        pass
-    write_json(output_dir, [(s, collector.answers[s.row]) for s in samples if s.row in collector.answers])
-    if report.answered != report.rows:
+    identity = _identity(samples, work, options, report)
+    try:
+        with open_journal(output_dir, identity, resume=options.resume) as journal:
+            recorder = Recorder(output_dir, options.profile, journal, samples, report)
+            _answer(work, pipeline, recorder, report, stop)
+            if report.status == "complete" and options.num_parts == 1:
+                journal.remove()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise DiskFullError.of(output_dir, report.answered, report.rows, json_bytes(work.samples)) from error
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What this process answers: whole batches, and rows whose mask a later row overwrites, which need no answer."""
+
+    batches: Sequence[Batch]
+    superseded: Sequence[Sample]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], options: Options) -> "_Work":
+        lost = superseded(samples)
+        rows = {sample.row for sample in lost}
+        batches = plan((sample for sample in samples if sample.row not in rows), options.batch_size)
+        # Every n-th batch, not the n-th stretch: batches of one task stand together, and some tasks take longer.
+        mine = slice(options.part_id, None, options.num_parts)
+        return cls(batches[mine], lost[mine])
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [*rows_of(self.batches), *self.superseded]
+
+
+def _answer(work: _Work, pipeline: Pipeline, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
+    """Answer what the journal does not tell yet, and write the JSON files."""
+    try:
+        recorder.reserve(work.samples)
+        done = recorder.replay()
+        report.resumed = len(done)
+        for sample in work.superseded:
+            if sample.row not in done:
+                recorder.add_superseded(sample)
+        left = [batch for batch in work.batches if not done.issuperset(sample.row for sample in rows_of([batch]))]
+        report.start_up_s = report.seconds()
+        for _ in progress(pipeline.run(left, recorder.add, stop), len(rows_of(left)), "rows"):
+            pass
+        recorder.write_json()
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise recorder.disk_full(work.samples) from error
+    if report.answered == report.rows:
+        report.status = "complete"
+    elif stop():
+        report.status = "stopped"
+    else:
         raise RuntimeError(f"{report.rows} rows but {report.answered} answers; please report this as a bug")
 
 
-class _Collector:
-    """Writes masks at once, keeps the small answers for the JSON files, counts. Called from worker threads."""
+def _samples(data_root: Path, options: Options, facts: Facts, report: RunReport) -> list[Sample]:
+    known = with_extra_tasks(facts.specs.values())
+    check_task_names(options.tasks, known)
+    manifest = options.profile.read_manifest(data_root, known)
+    report.duplicates = len(manifest.repeated)
+    return [sample for sample in manifest.samples if not options.tasks or sample.task_id in options.tasks]
 
-    def __init__(self, output_dir: Path, report: RunReport) -> None:
-        self.answers: dict[object, Prediction] = {}
-        self._output_dir = output_dir
-        self._report = report
-        self._lock = threading.Lock()
 
-    def add(self, answer: Answer) -> None:
-        sample, prediction = answer.sample, answer.prediction
-        if isinstance(prediction, MaskPrediction | BlankMask):
-            write_mask(self._output_dir, sample, prediction)
-        with self._lock:
-            if not isinstance(prediction, MaskPrediction | BlankMask):
-                self.answers[sample.row] = prediction
-            self._count(sample)
-            if answer.note:
-                logger.warning("%s: %s: %s", sample.row, sample.image_path, answer.note)
-                self._report.add_note(sample, answer.note)
-            if answer.reason:
-                logger.warning("%s: fallback for %s: %s", sample.row, sample.task_id, answer.reason)
-                self._report.add_fallback(sample, answer.reason)
-
-    def drop_superseded(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Return the rows to answer: all but those whose mask a later row overwrites, which count as fallbacks."""
-        lost = superseded(samples)
-        for sample in lost:
-            self._count(sample)
-            self._report.add_fallback(sample, f"a later row writes the same mask {sample.mask_file}")
-        rows = {sample.row for sample in lost}
-        return [sample for sample in samples if sample.row not in rows]
-
-    def _count(self, sample: Sample) -> None:
-        if self._report.first_prediction_s is None:
-            self._report.first_prediction_s = self._report.seconds()
-        self._report.counts[sample.kind] += 1
+def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: RunReport) -> Identity:
+    digest = hashlib.sha256()
+    for s in samples:
+        digest.update(f"{s.row}\0{s.image_path}\0{s.task_id}\0{s.kind}\0{s.num_classes}\0{s.mask_file}\n".encode())
+    return Identity(
+        profile=options.profile.name,
+        weights=report.weights["sha256"],
+        manifest=digest.hexdigest(),
+        rows=len(samples),
+        batch_size=options.batch_size,
+        precision=report.precision,
+        mask_resize=options.mask_resize,
+        tasks=",".join(options.tasks),
+        num_parts=options.num_parts,
+        part_id=options.part_id,
+        part_rows=len(work.samples),
+    )
 
 
 def _check_precision(precision: str) -> None:
@@ -115,10 +165,10 @@ def _announce_priors(samples: Sequence[Sample], prior_tasks: Sequence[str]) -> N
         logger.warning("no training data, answered with the prior: %s", ", ".join(sorted(asked)))
 
 
-def _prepare(output_dir: Path) -> None:
+def _prepare(output_dir: Path, resume: bool) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        if any(output_dir.iterdir()):
+        if any(output_dir.iterdir()) and not resume:
             logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
     except OSError as error:
         raise UserError(

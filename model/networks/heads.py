@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from challenge.tasks import TaskKind, TaskSpec
 
-_OBJECT_PRIOR = -2.19  # logit of 0.1: focal losses start calm (CenterNet, section 4)
+OBJECT_PRIOR = -2.19  # logit of 0.1: focal losses start calm (CenterNet, section 4)
 
 
 class SegmentationHead(nn.Module):
@@ -81,7 +81,7 @@ class DetectionHead(nn.Module):
         with torch.no_grad():
             bias = self.predict.bias
             if bias is not None:
-                bias[4] = _OBJECT_PRIOR
+                bias[4] = OBJECT_PRIOR
 
 
 def make_head(spec: TaskSpec, deep_channels: int, dense_channels: int, dropout: float = 0.0) -> nn.Module:

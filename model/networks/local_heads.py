@@ -6,6 +6,8 @@ In training they give the maps, which the losses supervise; in evaluation the pl
 import torch
 from torch import Tensor, nn
 
+from model.networks.heads import OBJECT_PRIOR
+
 _GROUPS = 16
 _SIDE_PRIOR = -1.4  # logit of 0.2: boxes begin at 0.4 of the image's side
 
@@ -21,8 +23,12 @@ class MapHead(nn.Sequential):
                 nn.GroupNorm(min(_GROUPS, channels), channels),
                 nn.ReLU(inplace=True),
             ]
-        self.predict: nn.Conv2d
         super().__init__(*blocks, nn.Conv2d(channels, maps, 1))
+
+    @torch.no_grad()
+    def start_at(self, maps: slice, value: float) -> None:
+        """Let the named maps begin near `value` everywhere."""
+        nn.init.constant_(self.get_parameter(f"{len(self) - 1}.bias")[maps], value)
 
 
 class HeatmapHead(nn.Module):
@@ -54,13 +60,10 @@ class BoxHead(nn.Module):
         super().__init__()
         self.maps = MapHead(channels, 5, depth=1)
         self.one_box = one_box
-        with torch.no_grad():
-            bias = self.maps[-1].bias
-            assert isinstance(bias, Tensor)
-            bias[:4] = _SIDE_PRIOR
+        self.maps.start_at(slice(4), _SIDE_PRIOR)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation."""
+        """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation; only then inside the image."""
         raw: Tensor = self.maps(features)
         size = raw.shape[-1]
         left, top, right, bottom = raw[:, :4].sigmoid().unbind(dim=1)
@@ -68,17 +71,16 @@ class BoxHead(nn.Module):
         x, y = centres.view(1, 1, size), centres.view(1, size, 1)
         boxes = torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
         grid = torch.cat([boxes, raw[:, 4:]], dim=1)
-        if self.training or not self.one_box:
+        if self.training:
             return grid
-        best = grid[:, 4:].amax(dim=(2, 3), keepdim=True)
-        return torch.cat([mean_box(grid)[:, :, None, None], best], dim=1)
+        if self.one_box:
+            best = grid[:, 4:].amax(dim=(2, 3), keepdim=True)
+            grid = torch.cat([mean_box(grid)[:, :, None, None], best], dim=1)
+        return torch.cat([grid[:, :4].clamp(0, 1), grid[:, 4:]], dim=1)
 
     def start_rare(self) -> None:
         """Begin with objects improbable everywhere, for losses that supervise the whole grid."""
-        with torch.no_grad():
-            bias = self.maps[-1].bias
-            assert isinstance(bias, Tensor)
-            bias[4] = -2.19
+        self.maps.start_at(slice(4, 5), OBJECT_PRIOR)
 
 
 def cell_centres(size: int, like: Tensor) -> Tensor:

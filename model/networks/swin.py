@@ -3,7 +3,7 @@
 The guide is PerceptGuide's hyper-perception (Medical Image Analysis 104, 103639): `HyperPerception`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -217,3 +217,38 @@ class SwinEncoder(nn.Module):
                 maps.append(features)
         maps[-1] = self.norm(features)
         return tuple(maps)
+
+    def load_timm(self, state: Mapping[str, Tensor]) -> None:
+        """Fill every tensor from timm's Swin. Raises UserError if one stays empty or the weights have more blocks."""
+        own = dict(self.named_parameters())
+        names = {name: _name_in_timm(name) for name in own}
+        misfits = [n for n, there in names.items() if there not in state or state[there].shape != own[n].shape]
+        surplus = {key for key in state if key.startswith("layers.")}.difference(names.values())
+        surplus = {key for key in surplus if not key.endswith(("relative_position_index", "attn_mask"))}
+        if misfits or surplus:
+            depths = ", ".join(str(len(stage)) for stage in self.stages.children())
+            raise UserError(
+                f"the weights fill {len(own) - len(misfits)} of the {len(own)} tensors of this Swin (depths {depths}) and "
+                f"have {len(surplus)} of other blocks; Swin-T fits the options depths = [2, 2, 6, 2], channels = 96, "
+                "window = 7"
+            )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[names[name]])
+
+
+_TIMM_PARTS = (("attention.project", "attn.proj"), ("attention.bias_table", "attn.relative_position_bias_table"),
+               ("attention.qkv", "attn.qkv"), ("mlp.0.", "mlp.fc1."), ("mlp.2.", "mlp.fc2."))  # fmt: skip
+
+
+def _name_in_timm(name: str) -> str:
+    """Return an encoder parameter's name in timm's Swin, where a stage begins with its merging."""
+    place, _, rest = name.partition(".")
+    if place in ("stages", "merges"):
+        number, _, rest = rest.partition(".")
+        if place == "merges":
+            return f"layers.{int(number) + 1}.downsample.{rest.replace('reduce.', 'reduction.')}"
+        for own, theirs in _TIMM_PARTS:
+            rest = rest.replace(own, theirs)
+        return f"layers.{number}.blocks.{rest}"
+    return f"{({'embed': 'patch_embed.proj', 'embed_norm': 'patch_embed.norm'}).get(place, place)}.{rest}"

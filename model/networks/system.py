@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from challenge.errors import UserError
 from challenge.tasks import TaskSpec
 
 IMAGES = "images"
@@ -40,11 +41,12 @@ class System(nn.Module):
     A stage with an input `task` gets, for every image, the number that `indices` has for its task ((B,) int64), so its
     result depends on the task. Stages without it are shared.
 
-    `exportable`: every stage can be written as ONNX. `promptable`: changing the task alone changes the output.
+    `timm_name`: timm's model whose weights `load_encoder` takes, if any. `exportable`: every stage can be written as ONNX. `promptable`: changing the task alone changes the output.
     `can_swap_encoder`: `encoder=` takes any timm backbone with strides 4, 8, 16 and 32. S must be a multiple of
     `size_multiple`.
     """
 
+    timm_name: str | None = None
     exportable = True
     promptable = False
     can_swap_encoder = False
@@ -62,6 +64,10 @@ class System(nn.Module):
         """The shared encoder, which has a learning rate of its own."""
         return self.stages["encoder"].module
 
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Fill the whole encoder from the state dict of timm's model `timm_name`. Raises UserError if it does not fit."""
+        raise UserError(f"{type(self).__name__} takes no weights of timm's")
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of the shared encoder."""
         return list(self.encoder.parameters())
@@ -70,6 +76,10 @@ class System(nn.Module):
         """Every parameter that is not the encoder's: decoders and heads."""
         encoder = {id(parameter) for parameter in self.encoder_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
+
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """Parameters that weight decay would only pull to zero: learned prompts, embeddings and scalars, if any."""
+        return []
 
     def auxiliary_loss(self) -> Tensor | None:
         """Return what the last forward pass adds to the task's loss, if anything (a balance of experts)."""

@@ -58,7 +58,7 @@ def test_experts_copied_from_the_ffn_reproduce_the_plain_backbone():
     for parameter in vit.parameters():
         parameter.copy_(torch.randn_like(parameter) * 0.2)
     network = build("m2dino", CATALOGUE.values(), **{**TINY, "jitter": 0.0}).eval()
-    network.load_vit(vit.state_dict())
+    network.load_encoder(vit.state_dict())
     images = torch.randn(2, 3, 64, 64)
     _, last = network.expert_layers.tokens(network.trunk(images)[1], torch.tensor([0, 5]))
     torch.testing.assert_close(last, vit.forward_features(images), atol=1e-5, rtol=1e-5)
@@ -67,7 +67,7 @@ def test_experts_copied_from_the_ffn_reproduce_the_plain_backbone():
 def test_weights_of_another_vit_are_refused():
     network = build("m2dino", CATALOGUE.values(), **TINY)
     with pytest.raises(UserError, match="same ViT"):
-        network.load_vit({})
+        network.load_encoder({})
 
 
 def test_other_backbones_are_refused():
@@ -79,7 +79,7 @@ def test_other_backbones_are_refused():
 def test_experts_that_differ_by_jitter_keep_differing_when_weights_are_loaded():
     vit = timm.create_model("vit_small_patch16_dinov3", num_classes=0, **TINY["encoder_options"])
     network = build("m2dino", CATALOGUE.values(), **TINY)
-    network.load_vit(vit.state_dict())
+    network.load_encoder(vit.state_dict())
     first, second, *_ = network.expert_layers.blocks[0].mlp.experts
     assert not torch.equal(first.fc1.weight, second.fc1.weight)
 
@@ -116,11 +116,11 @@ def test_balance_loss_is_one_for_even_routing_and_more_otherwise():
 
 
 def test_balance_is_reported_once_per_training_pass():
-    network = build("m2dino", CATALOGUE.values(), **TINY).train()
+    network = build("m2dino", CATALOGUE.values(), **TINY, balance_weight=0.1).train()
     assert network.auxiliary_loss() is None
     network(torch.randn(2, 3, 64, 64), "organ_cls")
     balance = network.auxiliary_loss()
-    assert balance >= 0.9
+    assert 0.09 <= balance < 0.4  # 1 for even use, up to 4 experts
     balance.backward()
     assert network.expert_layers.task_embedding.weight.grad.any()
     assert network.auxiliary_loss() is None

@@ -45,7 +45,8 @@ LOSSES: Mapping[TaskKind, Mapping[str, Recipe]] = {
     TaskKind.SEGMENTATION: {
         "dice": _plain(segmentation.dice_loss),
         "image_dice": _plain(segmentation.image_dice_loss),
-        "ce_dice": _plain(segmentation.cross_entropy_dice),
+        "ce_squared_dice": _plain(segmentation.cross_entropy_squared_dice),
+        "ce_and_dice": _plain(segmentation.cross_entropy_and_dice),
         "ce_image_dice": _plain(segmentation.cross_entropy_image_dice),
         "boundary": _boundary,
     },

@@ -21,7 +21,10 @@ def masked_l1(output: Tensor, target: Tensor) -> Tensor:
 
 
 def heatmap_mse(logits: Tensor, target: Tensor, sigma: float) -> Tensor:
-    """Squared error of sigmoid maps to Gaussians of `sigma` (parts of the image's side), summed over a map's cells."""
+    """Squared error of sigmoid maps to Gaussians of `sigma` (parts of the image's side), summed over a map's cells.
+
+    Such maps are flat, not low, away from the point: read them in a window (`reach` of `HeatmapHead`).
+    """
     truth, known = gaussians(target, logits.shape[-1], sigma)
     squares = ((logits.sigmoid() - truth) ** 2).sum(dim=(2, 3))
     return (squares * known).sum() / known.sum().clamp_min(1)

@@ -28,9 +28,25 @@ def image_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - dice[:, 1:].mean()
 
 
-def cross_entropy_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """0.4 cross-entropy + 0.6 Dice (UltraUPConvNet, arXiv 2509.11108, section on losses)."""
-    return 0.4 * F.cross_entropy(_on_grid_of(target, logits), target) + 0.6 * dice_loss(logits, target)
+def cross_entropy_squared_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """0.4 cross-entropy + 0.6 Dice whose denominator has squares (UltraUPConvNet, arXiv 2509.11108; PerceptGuide).
+
+    The Dice is that of all classes, background included, with sums over the batch and a smoothing of 1e-5.
+    """
+    logits = _on_grid_of(target, logits)
+    probabilities, truth = _probabilities(logits, target)
+    axes = (0, 2, 3)
+    overlap, squares = (probabilities * truth).sum(axes), (probabilities**2).sum(axes) + truth.sum(axes)
+    dice = (2 * overlap + 1e-5) / (squares + 1e-5)
+    return 0.4 * F.cross_entropy(logits, target) + 0.6 * (1 - dice).mean()
+
+
+def cross_entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy + Dice of the classes 1..K-1 with sums over the batch (nnU-Net, and UniSeg, arXiv 2304.03493)."""
+    logits = _on_grid_of(target, logits)
+    overlap, total, _ = _sums(logits, target, (0, 2, 3))
+    dice = (2 * overlap + 1e-5) / (total + 1e-5)
+    return F.cross_entropy(logits, target) + 1 - dice[1:].mean()
 
 
 def cross_entropy_image_dice(logits: Tensor, target: Tensor) -> Tensor:
@@ -61,8 +77,13 @@ def _on_grid_of(target: Tensor, logits: Tensor) -> Tensor:
 
 def _sums(logits: Tensor, target: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Overlap, sum of both areas, and true area, over `axes`."""
-    probabilities = logits.softmax(dim=1)
-    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-    truth = (target[:, None] == classes).to(probabilities.dtype)
+    probabilities, truth = _probabilities(logits, target)
     area = truth.sum(axes)
     return (probabilities * truth).sum(axes), probabilities.sum(axes) + area, area
+
+
+def _probabilities(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the predicted and the true probabilities, both (B, K, s, s)."""
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    probabilities = logits.softmax(dim=1)
+    return probabilities, (target[:, None] == classes).to(probabilities.dtype)

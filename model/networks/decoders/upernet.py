@@ -1,19 +1,27 @@
 """The light UPerNet of UltraUPConvNet (arXiv 2509.11108): pyramid pooling, FPN and fusion at stride 4."""
 
 from collections.abc import Sequence
+from math import gcd
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from challenge.errors import UserError
+
+_GROUPS = 16
+
 
 class ConvBlock(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU."""
+    """Convolution without bias, `norm` (`batch` or `group`), ReLU."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1, norm: str = "batch") -> None:
+        if norm not in ("batch", "group"):
+            raise UserError(f"norm {norm!r} is neither 'batch' nor 'group'")
+        is_batch = norm == "batch"
         super().__init__(
             nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
-            nn.BatchNorm2d(channels_out),
+            nn.BatchNorm2d(channels_out) if is_batch else nn.GroupNorm(gcd(_GROUPS, channels_out), channels_out),
             nn.ReLU(inplace=True),
         )
 
@@ -51,12 +59,16 @@ class PoolingBlock(nn.Module):
 class PyramidPooling(nn.Module):
     """Pyramid pooling module: means over 1, 2, 3 and 6 windows a side join the map, and a 1x1 block fuses them."""
 
-    def __init__(self, channels: int, out_channels: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, norm: str = "batch", bins: Sequence[int] = (1, 2, 3, 6)
+    ) -> None:
         super().__init__()
         # A quarter each, as in PSPNet; the channel that UniSeg appends does not change the width.
         width = channels // len(bins)
-        self.branches = nn.ModuleList(nn.Sequential(PoolingBlock(b), ConvBlock(channels, width)) for b in bins)
-        self.fuse = ConvBlock(channels + width * len(bins), out_channels)
+        self.branches = nn.ModuleList(
+            nn.Sequential(PoolingBlock(b), ConvBlock(channels, width, norm=norm)) for b in bins
+        )
+        self.fuse = ConvBlock(channels + width * len(bins), out_channels, norm=norm)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, out_channels, h, w)."""
@@ -72,14 +84,14 @@ class UPerNet(nn.Module):
     as it is. The two fusions are 1x1, where the original UPerNet has 3x3.
     """
 
-    def __init__(self, encoder_channels: Sequence[int], channels: int = 256) -> None:
+    def __init__(self, encoder_channels: Sequence[int], channels: int = 256, norm: str = "batch") -> None:
         super().__init__()
         self.channels = channels
-        self.pooling = PyramidPooling(encoder_channels[-1], channels)
-        self.laterals = nn.ModuleList(ConvBlock(c, channels) for c in encoder_channels[:-1])
-        self.smooth = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in encoder_channels[:-1])
-        self.fuse = ConvBlock(channels * len(encoder_channels), channels)
-        self.project = ConvBlock(channels, channels)
+        self.pooling = PyramidPooling(encoder_channels[-1], channels, norm)
+        self.laterals = nn.ModuleList(ConvBlock(c, channels, norm=norm) for c in encoder_channels[:-1])
+        self.smooth = nn.ModuleList(ConvBlock(channels, channels, 3, norm) for _ in encoder_channels[:-1])
+        self.fuse = ConvBlock(channels * len(encoder_channels), channels, norm=norm)
+        self.project = ConvBlock(channels, channels, norm=norm)
 
     def forward(self, *features: Tensor) -> Tensor:
         """(B, C_i, S / stride_i, S / stride_i), finest first -> (B, channels, S / 4, S / 4)."""

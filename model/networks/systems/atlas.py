@@ -17,7 +17,7 @@ from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
-_CLASS_LEVELS = slice(1, None)
+_CLASS_FEATURES = _FEATURES[1:]
 
 
 class LevelsHead(nn.Module):
@@ -38,7 +38,10 @@ class LevelsHead(nn.Module):
 
 @register_system("atlas")
 class Atlas(System):
-    """`one_box` and `reach`: see `BoxHead` and `HeatmapHead`. Masks are logits at stride 4, resized to native pixels."""
+    """Masks are logits at stride 4, resized to native pixels.
+
+    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`.
+    """
 
     can_swap_encoder = True
 
@@ -63,13 +66,14 @@ class Atlas(System):
                 case TaskKind.SEGMENTATION:
                     head: nn.Module = MapHead(channels, spec.num_classes, depth=1)
                 case TaskKind.CLASSIFICATION:
-                    head = LevelsHead(self.backbone.channels[_CLASS_LEVELS], spec.num_classes, dropout)
+                    head = LevelsHead(self.backbone.channels[1:], spec.num_classes, dropout)
                 case TaskKind.DETECTION:
                     head = BoxHead(channels, one_box)
                 case TaskKind.REGRESSION:
                     head = HeatmapHead(channels, spec.num_classes, reach)
             name = f"head.{spec.task_id}"
             local = spec.kind is not TaskKind.CLASSIFICATION
+            source = ("dense",) if local else _CLASS_FEATURES
             self.heads[spec.task_id] = head
-            self.stages[name] = Stage(head, ("dense",) if local else _FEATURES[_CLASS_LEVELS], (OUTPUT,))
+            self.stages[name] = Stage(head, source, (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "pyramid", name) if local else ("encoder", name)

@@ -110,8 +110,8 @@ class M2DINO(System):
     """Task-conditioned mixture of experts on timm's DINOv3 ViT.
 
     `encoder`: a timm DINOv3 ViT with `encoder_options` for its constructor; its layers' first half is shared by all
-    tasks. `jitter` spreads the experts at the start, which otherwise differ only through routing. A number of tasks
-    fixes the shape of the task embedding.
+    tasks. `balance_weight` is that of the experts' balance loss. `jitter` spreads the experts at the start, which
+    otherwise differ only through routing. The number of tasks fixes the shape of the task embedding.
     """
 
     promptable = True
@@ -124,6 +124,7 @@ class M2DINO(System):
         chosen: int = 2,
         task_width: int = 64,
         jitter: float = 0.0,
+        balance_weight: float = 0.02,
         channels: int = 128,
         widths: Sequence[int] = (48, 96, 192, 384),
         dropout: float = 0.0,
@@ -138,6 +139,7 @@ class M2DINO(System):
         depth = len(vit.blocks) // 2
         width, prefix = vit.embed_dim, vit.num_prefix_tokens
         self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
+        self.balance_weight, self.timm_name = balance_weight, encoder
         self.expert_layers = ExpertLayers(vit, depth, len(tasks), task_width, experts, chosen, jitter)
         self.trunk = Trunk(vit, depth)
         self.decoder = TokenDPT(prefix, width, widths, channels)
@@ -158,23 +160,30 @@ class M2DINO(System):
         new = ("task_embedding.", ".router.")
         return [*self.trunk.parameters(), *(p for name, p in deep if not any(part in name for part in new))]
 
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """The task embedding, and the class and register tokens."""
+        vit = self.trunk.vit
+        tokens = [token for token in (vit.cls_token, vit.reg_token) if token is not None]
+        return [*self.expert_layers.task_embedding.parameters(), *tokens]
+
     def auxiliary_loss(self) -> Tensor | None:
-        """Return the mean balance loss of the layers in the last forward pass in training mode, and forget it."""
+        """Return the layers' mean balance loss in the last training pass, weighted, and forget it."""
         mixtures = self._mixtures()
         losses = [mixture.balance for mixture in mixtures if mixture.balance is not None]
         for mixture in mixtures:
             mixture.balance = None
-        return torch.stack(losses).mean() if losses else None
+        return self.balance_weight * torch.stack(losses).mean() if losses else None
 
     def _mixtures(self) -> list[MixtureOfExperts]:
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
 
-    def load_vit(self, state: Mapping[str, Tensor]) -> None:
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Load the state dict of timm's plain ViT; every expert becomes a copy of its layer's FFN, with its jitter.
 
         Raises UserError if the tensors do not fit.
         """
         depth = len(self.trunk.vit.blocks)
+        unused = {key for key in state if key.startswith("blocks.")}
         own = (*self.trunk.named_parameters("trunk"), *self.expert_layers.named_parameters("expert_layers"))
         for name, parameter in own:
             source = _name_in_vit(name, depth)
@@ -182,8 +191,11 @@ class M2DINO(System):
                 continue
             if source not in state or state[source].shape != parameter.shape:
                 raise UserError(f"the weights lack {source} of shape {tuple(parameter.shape)}; choose the same ViT")
+            unused.discard(source)
             with torch.no_grad():
                 parameter.copy_(state[source])
+        if unused:
+            raise UserError(f"the weights have {len(unused)} tensors too many ({min(unused)}...); choose the same ViT")
         for mixture in self._mixtures():
             mixture.spread()
 

@@ -8,7 +8,7 @@ the guided part to plain attention, with one learned factor per head.
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
@@ -28,8 +28,11 @@ class PerceptGuide(System):
 
     `form`: `corrected` or `published`. `window` fixes the image sizes: multiples of 32 x `window` (224 with the
     published 7, 256 with 8). `vocabulary`: `challenge` (the published prompts, then the challenge's positions and
-    kinds) or `published` (18 entries). `profiles` describes tasks of one's own (see `TaskProfile`).
+    kinds) or `published` (18 entries). `profiles` describes tasks of one's own (see `TaskProfile`). ImageNet weights of
+    timm's Swin-T fill the encoder with `depths` 2, 2, 6, 2 alone; of the published 4, 4, 4, 4 most would stay random.
     """
+
+    timm_name = "swin_tiny_patch4_window7_224"
 
     def __init__(
         self,
@@ -77,6 +80,15 @@ class PerceptGuide(System):
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = path
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Fill the encoder from timm's Swin. Raises UserError if depths, channels or window differ."""
+        self.backbone.load_timm(state)
+
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """Hyper vectors and factors of the guides, and all relative position biases."""
+        names = (".guide.hyper.", ".guide.alpha", ".bias_table")
+        return [parameter for key, parameter in self.named_parameters() if any(name in key for name in names)]
 
     def prompt_parameters(self) -> list[nn.Parameter]:
         """Parameters that generate the prompt embeddings: all that downstream synchronisation trains."""

@@ -44,10 +44,10 @@ class PromptedUPerNet(nn.Module):
     """UPerNet on four levels, to each of which the prompts are added."""
 
     def __init__(
-        self, encoder_channels: Sequence[int], channels: int, prompts: PromptTable | None, scale: float
+        self, encoder_channels: Sequence[int], channels: int, prompts: PromptTable | None, scale: float, norm: str
     ) -> None:
         super().__init__()
-        self.decoder = UPerNet(encoder_channels, channels)
+        self.decoder = UPerNet(encoder_channels, channels, norm)
         self.prompts = prompts
         self.added = nn.ModuleList()
         if prompts is not None:
@@ -85,8 +85,9 @@ class UltraUPConvNet(System):
     """Prompted UPerNet on any timm encoder that has strides 4, 8, 16 and 32.
 
     `vocabulary`: `challenge` (the published prompts, then the challenge's positions and kinds) or `published` (15
-    entries, segmentation and classification alone). `prompt_scale` is where the scalars start. `profiles` describes
-    tasks of one's own (see `TaskProfile`).
+    entries, segmentation and classification alone). `prompt_scale` is where the scalars start. `norm` is the decoder's:
+    `batch`, as published, or `group`, which does not mix the statistics of batches of different tasks. `profiles`
+    describes tasks of one's own (see `TaskProfile`).
     """
 
     can_swap_encoder = True
@@ -98,6 +99,7 @@ class UltraUPConvNet(System):
         channels: int = 256,
         prompts: bool = True,
         prompt_scale: float = 0.0,
+        norm: str = "batch",
         vocabulary: str = "challenge",
         profiles: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
@@ -109,7 +111,7 @@ class UltraUPConvNet(System):
             self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
         self.backbone = Encoder(encoder)
         deep_channels = self.backbone.channels[-1]
-        self.decoder = PromptedUPerNet(self.backbone.channels, channels, table, prompt_scale)
+        self.decoder = PromptedUPerNet(self.backbone.channels, channels, table, prompt_scale, norm)
         self.pooling = PromptedPooling(deep_channels, table, prompt_scale)
         self.heads = nn.ModuleDict()
         self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
@@ -124,3 +126,7 @@ class UltraUPConvNet(System):
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, ("dense",) if spec.kind.is_dense else ("pooled",), (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "decoder" if spec.kind.is_dense else "pooling", name)
+
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """The scalars of the prompts."""
+        return [module.scale for module in self.modules() if isinstance(module, ScaledPrompt)]

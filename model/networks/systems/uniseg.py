@@ -122,6 +122,10 @@ class UniSeg(System):
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = (*before, name)
 
+    def no_weight_decay(self) -> list[nn.Parameter]:
+        """The universal prompt."""
+        return [self.universal_prompt.prompt] if self.universal_prompt else []
+
     def supervised_outputs(self, images: Tensor, task_id: str) -> tuple[Tensor, ...]:
         """Return a segmentation task's logits at every supervised scale, finest first: (B, K, s, s) each.
 

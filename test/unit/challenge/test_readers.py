@@ -14,7 +14,7 @@ from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction
 from challenge.readers import SubmissionError, open_submission, read_answers, read_stored_mask, unknown_entries
 from challenge.tasks import TaskKind
-from challenge.writers import write_json, write_mask
+from challenge.writers import entry, write_json, write_mask
 
 
 def sample(kind: TaskKind, image_path: str = "../a/b, c (1)\u00a0.JPG") -> Sample:
@@ -32,7 +32,7 @@ ANSWERS = {
 def test_what_the_writers_write_comes_back(tmp_path: Path) -> None:
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     write_mask(tmp_path, sample(TaskKind.SEGMENTATION), MaskPrediction(labels))
-    write_json(tmp_path, [(sample(kind), answer) for kind, answer in ANSWERS.items()])
+    write_json(tmp_path, lambda kind: [entry(sample(kind), ANSWERS[kind])] if kind in ANSWERS else [])
     submission = open_submission(tmp_path)
     for kind, answer in ANSWERS.items():
         assert submission.find(sample(kind)) == answer

@@ -9,7 +9,7 @@ from PIL import Image
 from challenge.manifest import Row, Sample
 from challenge.predictions import BlankMask, BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction
 from challenge.tasks import TaskKind
-from challenge.writers import write_atomically, write_json, write_mask
+from challenge.writers import entry, write_atomically, write_json, write_mask
 
 
 def sample(kind, line=2, mask_file=None):
@@ -22,7 +22,7 @@ def test_json_files_are_always_three_and_keep_the_order(tmp_path):
         (sample(TaskKind.CLASSIFICATION, 3), ClassPrediction((0.25, 0.75), 1)),
         (sample(TaskKind.CLASSIFICATION, 4), ClassPrediction((1 / 3, 2 / 3), 1)),
     ]
-    write_json(tmp_path, answers)
+    write_json(tmp_path, lambda kind: [entry(s, prediction) for s, prediction in answers if s.kind is kind])
     assert sorted(os.listdir(tmp_path)) == [
         "classification_predictions.json", "detection_predictions.json", "regression_predictions.json"]  # fmt: skip
     classes = json.loads((tmp_path / "classification_predictions.json").read_text("utf-8"))
@@ -36,7 +36,7 @@ def test_json_files_are_always_three_and_keep_the_order(tmp_path):
 def test_nan_never_reaches_a_file(tmp_path):
     nan = float("nan")
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path, [(sample(TaskKind.DETECTION), BoxPrediction((nan,) * 4, (nan,) * 4))])
+        write_json(tmp_path, lambda _: [entry(sample(TaskKind.DETECTION), BoxPrediction((nan,) * 4, (nan,) * 4))])
     assert "detection_predictions.json" not in os.listdir(tmp_path)
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".partial")]
 

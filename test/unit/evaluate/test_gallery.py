@@ -25,7 +25,7 @@ from challenge.predictions import (
 )
 from challenge.targets import box, label, points, read_mask
 from challenge.tasks import TaskKind
-from challenge.writers import write_json, write_mask
+from challenge.writers import entry, write_json, write_mask
 from evaluate.gallery import gallery
 from evaluate.gallery_cards import describe, looks_like_prior, read_truth
 
@@ -72,7 +72,9 @@ def predictions(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for sample, prediction in answers:
         if isinstance(prediction, MaskPrediction):
             write_mask(folder, sample, prediction)
-    write_json(folder, [pair for pair in answers if not isinstance(pair[1], MaskPrediction)])
+    write_json(
+        folder, lambda kind: [entry(sample, prediction) for sample, prediction in answers if sample.kind is kind]
+    )
     return folder
 
 

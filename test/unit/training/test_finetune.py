@@ -15,10 +15,11 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import main
 from training.building import Start, build_network
 from training.distributed import Ranks
+from training.export_run import export_run
 from training.loop import load_network
 from training.rows import DataSource
 from training.runs import train_run
-from training.trainable import FILE, read_start, write_trainable
+from training.trainable import FILE, read_start
 
 NEW = "my_points"
 
@@ -79,8 +80,8 @@ def test_without_it_the_shared_parts_join_in(base, new_task, tmp_path, caplog):
 
 
 def test_exported_tensors_are_a_start_too(base, new_task, tmp_path):
-    network, config, facts = load_network(base)
-    write_trainable(network, config, facts, tmp_path)
+    network, config, _ = load_network(base)
+    export_run(base, tmp_path, None, None)
     assert set(load_file(tmp_path / FILE)) == set(network.state_dict())
     start, again = read_start(tmp_path)
     assert again == config

@@ -14,7 +14,14 @@ from training.losses.balance import TaskBalance
 from training.losses.classification import class_weights, cross_entropy
 from training.losses.detection import focal_grid_giou_loss, focal_grid_loss, positive_cell_loss
 from training.losses.regression import gaussians, heatmap_cross_entropy, heatmap_mse, masked_l1, masked_mse, mean_place
-from training.losses.segmentation import boundary_loss, cross_entropy_dice, dice_loss, image_dice_loss, near_border
+from training.losses.segmentation import (
+    boundary_loss,
+    cross_entropy_and_dice,
+    cross_entropy_squared_dice,
+    dice_loss,
+    image_dice_loss,
+    near_border,
+)
 
 HALVES = torch.zeros(2, 8, 8, dtype=torch.int64)
 HALVES[:, :, 4:] = 1
@@ -28,7 +35,7 @@ def boundary(logits, target):
     return boundary_loss(logits, target, 4.0)
 
 
-SEGMENTATION = (dice_loss, image_dice_loss, cross_entropy_dice, boundary)
+SEGMENTATION = (dice_loss, image_dice_loss, cross_entropy_squared_dice, cross_entropy_and_dice, boundary)
 
 
 @pytest.mark.parametrize("loss", SEGMENTATION)
@@ -40,7 +47,14 @@ def test_a_perfect_mask_costs_nothing_and_a_wrong_one_much(loss):
 def test_dice_of_an_undecided_network():
     # p = 0.5 everywhere: 2 * 0.25 / (0.5 + 0.5) for either class.
     assert dice_loss(torch.zeros(2, 2, 8, 8), HALVES) == pytest.approx(0.5)
-    assert cross_entropy_dice(torch.zeros(2, 2, 8, 8), HALVES) == pytest.approx(0.4 * math.log(2) + 0.6 * 0.5)
+    assert cross_entropy_and_dice(torch.zeros(2, 2, 8, 8), HALVES) == pytest.approx(math.log(2) + 0.5)
+
+
+def test_squares_in_the_denominator_of_ultraupconvnets_dice():
+    # 1 - 2 * 0.25 / (0.25 + 0.5) = 1/3 for either class.
+    loss = cross_entropy_squared_dice(torch.zeros(2, 2, 8, 8), HALVES)
+    assert loss == pytest.approx(0.4 * math.log(2) + 0.6 / 3, abs=1e-5)
+    assert loss == pytest.approx(0.477, abs=5e-4)
 
 
 def test_the_official_dice_counts_absent_classes_as_nothing():

@@ -7,7 +7,7 @@ from torchvision import tv_tensors
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.point_order import follows, in_order
-from training.task_rules import PointPair, parse_point_order, rules_of
+from training.task_rules import PointPair, TaskRules, parse_point_order, rules_of
 
 BIOMETRY = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)
 
@@ -26,7 +26,15 @@ def test_no_task_is_flipped_upside_down():
 def test_an_unknown_task_follows_its_kind():
     assert rules_of(TaskSpec("mine", TaskKind.SEGMENTATION, 2)).hflip
     assert not rules_of(TaskSpec("mine", TaskKind.REGRESSION, 2)).hflip
-    assert rules_of(TaskSpec("mine", TaskKind.DETECTION, 1)).max_rotation == 0
+    # The box of a turned object can only be estimated from its box.
+    assert rules_of(TaskSpec("mine", TaskKind.DETECTION, 1)).max_rotation <= 10
+
+
+def test_an_image_with_several_tasks_is_moved_as_all_of_them_allow():
+    strict = TaskRules(hflip=False, vflip=True, max_rotation=5.0, point_order="1-2:x")
+    both = TaskRules(vflip=False, max_rotation=20.0).and_also(strict)
+    assert both == TaskRules(hflip=False, vflip=False, max_rotation=5.0)
+    assert strict.and_also(TaskRules()).point_order == "1-2:x"
 
 
 def test_the_config_overrides_single_rules():

@@ -1,14 +1,16 @@
 """Images per second of the training step, with one thing changed at a time."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
 import torch
 
-from training.config import Config, RuntimeConfig
+from training.config import Config, RuntimeConfig, load_config
 from training.loader import steps
 from training.loop import Trainer
 from training.rows import DataSource
@@ -66,3 +68,24 @@ def _measure(name: str, trainer: Trainer, count: int) -> Variant:
     # The median step: a busy machine makes a few steps slow, none fast.
     rate = statistics.median(n / s for n, s in zip(images, seconds, strict=True))
     return Variant(name, rate, cpu / sum(images))
+
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--config", "config_file", required=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="Recipe (TOML).")  # fmt: skip
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
+@click.option("--steps", "count", default=20, show_default=True, help="Steps per variant.")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+def throughput(config_file: Path, data_root: Path, cache: Path, count: int, overrides: tuple[str, ...]) -> None:
+    """Measure the training step with one runtime setting changed at a time."""
+    click.echo("| variant | images/s | ratio | CPU seconds per image |\n|---|---|---|---|")
+    first = None
+    with tempfile.TemporaryDirectory() as output:
+        for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), Path(output), count):
+            first = first or found
+            ratio = found.images_per_second / first.images_per_second
+            click.echo(f"| {found.name} | {found.images_per_second:.1f} | {ratio:.2f} | {found.cpu_seconds:.3f} |")

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
+from bench.throughput import variants
 from training.config import RuntimeConfig
-from training.throughput import variants
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""The outputs of `--num-parts` runs -> the output of one run. Needs no network, no weights and no images."""
+
+import heapq
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+
+from challenge.disk import DiskFullError, is_full
+from challenge.errors import UserError
+from challenge.journal import Identity, Journal, MaskFile, read_journal
+from challenge.paths import output_file
+from challenge.profile import PROFILES
+from challenge.report import RunReport
+from challenge.tasks import TaskKind
+from challenge.writers import Entry, write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Part:
+    folder: Path
+    identity: Identity
+    journal: Journal
+
+
+def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
+    """Write to `output_dir` what one run over all rows would have written; the parts stay as they are.
+
+    Raises UserError, before anything is written, unless the parts are those of one run, each complete and given once;
+    DiskFullError; OSError.
+    """
+    if any(output_dir.resolve() == folder.resolve() for folder in folders):
+        raise UserError(f"--output {output_dir} is one of the parts; give another folder")
+    with ExitStack() as stack:
+        parts = []
+        for folder in folders:
+            identity, journal = read_journal(folder)
+            parts.append(_Part(folder, identity, stack.enter_context(journal)))
+        _check(parts)
+        first = parts[0].identity
+        report.rows = first.rows
+        report.weights, report.precision = {"sha256": first.weights}, first.precision
+        try:
+            _write(parts, output_dir, report)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            needed = sum(record.mask.size for part in parts for record in part.journal.records() if record.mask)
+            raise DiskFullError.of(output_dir, report.answered, report.rows, needed) from error
+    report.status = "complete"
+
+
+def _check(parts: Sequence[_Part]) -> None:
+    first = parts[0].identity
+    for part in parts[1:]:
+        same = replace(part.identity, part_id=first.part_id, part_rows=first.part_rows)
+        if differences := same.differences(first):
+            raise UserError(
+                f"{part.folder} is of another run than {parts[0].folder} ({'; '.join(differences)}); "
+                "give the parts of one run"
+            )
+    by_id: dict[int, _Part] = {}
+    for part in parts:
+        other = by_id.setdefault(part.identity.part_id, part)
+        if other is not part:
+            raise UserError(f"{other.folder} and {part.folder} are both part {part.identity.part_id}; give it once")
+    if missing := [str(number) for number in range(first.num_parts) if number not in by_id]:
+        raise UserError(f"of {first.num_parts} parts these are missing: {', '.join(missing)}; give their folders too")
+    for part in parts:
+        _check_complete(part)
+    indices = [record.index for part in parts for record in part.journal.records()]
+    if sorted(indices) != list(range(first.rows)):
+        raise UserError("the parts do not hold every row exactly once; run them again")
+
+
+def _check_complete(part: _Part) -> None:
+    remedy = "run that part again with --resume"
+    if len(part.journal) != part.identity.part_rows:
+        raise UserError(
+            f"{part.folder} has answered {len(part.journal)} of its {part.identity.part_rows} rows; {remedy}"
+        )
+    for record in part.journal.records():
+        if record.mask and not record.mask.is_whole(part.folder):
+            raise UserError(f"{record.row}: {part.folder / record.mask.file} is missing or altered; {remedy}")
+
+
+def _write(parts: Sequence[_Part], output_dir: Path, report: RunReport) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if any(output_dir.iterdir()):
+        logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
+    for part in parts:
+        for record in part.journal.records():
+            report.add(record)
+            if record.mask:
+                _copy(record.mask, part.folder, output_dir)
+
+    def entries(kind: TaskKind) -> Iterator[Entry]:
+        records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
+        return (record.entry for record in records if record.kind is kind and record.entry is not None)
+
+    PROFILES[parts[0].identity.profile].write_json(output_dir, entries)
+
+
+def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> None:
+    """A second name for the same file where the disk allows it: parts are many and masks are large."""
+    target = output_file(output_dir, PurePosixPath(mask.file))
+    target.unlink(missing_ok=True)
+    try:
+        os.link(folder / mask.file, target)
+    except OSError:
+        write_atomically(target, [(folder / mask.file).read_bytes()])

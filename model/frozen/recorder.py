@@ -1,0 +1,123 @@
+"""Where answers go: masks to the output folder at once, everything else to the journal, counts to the report."""
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from challenge.disk import DiskFullError, on_disk, reserve
+from challenge.journal import Journal, Record
+from challenge.manifest import Row, Sample
+from challenge.predictions import BlankMask, MaskPrediction
+from challenge.profile import Profile
+from challenge.report import RunReport
+from challenge.tasks import TaskKind
+from model.frozen.pipeline import Answer
+
+logger = logging.getLogger(__name__)
+
+# The longest text of a double, with its separator; and what surrounds the numbers and the names of an entry.
+_NUMBER_BYTES, _ENTRY_BYTES = 26, 160
+
+
+class Recorder:
+    """Keeps the answers to `samples`, all rows of the manifest. `add` is called from worker threads.
+
+    While the run goes on, `.journal.reserve` takes as much disk as the JSON files may need, so that a full disk cannot
+    keep them from being written.
+    """
+
+    def __init__(
+        self, output_dir: Path, profile: Profile, journal: Journal, samples: Sequence[Sample], report: RunReport
+    ) -> None:
+        self._output_dir = output_dir
+        self._profile = profile
+        self._journal = journal
+        self._samples = samples
+        self._report = report
+        self._index = {sample.row: index for index, sample in enumerate(samples)}
+        self._lock = threading.Lock()
+        self._reserve = journal.path.with_name(f"{journal.path.name}.reserve")
+        self._done: set[Row] = set()
+        self._masks = self._mask_bytes = 0
+
+    def reserve(self, samples: Iterable[Sample]) -> None:
+        """Take the disk that the JSON files of these rows may need. Raises OSError if there is none."""
+        reserve(self._reserve, json_bytes(samples))
+
+    def replay(self) -> set[Row]:
+        """Count what the journal tells and the output folder confirms; return those rows."""
+        for record in self._journal.records():
+            if record.mask is None or record.mask.is_whole(self._output_dir):
+                self._count(record)
+                self._done.add(self._samples[record.index].row)
+        return self._done
+
+    def add(self, answer: Answer) -> None:
+        """Write one answer down, unless an earlier run did. Raises OSError."""
+        sample, prediction = answer.sample, answer.prediction
+        if sample.row in self._done:
+            return
+        if isinstance(prediction, MaskPrediction | BlankMask):
+            mask = self._profile.write_mask(self._output_dir, sample, prediction)
+            self._keep(self._record(sample, mask=mask, reason=answer.reason, note=answer.note))
+        else:
+            entry = self._profile.entry(sample, prediction)
+            self._keep(self._record(sample, entry=entry, reason=answer.reason, note=answer.note))
+
+    def add_superseded(self, sample: Sample) -> None:
+        """Write down that a later row overwrites this one's mask. Raises OSError."""
+        self._keep(self._record(sample, reason=f"a later row writes the same mask {sample.mask_file}"))
+
+    def write_json(self) -> None:
+        """Write the JSON files of all rows answered so far. Raises OSError."""
+        self._reserve.unlink(missing_ok=True)
+        self._profile.write_json(self._output_dir, self._journal.entries)
+
+    def disk_full(self, samples: Iterable[Sample]) -> DiskFullError:
+        """Save what a full disk lets be saved; return the error that tells how much more `samples` need."""
+        try:
+            self.write_json()
+        except OSError as error:
+            logger.warning("the JSON files could not be written (%s); the journal keeps their content", error)
+        masks = sum(sample.kind is TaskKind.SEGMENTATION for sample in samples) - self._masks
+        mask_bytes = self._mask_bytes // self._masks if self._masks else on_disk(1)
+        line_bytes = self._journal.size // (len(self._journal) + 1)
+        answered, rows = self._report.answered, self._report.rows
+        needed = max(0, masks) * mask_bytes + (rows - answered) * line_bytes + 1
+        return DiskFullError.of(self._output_dir, answered, rows, needed)
+
+    def _record(self, sample: Sample, **content: Any) -> Record:
+        index, row = self._index[sample.row], str(sample.row)
+        return Record(index, sample.kind, row, sample.image_path, sample.task_id, **content)
+
+    def _keep(self, record: Record) -> None:
+        self._journal.append(record)
+        with self._lock:
+            if self._report.first_prediction_s is None:
+                self._report.first_prediction_s = self._report.seconds()
+            self._count(record)
+        if record.note:
+            logger.warning("%s: %s: %s", record.row, record.image_path, record.note)
+        if record.reason:
+            logger.warning("%s: fallback for %s: %s", record.row, record.task_id, record.reason)
+
+    def _count(self, record: Record) -> None:
+        self._report.add(record)
+        if record.mask:
+            self._masks += 1
+            self._mask_bytes += on_disk(record.mask.size)
+
+
+def json_bytes(samples: Iterable[Sample]) -> int:
+    """Return an upper bound of the bytes that the JSON files of these rows take."""
+    return on_disk(sum(_entry_bytes(sample) for sample in samples))
+
+
+def _entry_bytes(sample: Sample) -> int:
+    if sample.kind is TaskKind.SEGMENTATION:
+        return 0
+    numbers = {TaskKind.CLASSIFICATION: 1, TaskKind.DETECTION: 8, TaskKind.REGRESSION: 4}[sample.kind]
+    names = len(sample.image_path.encode()) + len(sample.task_id.encode())
+    return _ENTRY_BYTES + 2 * names + numbers * sample.num_classes * _NUMBER_BYTES

@@ -1,0 +1,140 @@
+"""Temperature scaling of a trained run's classes (Guo et al. 2017, arXiv 1706.04599), fitted on its dev rows.
+
+One number per task divides the logits, so that a probability of 0.8 is right in about 80 of 100 cases. It moves
+neither the predicted class nor the order of the images, hence no official score.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from challenge import targets
+from challenge.errors import UserError
+from challenge.tasks import TaskKind
+from model.networks.system import System
+from training.augment import normalise
+from training.config import DataConfig
+from training.distributed import Ranks
+from training.loop import load_network
+from training.rows import DataSource, Part, load_parts
+
+logger = logging.getLogger(__name__)
+
+FILE = "temperatures.json"
+_BATCH = 16
+_BINS = 15
+_RANGE = (0.2, 5.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A task's temperature, and the expected calibration error on some rows without and with it."""
+
+    task_id: str
+    rows: int
+    temperature: float
+    before: float
+    after: float
+
+
+class Tempered(nn.Module):
+    """A head whose logits are divided by a temperature."""
+
+    def __init__(self, head: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.head, self.temperature = head, temperature
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Return the head's logits, tempered."""
+        logits: Tensor = self.head(*features)
+        return logits / self.temperature
+
+
+def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
+    """Fit a temperature for every classification task on the run's own dev rows; write `run/temperatures.json`.
+
+    Yields what was found, in the order of the tasks' names.
+    """
+    network, config, _ = load_network(run)
+    _, dev = load_parts(source, config, Ranks())
+    temperatures = {}
+    for task_id, (logits, labels) in _logits(network, dev, config.data):
+        temperature = fit_temperature(logits, labels)
+        temperatures[task_id] = temperature
+        yield _calibration(task_id, logits, labels, temperature)
+    (run / FILE).write_text(json.dumps(temperatures, indent=1) + "\n", "utf-8")
+
+
+def check_calibration(run: Path, source: DataSource) -> Iterator[Calibration]:
+    """Measure the run's temperatures on rows that fitted nothing: all those of `source.val_root`."""
+    network, config, _ = load_network(run)
+    _, held_out = load_parts(source, config, Ranks())
+    temperatures = read_temperatures(run)
+    for task_id, (logits, labels) in _logits(network, held_out, config.data):
+        if task_id in temperatures:
+            yield _calibration(task_id, logits, labels, temperatures[task_id])
+
+
+def read_temperatures(run: Path) -> dict[str, float]:
+    """Return the temperatures by task; empty if the run was not calibrated. Raises UserError if they are no numbers."""
+    if not (run / FILE).is_file():
+        return {}
+    try:
+        return {task_id: float(value) for task_id, value in json.loads((run / FILE).read_text("utf-8")).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{run / FILE} is damaged ({error}); run `python -m training calibrate` again") from error
+
+
+def temper(network: System, temperatures: Mapping[str, float]) -> None:
+    """Let the heads of `network` divide their logits, as exported ones do."""
+    for task_id, temperature in temperatures.items():
+        name = network.paths[task_id][-1]
+        stage = network.stages[name]
+        network.stages[name] = replace(stage, module=Tempered(stage.module, temperature).eval())
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """(N, K) logits and (N,) labels -> the temperature in 0.2..5 with the least cross-entropy.
+
+    The cross-entropy is convex in 1 / T, so ever smaller intervals of it enclose the minimum.
+    """
+    low, high = 1 / _RANGE[1], 1 / _RANGE[0]
+    while high - low > 1e-4:
+        third = (high - low) / 3
+        if F.cross_entropy(logits * (low + third), labels) < F.cross_entropy(logits * (high - third), labels):
+            high -= third
+        else:
+            low += third
+    return 2 / (low + high)
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """(N, K) and (N,) -> mean over 15 equal bins of confidence of |accuracy - confidence|, weighted by their rows."""
+    confidence, predicted = probabilities.max(dim=1)
+    right = (predicted == labels).double()
+    bins = (confidence * _BINS).long().clamp(max=_BINS - 1)
+    gaps = [(right[bins == b].sum() - confidence[bins == b].double().sum()).abs() for b in range(_BINS)]
+    return float(torch.stack(gaps).sum() / len(labels))
+
+
+def _calibration(task_id: str, logits: Tensor, labels: Tensor, temperature: float) -> Calibration:
+    before, after = (expected_calibration_error((logits / t).softmax(dim=1), labels) for t in (1.0, temperature))
+    return Calibration(task_id, len(labels), temperature, before, after)
+
+
+@torch.no_grad()
+def _logits(network: System, part: Part, data: DataConfig) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Yield every classification task with its (N, K) logits and (N,) labels."""
+    for task_id in sorted({s.task_id for s in part.samples if s.kind is TaskKind.CLASSIFICATION}):
+        samples = [sample for sample in part.samples if sample.task_id == task_id]
+        logits = []
+        for start in range(0, len(samples), _BATCH):
+            pixels = [torch.from_numpy(part.store.image(sample)) for sample in samples[start : start + _BATCH]]
+            logits.append(network(normalise(torch.stack(pixels).permute(0, 3, 1, 2), data), task_id))
+        yield task_id, (torch.cat(logits), torch.tensor([targets.label(sample) for sample in samples]))
