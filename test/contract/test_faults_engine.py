@@ -9,7 +9,6 @@ import onnxruntime
 import pytest
 import torch
 
-from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.frozen.facts import read_facts
 from model.frozen.runtimes import onnx as runtime_module
@@ -75,21 +74,30 @@ def test_an_error_in_a_worker_ends_the_run_instead_of_hanging_it(data, call, mon
     assert ended.last_line == "unexpected OSError: [Errno 5] Input/output error"
 
 
-def test_cuda_that_onnxruntime_lists_but_cannot_use_is_not_silently_the_cpu(tiny_weights, monkeypatch):
-    class Session:
-        def __init__(self, *_, **__):
-            pass
-
-        def get_providers(self):
-            return ["CPUExecutionProvider"]
-
+@pytest.fixture
+def listed_cuda(monkeypatch):
+    """CUDA is listed and a device is there, but this machine's onnxruntime falls back to the CPU, as it does."""
+    if runtime_module.cuda_device_count():
+        pytest.skip("this machine has a CUDA device")
+    real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     monkeypatch.setattr(runtime_module, "cuda_device_count", lambda: 1)
-    runtime = OnnxRuntime(tiny_weights, read_facts(tiny_weights).graphs, "cuda")
-    with pytest.raises(UserError, match="CUDA was found but onnxruntime could not use it"):
-        runtime.run("encoder", {})
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **_: real(*a, providers=["CPUExecutionProvider"]))
+
+
+def test_a_silent_fallback_to_the_cpu_is_fatal_for_cuda(data, call, listed_cuda, tmp_path):
+    ended = call(data.root, "--device", "cuda")
+    assert ended.code == 2
+    assert ended.last_line.startswith("--device cuda: CUDA was found but onnxruntime could not use it")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_silent_fallback_to_the_cpu_is_told_and_reported_for_auto(data, call, untouched, listed_cuda, caplog):
+    ended = call(data.root, "--device", "auto")
+    assert (ended.code, ended.answers) == (0, untouched)
+    assert "device: cpu, because CUDA was found but onnxruntime could not use it" in caplog.text
+    assert ended.report["device"] == {"requested": "auto", "used": "cpu", "providers": ["CPUExecutionProvider"]}
 
 
 def test_cuda_that_is_not_there_is_told(data, call, monkeypatch):

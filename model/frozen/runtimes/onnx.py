@@ -32,6 +32,12 @@ class OnnxRuntime:
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._threads = min(available_cpus(), _MOST_THREADS)
         self.device = choose_device(device)
+        if self.device == "cuda" and not self._cuda_answers():
+            reason = "CUDA was found but onnxruntime could not use it (driver and cuDNN must match its build)"
+            if device == "cuda":
+                raise UserError(f"--device cuda: {reason}; use --device cpu or auto")
+            logger.warning("device: cpu, because %s", reason)
+            self.device = "cpu"
         self.precision = "float32"
         self.providers: tuple[str, ...] = (_CUDA, _CPU) if self.device == "cuda" else (_CPU,)
 
@@ -40,6 +46,14 @@ class OnnxRuntime:
         session = self._sessions.get(graph) or self._load(graph)
         outputs = self._graphs[graph].outputs
         return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+
+    def _cuda_answers(self) -> bool:
+        """Load the smallest graph: onnxruntime takes the CPU instead of CUDA without a word."""
+        smallest = min(self._graphs, key=lambda name: (self._folder / self._graphs[name].file).stat().st_size)
+        works = _CUDA in self._load(smallest).get_providers()
+        if not works:
+            self._sessions.clear()
+        return works
 
     def _load(self, graph: str) -> ort.InferenceSession:
         path = self._folder / self._graphs[graph].file
@@ -55,8 +69,6 @@ class OnnxRuntime:
             session = ort.InferenceSession(str(path), options, providers=[*cuda, _CPU])
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise WeightsError(f"onnxruntime cannot load {path}: {error}; export the weights again") from error
-        if cuda and _CUDA not in session.get_providers():
-            raise UserError("CUDA was found but onnxruntime could not use it; check the driver, or use --device cpu")
         self._sessions[graph] = session
         return session
 
