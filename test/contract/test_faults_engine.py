@@ -100,6 +100,31 @@ def test_a_silent_fallback_to_the_cpu_is_told_and_reported_for_auto(data, call, 
     assert ended.report["device"] == {"requested": "auto", "used": "cpu", "providers": ["CPUExecutionProvider"]}
 
 
+def test_a_gpu_without_enough_memory_gets_smaller_batches(tiny_weights, monkeypatch):
+    runtime = OnnxRuntime(tiny_weights, read_facts(tiny_weights).graphs, "cpu")
+    images = np.random.default_rng(0).integers(0, 256, (5, 256, 256, 3), np.uint8)
+    expected = runtime.run("encoder", {"images": images})
+    session, sizes = runtime._sessions["encoder"], []
+
+    class Small:
+        def run(self, outputs, inputs):
+            sizes.append(len(inputs["images"]))
+            if sizes[-1] > limit:
+                raise RuntimeError("Failed to allocate memory for requested buffer of size 123")
+            return session.run(outputs, inputs)
+
+    monkeypatch.setattr(runtime, "device", "cuda")
+    monkeypatch.setitem(runtime._sessions, "encoder", Small())
+    limit = 2
+    halved = runtime.run("encoder", {"images": images})
+    assert sizes == [5, 2, 3, 1, 2]
+    for name, array in expected.items():
+        np.testing.assert_allclose(halved[name], array, atol=1e-4)
+    limit = 0
+    with pytest.raises(RuntimeError, match="Failed to allocate"):
+        runtime.run("encoder", {"images": images})
+
+
 def test_cuda_that_is_not_there_is_told(data, call, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused = call(data.root, "--device", "cuda")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import UserError, WeightsError
@@ -45,7 +46,18 @@ class OnnxRuntime:
         """See `Runtime.run`."""
         session = self._sessions.get(graph) or self._load(graph)
         outputs = self._graphs[graph].outputs
-        return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        try:
+            return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            count = len(next(iter(inputs.values())))
+            if self.device == "cpu" or count == 1 or "memory" not in str(error).lower():
+                raise
+        logger.warning("%s: %d images are too much for the GPU's memory; halved", graph, count)
+        halves = [
+            self.run(graph, {name: array[part] for name, array in inputs.items()})
+            for part in (slice(count // 2), slice(count // 2, None))
+        ]
+        return {name: np.concatenate([half[name] for half in halves]) for name in outputs}
 
     def _cuda_answers(self) -> bool:
         """Load the smallest graph: onnxruntime takes the CPU instead of CUDA without a word."""
