@@ -3,6 +3,8 @@
 import logging
 import re
 import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from challenge.errors import ImageError, PathError
@@ -77,18 +79,28 @@ def _exactly(data_root: Path, relative: PurePosixPath) -> Path | None:
 
 
 def _ignoring_case(root: Path, relative: PurePosixPath) -> Path | None:
-    def fold(name: str) -> str:
-        return unicodedata.normalize("NFC", name).casefold()
-
     current = root
     for part in relative.parts:
         if not current.is_dir():
             return None
-        matches = [entry for entry in current.iterdir() if fold(entry.name) == fold(part)]
+        matches = _entries(current, current.stat().st_mtime_ns).get(_fold(part), [])
         if len(matches) != 1:
             return None
         current = matches[0]
     return current if current.is_file() else None
+
+
+@lru_cache(maxsize=16)  # a manifest with another case than its files asks for the same large folder at every row
+def _entries(folder: Path, _changed: int) -> Mapping[str, list[Path]]:
+    """A folder's entries by folded name. A folder that changed is listed anew."""
+    found: dict[str, list[Path]] = {}
+    for entry in folder.iterdir():
+        found.setdefault(_fold(entry.name), []).append(entry)
+    return found
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def output_file(output_dir: Path, relative: PurePosixPath) -> Path:

@@ -77,17 +77,19 @@ def read_facts(folder: Path) -> Facts:
     """Read and check `folder/weights.json`. Raises WeightsError; the graphs are checked by `verify`."""
     path = folder / FILE
     try:
-        table = json.loads(path.read_text("utf-8"))
+        data = path.read_bytes()
+        _refuse_pointer(data, path)
+        table = json.loads(data)
     except FileNotFoundError as error:
         raise WeightsError(f"there is no {path}; give the folder of exported weights with --weights") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read ({error}); export the weights again") from error
     schema = table.get("schema") if isinstance(table, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise WeightsError(f"{path} has schema {schema!r}, this program reads up to {SCHEMA}; update the program")
     try:
         facts = _facts(table)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is incomplete or malformed ({error!r}); export the weights again") from error
     _check_paths(facts, path)
     return facts
@@ -103,11 +105,15 @@ def verify(facts: Facts, folder: Path) -> str:
             data = path.read_bytes()
         except OSError as error:
             raise WeightsError(f"the graph {name!r} is missing: {path}; copy the whole weights folder") from error
-        if data.startswith(_LFS_POINTER):
-            raise WeightsError(f"{path} is a Git LFS pointer, not the weights; run 'git lfs pull'")
+        _refuse_pointer(data, path)
         if hashlib.sha256(data).hexdigest() != graph.sha256:
             raise WeightsError(f"{path} does not match the sha256 in {FILE}; copy or export the weights again")
     return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+
+
+def _refuse_pointer(data: bytes, path: Path) -> None:
+    if data.startswith(_LFS_POINTER):
+        raise WeightsError(f"{path} is a Git LFS pointer, not the weights; run 'git lfs pull'")
 
 
 def write_facts(facts: Facts, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """One whole run: manifest in, the challenge's output folder out, a report of what happened."""
 
+import errno
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +151,8 @@ def _announce_priors(samples: Sequence[Sample], prior_tasks: Sequence[str]) -> N
 def _prepare(output_dir: Path, resume: bool) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
+        if not os.access(output_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if any(output_dir.iterdir()) and not resume:
             logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Every bad image, asked for every kind of task in one run: each row gets what is promised, and so do its neighbours."""
+"""Every bad image, asked for every kind of task in one run: each row gets what is promised, as do its neighbours."""
 
 import csv
 import shutil

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import UserError, WeightsError
@@ -32,6 +33,12 @@ class OnnxRuntime:
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._threads = min(available_cpus(), _MOST_THREADS)
         self.device = choose_device(device)
+        if self.device == "cuda" and not self._cuda_answers():
+            reason = "CUDA was found but onnxruntime could not use it (driver and cuDNN must match its build)"
+            if device == "cuda":
+                raise UserError(f"--device cuda: {reason}; use --device cpu or auto")
+            logger.warning("device: cpu, because %s", reason)
+            self.device = "cpu"
         self.precision = "float32"
         self.providers: tuple[str, ...] = (_CUDA, _CPU) if self.device == "cuda" else (_CPU,)
 
@@ -39,7 +46,26 @@ class OnnxRuntime:
         """See `Runtime.run`."""
         session = self._sessions.get(graph) or self._load(graph)
         outputs = self._graphs[graph].outputs
-        return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        try:
+            return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no base class but Exception
+            count = len(next(iter(inputs.values())))
+            if self.device == "cpu" or count == 1 or "memory" not in str(error).lower():
+                raise
+        logger.warning("%s: %d images are too much for the GPU's memory; halved", graph, count)
+        halves = [
+            self.run(graph, {name: array[part] for name, array in inputs.items()})
+            for part in (slice(count // 2), slice(count // 2, None))
+        ]
+        return {name: np.concatenate([half[name] for half in halves]) for name in outputs}
+
+    def _cuda_answers(self) -> bool:
+        """Load the smallest graph: onnxruntime takes the CPU instead of CUDA without a word."""
+        smallest = min(self._graphs, key=lambda name: (self._folder / self._graphs[name].file).stat().st_size)
+        works = _CUDA in self._load(smallest).get_providers()
+        if not works:
+            self._sessions.clear()
+        return works
 
     def _load(self, graph: str) -> ort.InferenceSession:
         path = self._folder / self._graphs[graph].file
@@ -55,8 +81,6 @@ class OnnxRuntime:
             session = ort.InferenceSession(str(path), options, providers=[*cuda, _CPU])
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise WeightsError(f"onnxruntime cannot load {path}: {error}; export the weights again") from error
-        if cuda and _CUDA not in session.get_providers():
-            raise UserError("CUDA was found but onnxruntime could not use it; check the driver, or use --device cpu")
         self._sessions[graph] = session
         return session
 

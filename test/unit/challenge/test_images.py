@@ -162,6 +162,11 @@ def test_a_medical_image_of_other_numbers_is_scaled(bad: dict[str, Path]) -> Non
     assert_grey(read_image(bad["scan.nii.gz"]), expected)
 
 
+def test_dicom_whose_zero_is_white_is_turned_round(bad: dict[str, Path], read) -> None:
+    data = bad["scan.dcm"].read_bytes()
+    assert_grey(read(data.replace(b"MONOCHROME2", b"MONOCHROME1"), "scan.dcm"), 255 - picture())
+
+
 def test_frames_and_truncation_are_noted(bad: dict[str, Path]) -> None:
     assert read_image(bad["frames.gif"]).notes == ("3 frames; the first was used",)
     assert read_image(bad["volume.mha"]).notes == ("3 frames; the middle one was used",)

@@ -121,6 +121,24 @@ def test_two_names_that_differ_by_case_alone_are_ambiguous(tmp_path: Path) -> No
         find_image(tmp_path, "../A.PNG")
 
 
+def test_a_folder_is_listed_once_however_many_rows_write_another_case(tmp_path: Path, monkeypatch) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.PNG").write_bytes(b"x")
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])
+    for number in range(20):
+        assert find_image(tmp_path, f"../{number}.png").name == f"{number}.PNG"
+    assert listed == [tmp_path]
+
+
+def test_a_file_that_came_later_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ImageError):
+        find_image(tmp_path, "../a.png")
+    (tmp_path / "A.png").write_bytes(b"x")
+    os.utime(tmp_path, ns=(0, 1))  # clocks of file systems are coarse
+    assert find_image(tmp_path, "../a.png").name == "A.png"
+
+
 def test_an_escaping_image_path_is_refused(data_root: Path) -> None:
     with pytest.raises(PathError):
         find_image(data_root / "Segmentation", "../../csv_files/beside.png")

@@ -1,0 +1,39 @@
+"""What the code in the container may not do, read off its source."""
+
+import ast
+
+import pytest
+
+FORBIDDEN = {
+    "pickle", "marshal", "shelve", "torch", "torchvision", "timm", "safetensors", "pip", "subprocess",
+    "multiprocessing", "socket", "urllib", "http", "requests", "huggingface_hub", "getpass", "pwd", "cv2", "pandas",
+}  # fmt: skip
+CALLS = {"expanduser", "home", "eval", "exec", "system", "popen", "cpu_count", "shell"}
+AWARE = {("cpu.py", "cpu_count")}  # beside the affinity mask and the quota, where there is no mask
+
+
+@pytest.fixture(scope="module")
+def trees(repository):
+    files = [repository / "inference.py", *(repository / "challenge").glob("*.py")]
+    files += (repository / "model" / "frozen").rglob("*.py")
+    return {path: ast.parse(path.read_text("utf-8")) for path in files}
+
+
+def test_it_imports_no_pickle_no_network_no_process_and_no_installer(trees):
+    found = []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [(path.name, name) for name in names if name.partition(".")[0] in FORBIDDEN]
+    assert found == []
+
+
+def test_it_asks_for_no_home_no_shell_and_not_for_the_hosts_processors(trees):
+    found = []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                found += [(path.name, name)] if name in CALLS and (path.name, name) not in AWARE else []
+    assert found == []
