@@ -21,13 +21,14 @@ _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where a sample stands: csv file name and line number (the header is line 1)."""
+    """Where a sample stands: csv file name and line number (the header is line 1), or a list's name and entry."""
 
     file: str
     line: int
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}"
+        return f"{self.file}, {self.unit} {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class Sample:
 class Manifest:
     """All samples in manifest order.
 
-    `repeated` are the rows that name a sample again: answered once, but the official script scores each.
+    `repeated` are the rows that name a sample again: answered once, but the official script scores each. `notes` say
+    what was taken for something else, and belong into the run report.
     """
 
     samples: tuple[Sample, ...]
     repeated: tuple[Sample, ...] = ()
+    notes: tuple[tuple[Sample, str], ...] = ()
 
 
 def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) -> Manifest:
