@@ -33,14 +33,24 @@ class HeadTable:
     indistinct: Organ
     datasets: Mapping[str, str]
     dataset_heads: Mapping[str, Mapping[str, Sequence[str]]]
-    heads: Mapping[str, int]
+    heads: Mapping[str, Mapping[str, int]]
+
+    @property
+    def own_tasks(self) -> tuple[TaskSpec, ...]:
+        """The heads of the seven organs that are none of FMC_UIA's subtasks."""
+        return tuple(
+            TaskSpec(name, TaskKind(kind), num_classes)
+            for kind, heads in self.heads.items()
+            for name, num_classes in heads.items()
+            if name not in self.indistinct.heads[kind]
+        )
 
     def candidates(self, dataset: str, organ: str | None, kind: TaskKind) -> list[TaskSpec]:
         """Return the heads that may answer, the best first; those of `indistinct` where the organ has no such task."""
         own = self.dataset_heads.get(dataset, {}).get(kind)
         of_organ = self.organs[organ].heads.get(kind) if organ else None
         names = own or of_organ or self.indistinct.heads[kind]
-        return [CATALOGUE.get(name) or TaskSpec(name, kind, self.heads[name]) for name in names]
+        return [CATALOGUE.get(name) or TaskSpec(name, kind, self.heads[kind][name]) for name in names]
 
 
 @dataclass(frozen=True)
@@ -64,21 +74,21 @@ def _organ(entry: Mapping[str, Any]) -> Organ:
     return Organ(entry["position"], entry["nature"], heads, entry.get("also", ()))
 
 
-def choose_head(dataset: str, organ: str, kind: TaskKind, trained: Mapping[str, TaskSpec]) -> Choice:
-    """Return the head that answers, given those that the weights have `trained`.
+def choose_head(dataset: str, organ: str, kind: TaskKind, tasks: Mapping[str, TaskSpec]) -> Choice:
+    """Return the head that answers, given the known `tasks`: those of the weights and the catalogue.
 
     Raises WeightsError if that head has another number of classes than UUSIC asks for.
     """
     table = head_table()
     dataset = dataset.removeprefix(_PRIVATE)
-    known, notes = _known_organ(table, dataset, organ)
-    if dataset not in table.datasets and known:
-        notes.append(f"the data set {dataset!r} is unknown; answered as the organ {known!r}")
-    candidates = table.candidates(dataset, known, kind)
-    if known and kind not in table.organs[known].heads:
-        notes.append(f"no {kind} is known for the organ {known!r}; answered as an indistinct one")
-    spec = next((candidate for candidate in candidates if candidate.task_id in trained), candidates[0])
-    in_weights = trained.get(spec.task_id, spec)
+    found, notes = _known_organ(table, dataset, organ)
+    if dataset not in table.datasets and found:
+        notes.append(f"the data set {dataset!r} is unknown; answered as the organ {found!r}")
+    candidates = table.candidates(dataset, found, kind)
+    if found and kind not in table.organs[found].heads:
+        notes.append(f"no {kind} is known for the organ {found!r}; answered as an indistinct one")
+    spec = next((candidate for candidate in candidates if candidate.task_id in tasks), candidates[0])
+    in_weights = tasks.get(spec.task_id, spec)
     if in_weights.kind is not kind or (kind is TaskKind.CLASSIFICATION and in_weights.num_classes != spec.num_classes):
         raise WeightsError(
             f"the weights' task {spec.task_id!r} is a {in_weights.kind} of {in_weights.num_classes} classes, UUSIC's "

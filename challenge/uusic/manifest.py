@@ -19,7 +19,7 @@ _TRUTH_CELLS = {"label": "mask", "mask_path_relative": "true_mask", "group": "gr
 """Keys that only a list with the truth has -> the cells that `challenge.targets` and the scores read."""
 
 
-def read_list(path: Path, trained: Mapping[str, TaskSpec]) -> Manifest:
+def read_list(path: Path, tasks: Mapping[str, TaskSpec]) -> Manifest:
     """Read the list of images in a JSON file; see `parse_list`. Raises ManifestError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -27,13 +27,13 @@ def read_list(path: Path, trained: Mapping[str, TaskSpec]) -> Manifest:
         raise ManifestError(f"{path} cannot be read ({error.strerror}); give the list with --input-json") from error
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path.name} is not JSON ({error}); write the list again") from error
-    return parse_list(content, path.name, trained)
+    return parse_list(content, path.name, tasks)
 
 
-def parse_list(content: object, name: str, trained: Mapping[str, TaskSpec]) -> Manifest:
+def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Manifest:
     """Return the samples of a list of `{"img_path_relative", "task", "dataset_name", "organ"}`.
 
-    `trained` are the tasks that the weights answer from the network; they decide between the heads that may answer.
+    `tasks` are the known ones, those of the weights and the catalogue; they decide between the heads that may answer.
     A row that repeats another is answered once. Raises ManifestError for malformed entries, for paths that leave the
     folder, and for two different rows that would be answered at the same place.
     """
@@ -43,7 +43,7 @@ def parse_list(content: object, name: str, trained: Mapping[str, TaskSpec]) -> M
     repeated, notes = [], []
     warned: set[str] = set()
     for number, entry in enumerate(content, start=1):
-        sample, note = _sample(entry, Row(name, number, "entry"), trained)
+        sample, note = _sample(entry, Row(name, number, "entry"), tasks)
         earlier = samples.setdefault(_target(sample), sample)
         if earlier is not sample:
             _check_repeated(earlier, sample)
@@ -72,7 +72,7 @@ def _inside(text: str) -> PurePosixPath:
     return inside_root(text)
 
 
-def _sample(entry: object, row: Row, trained: Mapping[str, TaskSpec]) -> tuple[Sample, str | None]:
+def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> tuple[Sample, str | None]:
     if not isinstance(entry, dict):
         raise ManifestError(f"{row}: not an object; write one object per image and task")
     image_path, task = entry.get("img_path_relative"), entry.get("task")
@@ -89,7 +89,7 @@ def _sample(entry: object, row: Row, trained: Mapping[str, TaskSpec]) -> tuple[S
         raise PathError(f"{row}: {error}; correct 'img_path_relative'") from error
     if mask_file == PurePosixPath(CLASSIFICATION_FILE):
         raise PathError(f"{row}: the mask would be written over {CLASSIFICATION_FILE}; rename the image")
-    choice = choose_head(dataset, organ, kind, trained)
+    choice = choose_head(dataset, organ, kind, tasks)
     cells = {"dataset_name": dataset, "organ": organ}
     cells |= {cell: str(entry[key]) for key, cell in _TRUTH_CELLS.items() if entry.get(key) is not None}
     spec = choice.spec

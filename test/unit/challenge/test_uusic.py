@@ -21,8 +21,8 @@ def entry(path="a/imgs/1.png", task="segmentation", dataset="Breast", organ="Bre
     return {"img_path_relative": path, "task": task, "dataset_name": dataset, "organ": organ, **more}
 
 
-def parse(*entries, trained=CATALOGUE):
-    return parse_list(list(entries), "list.json", trained)
+def parse(*entries, tasks=CATALOGUE):
+    return parse_list(list(entries), "list.json", tasks)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,9 @@ def test_every_head_of_the_table_is_described():
             for dataset in ("", *table.dataset_heads):
                 assert all(spec.kind is kind for spec in table.candidates(dataset, organ, kind))
     assert set(table.datasets.values()) == set(table.organs)
+    assert [spec.task_id for spec in table.own_tasks] == [
+        "cardiac", "kidney", "appendix_2cls", "breast_luminal_4cls", "fatty_liver_2cls",
+    ]  # fmt: skip
 
 
 def test_samples_keep_order_truth_and_place():
