@@ -1,4 +1,4 @@
-"""`python -m evaluate`: score, check, report, compare, gallery.
+"""`python -m evaluate`: score, check, report, compare, gallery, uusic-folder.
 
 `score`, `check` and `gallery` need nothing beyond what inference needs; the others import more when they are called.
 """
@@ -160,6 +160,18 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
         html.write_text(to_html(comparison), encoding="utf-8")
     if not markdown:
         click.echo(text)
+
+
+@main.command("uusic-folder")
+@_data_root
+@click.option("--output", type=_FOLDER, required=True, help="Folder to write.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+def uusic_folder(data_root: Path, output: Path, split: str) -> None:
+    """Write a data folder in the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
+    from evaluate.uusic_folder import write_uusic_folder
+
+    for name, rows in write_uusic_folder(data_root, output, split).items():
+        click.echo(f"{name}: {rows} rows")
 
 
 def _megabytes(path: Path) -> str:
