@@ -37,7 +37,7 @@ class Sample:
 
     `image_path` is the cell as it stands (it is echoed in the answers). `mask_file` is where a segmentation mask
     lies below the data or output root. `cells` are the row's other cells, read by the `label`, `box` and `points`
-    functions of `challenge.targets`.
+    functions of `challenge.targets`. `note` says what of the row was unknown and taken for something else.
     """
 
     image_path: str
@@ -47,6 +47,7 @@ class Sample:
     row: Row
     mask_file: PurePosixPath | None = None
     cells: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    note: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def group(self) -> str | None:
@@ -58,13 +59,11 @@ class Sample:
 class Manifest:
     """All samples in manifest order.
 
-    `repeated` are the rows that name a sample again: answered once, but the official script scores each. `notes` say
-    what was taken for something else, and belong into the run report.
+    `repeated` are the rows that name a sample again: answered once, but the official script scores each.
     """
 
     samples: tuple[Sample, ...]
     repeated: tuple[Sample, ...] = ()
-    notes: tuple[tuple[Sample, str], ...] = ()
 
 
 def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) -> Manifest:

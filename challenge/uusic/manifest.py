@@ -34,28 +34,26 @@ def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Man
     """Return the samples of a list of `{"img_path_relative", "task", "dataset_name", "organ"}`.
 
     `tasks` are the known ones, those of the weights and the catalogue; they decide between the heads that may answer.
-    A row that repeats another is answered once. Raises ManifestError for malformed entries, for paths that leave the
-    folder, and for two different rows that would be answered at the same place.
+    A row that repeats another is answered once. An unknown organ or data set is warned about, and noted in the sample.
+    Raises ManifestError for malformed entries, for paths that leave the folder, and for two different rows that would
+    be answered at the same place.
     """
     if not isinstance(content, list):
         raise ManifestError(f"{name} holds no list; write a list with one object per image and task")
     samples: dict[tuple[TaskKind, str], Sample] = {}
-    repeated, notes = [], []
+    repeated = []
     warned: set[str] = set()
     for number, entry in enumerate(content, start=1):
-        sample, note = _sample(entry, Row(name, number, "entry"), tasks)
+        sample = _sample(entry, Row(name, number, "entry"), tasks)
         earlier = samples.setdefault(_target(sample), sample)
         if earlier is not sample:
             _check_repeated(earlier, sample)
             repeated.append(sample)
-            continue
-        if note:
-            notes.append((sample, note))
-            if note not in warned:
-                warned.add(note)
-                logger.warning("%s: %s", sample.row, note)
+        elif sample.note and sample.note not in warned:
+            warned.add(sample.note)
+            logger.warning("%s: %s (said once)", sample.row, sample.note)
     logger.info("%d entries in %s, %d repeated", len(samples) + len(repeated), name, len(repeated))
-    return Manifest(tuple(samples.values()), tuple(repeated), tuple(notes))
+    return Manifest(tuple(samples.values()), tuple(repeated))
 
 
 def mask_target(image_path: str) -> PurePosixPath:
@@ -72,7 +70,7 @@ def _inside(text: str) -> PurePosixPath:
     return inside_root(text)
 
 
-def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> tuple[Sample, str | None]:
+def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
     if not isinstance(entry, dict):
         raise ManifestError(f"{row}: not an object; write one object per image and task")
     image_path, task = entry.get("img_path_relative"), entry.get("task")
@@ -81,7 +79,7 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> tuple[Sam
         raise ManifestError(f"{row}: 'img_path_relative' is missing or no text; write the image's path")
     if kind is None:
         raise ManifestError(f"{row}: the task {task!r} is unknown; write {' or '.join(_KINDS)}")
-    dataset, organ = (str(entry.get(key, "")) for key in ("dataset_name", "organ"))
+    dataset, organ = (str(entry.get(key) or "") for key in ("dataset_name", "organ"))
     try:
         _inside(image_path)
         mask_file = mask_target(image_path) if kind is TaskKind.SEGMENTATION else None
@@ -93,7 +91,7 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> tuple[Sam
     cells = {"dataset_name": dataset, "organ": organ}
     cells |= {cell: str(entry[key]) for key, cell in _TRUTH_CELLS.items() if entry.get(key) is not None}
     spec = choice.spec
-    return Sample(image_path, spec.task_id, kind, spec.num_classes, row, mask_file, cells), choice.note
+    return Sample(image_path, spec.task_id, kind, spec.num_classes, row, mask_file, cells, choice.note)
 
 
 def _target(sample: Sample) -> tuple[TaskKind, str]:

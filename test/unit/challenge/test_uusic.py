@@ -144,7 +144,7 @@ def test_a_repeated_row_is_answered_once_and_both_tasks_of_an_image_are_two_rows
 
 def test_unknown_data_sets_are_warned_about_once_and_noted_for_every_row(caplog):
     manifest = parse(entry("1.png", dataset="New"), entry("2.png", dataset="New"), entry("3.png"))
-    assert [sample.image_path for sample, _ in manifest.notes] == ["1.png", "2.png"]
+    assert [sample.image_path for sample in manifest.samples if sample.note] == ["1.png", "2.png"]
     assert len([record for record in caplog.records if "'New'" in record.message]) == 1
 
 
