@@ -12,6 +12,7 @@ from challenge.predictions import BlankMask, ClassPrediction, MaskPrediction
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.heads import choose_head, head_table
 from challenge.uusic.manifest import mask_target, parse_list, read_list
+from challenge.uusic.writers import entry as entry_of
 from challenge.uusic.writers import write_json, write_mask
 
 SEGMENTATION, CLASSIFICATION = TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION
@@ -176,11 +177,11 @@ def test_masks_are_0_and_255_and_lossless_whatever_the_ending(tmp_path):
 
 def test_one_object_holds_all_classes_in_order(tmp_path):
     answers = [(sample("ü/b.png"), ClassPrediction((0.25,) * 4, 0)), (sample("a.png"), ClassPrediction((0.1, 0.9), 1))]
-    write_json(tmp_path, answers)
+    write_json(tmp_path, lambda kind: [entry_of(*answer) for answer in answers if kind is CLASSIFICATION])
     content = json.loads((tmp_path / "classification.json").read_text("utf-8"))
     assert list(content.items()) == [
         ("ü/b.png", {"probability": [0.25] * 4, "prediction": 0}),
         ("a.png", {"probability": [0.1, 0.9], "prediction": 1}),
     ]
-    write_json(tmp_path, [])
+    write_json(tmp_path, lambda _: [])
     assert json.loads((tmp_path / "classification.json").read_text()) == {}
