@@ -94,18 +94,18 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
             else:
                 samples[key] = sample
     logger.info("%d rows in %d csv files, %d repeated", len(samples) + len(repeated), len(files), len(repeated))
-    _check_mask_folders(samples.values())
+    check_mask_folders(samples.values(), "mask_path")
     return Manifest(tuple(samples.values()), tuple(repeated))
 
 
-def _check_mask_folders(samples: Collection[Sample]) -> None:
-    """Raise PathError if one row writes its mask where another needs a folder for its own."""
+def check_mask_folders(samples: Collection[Sample], column: str) -> None:
+    """Raise PathError if one row writes its mask where another needs a folder for its own; `column` is what says so."""
     masks = {sample.mask_file: sample for sample in samples if sample.mask_file}
     for mask_file, sample in masks.items():
         for folder in mask_file.parents if mask_file else ():
             if folder in masks:
                 raise PathError(
-                    f"{sample.row}: mask_path: {str(mask_file)!r} lies below the mask of {masks[folder].row}; "
+                    f"{sample.row}: {column}: {str(mask_file)!r} lies below the mask of {masks[folder].row}; "
                     "correct one of them"
                 )
 

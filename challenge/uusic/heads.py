@@ -13,6 +13,7 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 
 _FILE = Path(__file__).with_name("heads.toml")
 _PRIVATE = "private_"
+_SHOWN = 100  # characters; no name is longer
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def choose_head(dataset: str, organ: str, kind: TaskKind, tasks: Mapping[str, Ta
     Raises WeightsError if that head has another number of classes than UUSIC asks for.
     """
     table = head_table()
-    dataset = dataset.removeprefix(_PRIVATE)
-    found, notes = _known_organ(table, dataset, organ)
+    dataset = dataset.removeprefix(_PRIVATE)[:_SHOWN]
+    found, notes = _known_organ(table, dataset, organ[:_SHOWN])
     if dataset not in table.datasets and found:
         notes.append(f"the data set {dataset!r} is unknown; answered as the organ {found!r}")
     candidates = table.candidates(dataset, found, kind)

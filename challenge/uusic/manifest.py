@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from challenge.errors import ManifestError, PathError
-from challenge.manifest import Manifest, Row, Sample
-from challenge.paths import inside_root
+from challenge.manifest import Manifest, Row, Sample, check_mask_folders
+from challenge.paths import RESERVED, inside_root
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic.heads import choose_head
 
 logger = logging.getLogger(__name__)
 
 CLASSIFICATION_FILE = "classification.json"
+_SHOWN = 100  # characters of a cell in an error
 _KINDS = (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION)
 _TRUTH_CELLS = {"label": "mask", "mask_path_relative": "true_mask", "group": "group"}
 """Keys that only a list with the truth has -> the cells that `challenge.targets` and the scores read."""
@@ -53,6 +54,7 @@ def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Man
             warned.add(sample.note)
             logger.warning("%s: %s (said once)", sample.row, sample.note)
     logger.info("%d entries in %s, %d repeated", len(samples) + len(repeated), name, len(repeated))
+    check_mask_folders(samples.values(), "img_path_relative")
     return Manifest(tuple(samples.values()), tuple(repeated))
 
 
@@ -66,7 +68,11 @@ def mask_target(image_path: str) -> PurePosixPath:
 
 def _inside(text: str) -> PurePosixPath:
     if ".." in text.replace("\\", "/").split("/"):
-        raise PathError(f"the path {text!r} leaves the data folder")
+        raise PathError(f"the path {text[:_SHOWN]!r} leaves the data folder")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PathError(
+            f"the path {text[:_SHOWN]!r} holds half a character"
+        )  # JSON can escape it, UTF-8 cannot hold it
     return inside_root(text)
 
 
@@ -78,15 +84,15 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
     if not isinstance(image_path, str):
         raise ManifestError(f"{row}: 'img_path_relative' is missing or no text; write the image's path")
     if kind is None:
-        raise ManifestError(f"{row}: the task {task!r} is unknown; write {' or '.join(_KINDS)}")
+        raise ManifestError(f"{row}: the task {str(task)[:_SHOWN]!r} is unknown; write {' or '.join(_KINDS)}")
     dataset, organ = (str(entry.get(key) or "") for key in ("dataset_name", "organ"))
     try:
         _inside(image_path)
         mask_file = mask_target(image_path) if kind is TaskKind.SEGMENTATION else None
     except PathError as error:
         raise PathError(f"{row}: {error}; correct 'img_path_relative'") from error
-    if mask_file == PurePosixPath(CLASSIFICATION_FILE):
-        raise PathError(f"{row}: the mask would be written over {CLASSIFICATION_FILE}; rename the image")
+    if mask_file and mask_file.parts[0].casefold() in RESERVED | {CLASSIFICATION_FILE}:
+        raise PathError(f"{row}: the mask {str(mask_file)!r} has the name of another file; rename the image")
     choice = choose_head(dataset, organ, kind, tasks)
     cells = {"dataset_name": dataset, "organ": organ}
     cells |= {cell: str(entry[key]) for key, cell in _TRUTH_CELLS.items() if entry.get(key) is not None}
@@ -101,6 +107,6 @@ def _target(sample: Sample) -> tuple[TaskKind, str]:
 
 def _check_repeated(earlier: Sample, later: Sample) -> None:
     if (earlier.image_path, earlier.task_id) != (later.image_path, later.task_id):
-        place = f"the mask {later.mask_file}" if later.mask_file else f"{CLASSIFICATION_FILE}, {later.image_path!r}"
-        raise ManifestError(f"{earlier.row} and {later.row} are both answered in {place}; remove one of them")
+        place = str(later.mask_file) if later.mask_file else CLASSIFICATION_FILE
+        raise ManifestError(f"{earlier.row} and {later.row} are both answered in {place!r}; remove one of them")
     logger.info("%s repeats %s; answered once", later.row, earlier.row)

@@ -106,7 +106,7 @@ def test_every_img_becomes_mask_in_folders_and_names():
 
 
 @pytest.mark.parametrize(
-    "path", ["../imgs/1.png", "imgs/../../1.png", "/imgs/1.png", "C:\\imgs\\1.png", "..\\1.png", "", "a\0b"]
+    "path", ["../imgs/1.png", "imgs/../../1.png", "/imgs/1.png", "C:\\imgs\\1.png", "..\\1.png", "", "a\0b", "a\ud800"]
 )
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_paths_that_leave_the_folder_are_refused(path, task):
@@ -121,7 +121,7 @@ def test_paths_that_leave_the_folder_are_refused(path, task):
         (["a.png"], "entry 1: not an object"),
         ([entry(), entry(path=None)], "entry 2: 'img_path_relative' is missing"),
         ([entry(task="detection")], "entry 1: the task 'detection' is unknown; write segmentation or classification"),
-        ([entry(task=None)], "the task None is unknown"),
+        ([entry(task=None)], "the task 'None' is unknown"),
     ],
 )
 def test_malformed_lists_name_the_entry(content, said):
@@ -130,12 +130,17 @@ def test_malformed_lists_name_the_entry(content, said):
 
 
 def test_two_rows_with_one_target_are_refused():
-    with pytest.raises(ManifestError, match=r"entry 1 and list.json, entry 2 are both answered in the mask mask/1.png"):
+    with pytest.raises(ManifestError, match=r"entry 1 and list.json, entry 2 are both answered in 'mask/1.png'"):
         parse(entry("img/1.png"), entry("mask/1.png"))
-    with pytest.raises(ManifestError, match=r"both answered in classification.json, 'a.png'"):
+    with pytest.raises(ManifestError, match=r"both answered in 'classification.json'"):
         parse(entry("a.png", "classification"), entry("a.png", "classification", organ="Liver", dataset="Liver"))
-    with pytest.raises(PathError, match=r"over classification.json"):
-        parse(entry("classification.json"))
+    for path in ("classification.json", ".journal", "Classification.JSON/img.png"):
+        with pytest.raises(PathError, match="entry 1: the mask .* has the name of another file"):
+            parse(entry(path))
+    with pytest.raises(
+        PathError, match="entry 2: img_path_relative: 'mask/1/2' lies below the mask of list.json, entry 1"
+    ):
+        parse(entry("img/1"), entry("img/1/2"))
 
 
 def test_a_repeated_row_is_answered_once_and_both_tasks_of_an_image_are_two_rows():
