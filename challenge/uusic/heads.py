@@ -105,7 +105,10 @@ def _known_organ(table: HeadTable, dataset: str, organ: str) -> tuple[str | None
         found = table.datasets[dataset]
         return found, [f"the organ {organ!r} is unknown; taken as {found!r} after the data set {dataset!r}"]
     names = {alias: name for name, entry in table.organs.items() for alias in (name.lower(), *entry.also)}
-    close = get_close_matches(organ.strip().lower().replace("_", " "), names, n=1, cutoff=0.75)
+    words = " ".join(organ.lower().replace("_", " ").replace("-", " ").split())
+    # A name among the words says more than the spelling of the whole: "fetal heart" is not "fetal head".
+    within = sorted((alias for alias in names if f" {alias} " in f" {words} "), key=len)
+    close = within[-1:] or get_close_matches(words, names, n=1, cutoff=0.75)
     if close:
         return names[close[0]], [f"the organ {organ!r} is unknown; taken as {names[close[0]]!r}"]
     return None, [f"the organ {organ!r} is unknown; answered as an indistinct one"]

@@ -54,6 +54,8 @@ def test_heads_of_the_seven_organs(dataset, organ, kind, head, classes):
         ("CAMUS", "?", SEGMENTATION, "cardiac_multi", "the organ '?' is unknown; taken as 'Heart' after the data set"),
         ("x", "Fetal_Head", SEGMENTATION, "fetal_head", "the organ 'Fetal_Head' is unknown; taken as 'Head'"),
         ("x", "thyriod", SEGMENTATION, "thyroid_nodule", "taken as 'Thyroid'"),
+        ("x", "fetal heart", SEGMENTATION, "cardiac_multi", "taken as 'Heart'"),
+        ("x", "BREAST-left", SEGMENTATION, "breast_lesion", "taken as 'Breast'"),
         ("x", "Spleen", SEGMENTATION, "indistinct", "answered as an indistinct one"),
         ("x", "", CLASSIFICATION, "indistinct_2cls", "answered as an indistinct one"),
         ("Thyroid", "Thyroid", CLASSIFICATION, "indistinct_2cls", "no classification is known for the organ 'Thyroid'"),
