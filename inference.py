@@ -5,9 +5,11 @@ Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or 
 last line of stderr is one sentence.
 """
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import click
 from challenge.errors import UserError
 from challenge.exits import Exit, exit_code
 from challenge.merge import merge
+from challenge.profile import INPUT_JSON, PROFILES, choose_profile, uusic
 from challenge.report import RunReport
 from challenge.signals import StopRequest
-from model.frozen.facts import read_facts, verify
+from challenge.uusic.manifest import CLASSIFICATION_FILE
+from model.frozen.facts import task_lines
 from model.frozen.options import Options
 from model.frozen.submission import run_submission
 
@@ -37,8 +41,16 @@ class Model:
         """Answer every row of `data_root/csv_files/*.csv` into `output_dir`. Raises UserError for unusable input."""
         run_submission(Path(data_root), Path(output_dir), Options(self.weights, batch_size), RunReport())
 
+    def predict_segmentation_and_classification(
+        self, data_list: list[Mapping[str, str]], input_dir: str, output_dir: str
+    ) -> dict[str, Any]:
+        """Answer UUSIC's list into `output_dir`; return what `classification.json` there holds. Raises UserError."""
+        options = Options(self.weights, profile=uusic(data_list))
+        run_submission(Path(input_dir), Path(output_dir), options, RunReport())
+        return dict(json.loads((Path(output_dir) / CLASSIFICATION_FILE).read_text("utf-8")))
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
 
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
@@ -48,6 +60,9 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.command(context_settings={"max_content_width": 110})
 @click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True, help="Data folder.")
 @click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True, help="Answers.")
+@click.option("--profile", default="auto", type=click.Choice(["auto", *PROFILES]), show_default=True,
+              help="Challenge; auto: uusic if --input-json exists.")  # fmt: skip
+@click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True, help="UUSIC's list of images.")
 @click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Exported weights. [default: weights/]")
 @click.option("--batch-size", default=8, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
@@ -62,7 +77,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--merge", "merging", is_flag=True, help="Join the outputs of all PARTS into OUTPUT, and nothing else.")
 @click.option("--ray", metavar="ADDRESS", help="Answer on the Ray cluster at ADDRESS, or `auto`.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
-@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Run report (JSON).")
+@click.option("--report", "report_file", type=FILE, help="Run report (JSON).")
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
 @click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
               show_default=True)  # fmt: skip
@@ -71,6 +86,8 @@ def main(
     data_root: Path,
     output_dir: Path,
     parts: tuple[Path, ...],
+    profile: str,
+    input_json: Path,
     merging: bool,
     strict: bool,
     report_file: Path | None,
@@ -78,11 +95,11 @@ def main(
     log_level: str,
     **how: Any,
 ) -> int:
-    """Answer every row of INPUT/csv_files/*.csv in the layout that FMC_UIA 2026 scores."""
+    """Answer every row of INPUT/csv_files/*.csv (or of UUSIC's list) in the layout that the challenge scores."""
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    options = Options(**how)
+    options = Options(profile=choose_profile(profile, input_json), **how)
     if list_tasks:
-        _list_tasks(options.weights)
+        click.echo("\n".join(task_lines(options.weights)))
         return Exit.OK
     if merging != bool(parts):
         raise click.UsageError("--merge takes the outputs of all parts, as in --merge PART... --output OUT")
@@ -118,15 +135,6 @@ def _conclude(report: RunReport) -> None:
         first = report.fallbacks[0]
         click.echo(f"{len(report.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
                    "see --report", err=True)  # fmt: skip
-
-
-def _list_tasks(weights: Path) -> None:
-    facts = read_facts(weights)
-    verify(facts, weights)
-    for task_id, task in facts.tasks.items():
-        click.echo(
-            f"{task_id:24} {task.spec.kind:15} {task.spec.num_classes:2}  {task.answers:8} {task.trained_on or '-'}"
-        )
 
 
 def run() -> int:

@@ -21,13 +21,14 @@ _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where a sample stands: csv file name and line number (the header is line 1)."""
+    """Where a sample stands: csv file name and line number (the header is line 1), or a list's name and entry."""
 
     file: str
     line: int
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}"
+        return f"{self.file}, {self.unit} {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Sample:
 
     `image_path` is the cell as it stands (it is echoed in the answers). `mask_file` is where a segmentation mask
     lies below the data or output root. `cells` are the row's other cells, read by the `label`, `box` and `points`
-    functions of `challenge.targets`.
+    functions of `challenge.targets`. `note` says what of the row was unknown and taken for something else.
     """
 
     image_path: str
@@ -46,6 +47,7 @@ class Sample:
     row: Row
     mask_file: PurePosixPath | None = None
     cells: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    note: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def group(self) -> str | None:
@@ -92,18 +94,18 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
             else:
                 samples[key] = sample
     logger.info("%d rows in %d csv files, %d repeated", len(samples) + len(repeated), len(files), len(repeated))
-    _check_mask_folders(samples.values())
+    check_mask_folders(samples.values(), "mask_path")
     return Manifest(tuple(samples.values()), tuple(repeated))
 
 
-def _check_mask_folders(samples: Collection[Sample]) -> None:
-    """Raise PathError if one row writes its mask where another needs a folder for its own."""
+def check_mask_folders(samples: Collection[Sample], column: str) -> None:
+    """Raise PathError if one row writes its mask where another needs a folder for its own; `column` is what says so."""
     masks = {sample.mask_file: sample for sample in samples if sample.mask_file}
     for mask_file, sample in masks.items():
         for folder in mask_file.parents if mask_file else ():
             if folder in masks:
                 raise PathError(
-                    f"{sample.row}: mask_path: {str(mask_file)!r} lies below the mask of {masks[folder].row}; "
+                    f"{sample.row}: {column}: {str(mask_file)!r} lies below the mask of {masks[folder].row}; "
                     "correct one of them"
                 )
 

@@ -1,14 +1,20 @@
 """What differs from challenge to challenge: how rows are read, and how answers are written down."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from challenge.journal import MaskFile
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.predictions import BlankMask, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
+from challenge.uusic import writers as uusic_writers
+from challenge.uusic.heads import head_table
+from challenge.uusic.manifest import parse_list, read_list
 from challenge.writers import Entry, entry, write_json, write_mask
+
+INPUT_JSON = Path("/input_json")
+"""Where UUSIC's organisers mount the list of images."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,8 @@ class Profile:
 
     `read_manifest` gets the data root and the known tasks; `write_mask` the output folder, a row and its mask;
     `entry` turns any other answer into JSON, which the journal keeps; `write_json` gets the output folder and a
-    function that gives a kind's entries in manifest order.
+    function that gives a kind's entries in manifest order. Where weights lack one of `own_tasks`, the prior answers,
+    which is no fallback.
     """
 
     name: str
@@ -25,8 +32,31 @@ class Profile:
     write_mask: Callable[[Path, Sample, MaskPrediction | BlankMask], MaskFile]
     entry: Callable[[Sample, Prediction], Entry]
     write_json: Callable[[Path, Callable[[TaskKind], Iterable[Entry]]], None]
+    own_tasks: Sequence[TaskSpec] = ()
 
 
-FMC_UIA = Profile("fmc_uia", read_manifest, write_mask, entry, write_json)
+def uusic(source: Path | list[Mapping[str, str]]) -> Profile:
+    """Return the profile of UUSIC 2025 for the list in the file `source`, or for the list itself."""
+    if isinstance(source, Path):
+        return replace(UUSIC, read_manifest=lambda _, tasks: read_list(source, tasks))
+    return replace(UUSIC, read_manifest=lambda _, tasks: parse_list(source, "data_list", tasks))
 
-PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (FMC_UIA,)}
+
+def choose_profile(name: str, list_file: Path) -> Profile:
+    """Return the profile called `name`; `auto` is UUSIC's where `list_file` exists, else FMC_UIA's."""
+    if name == "uusic" or (name == "auto" and list_file.exists()):
+        return uusic(list_file)
+    return FMC_UIA
+
+
+FMC_UIA = Profile("fmc", read_manifest, write_mask, entry, write_json)
+UUSIC = Profile(
+    "uusic",
+    lambda _, tasks: read_list(INPUT_JSON, tasks),
+    uusic_writers.write_mask,
+    uusic_writers.entry,
+    uusic_writers.write_json,
+    head_table().own_tasks,
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (FMC_UIA, UUSIC)}

@@ -141,21 +141,21 @@ def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
         place = f"{path.name}, entry {number}"
         try:
             entries.append(_entry(place, raw, _PARSERS[kind]))
-        except _Malformed as error:
+        except Malformed as error:
             malformed.append(f"{place}{_named(raw)}: {error}")
     return Answers(tuple(entries), tuple(malformed))
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """What is wrong with an entry, and what to write instead."""
 
 
 def _entry(place: str, raw: object, parse: Callable[[Mapping[str, Any]], JsonPrediction]) -> Entry:
     if not isinstance(raw, dict):
-        raise _Malformed("not an object; write one object per row")
+        raise Malformed("not an object; write one object per row")
     for key in ("image_path", "task_id"):
         if not isinstance(raw.get(key), str):
-            raise _Malformed(f"{key!r} is missing or no text; copy it from the csv")
+            raise Malformed(f"{key!r} is missing or no text; copy it from the csv")
     return Entry(place, raw["image_path"], raw["task_id"], parse(raw))
 
 
@@ -168,31 +168,35 @@ def _named(raw: object) -> str:
 def _class(raw: Mapping[str, Any]) -> ClassPrediction:
     predicted = raw.get("predicted_class")
     if isinstance(predicted, bool) or not isinstance(predicted, int):
-        raise _Malformed(f"'predicted_class' is {predicted!r}; write the class as an integer")
-    return ClassPrediction(_numbers(raw, "predicted_probs"), predicted)
+        raise Malformed(f"'predicted_class' is {predicted!r}; write the class as an integer")
+    return ClassPrediction(finite_numbers(raw, "predicted_probs"), predicted)
 
 
 def _box(raw: Mapping[str, Any]) -> BoxPrediction:
-    pixels, normalized = _numbers(raw, "bbox_pixels"), _numbers(raw, "bbox_normalized")
+    pixels, normalized = finite_numbers(raw, "bbox_pixels"), finite_numbers(raw, "bbox_normalized")
     if len(pixels) != 4 or len(normalized) != 4:
-        raise _Malformed("'bbox_pixels' and 'bbox_normalized' must be four numbers x0, y0, x1, y1 each")
+        raise Malformed("'bbox_pixels' and 'bbox_normalized' must be four numbers x0, y0, x1, y1 each")
     return BoxPrediction(_four(pixels), _four(normalized))
 
 
 def _points(raw: Mapping[str, Any]) -> PointsPrediction:
-    pixels, normalized = _numbers(raw, "predicted_points_pixels"), _numbers(raw, "predicted_points_normalized")
+    pixels, normalized = (
+        finite_numbers(raw, "predicted_points_pixels"),
+        finite_numbers(raw, "predicted_points_normalized"),
+    )
     if len(pixels) != len(normalized) or len(pixels) % 2:
-        raise _Malformed(f"{len(pixels)} numbers in pixels and {len(normalized)} normalized; write x1, y1, x2, y2, ...")
+        raise Malformed(f"{len(pixels)} numbers in pixels and {len(normalized)} normalized; write x1, y1, x2, y2, ...")
     return PointsPrediction(pixels, normalized)
 
 
-def _numbers(raw: Mapping[str, Any], key: str) -> tuple[float, ...]:
+def finite_numbers(raw: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    """Return the list of finite numbers at `key` of a JSON object. Raises Malformed."""
     values = raw.get(key)
     if not isinstance(values, list):
-        raise _Malformed(f"{key!r} is missing or no list; write a list of numbers")
+        raise Malformed(f"{key!r} is missing or no list; write a list of numbers")
     for value in values:
         if not _is_finite(value):
-            raise _Malformed(f"{key!r} holds {value!r}; write finite numbers only")
+            raise Malformed(f"{key!r} holds {value!r}; write finite numbers only")
     return tuple(map(float, values))
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # do_test_run.sh INPUT OUTPUT [inference.py options]: run the image with the organisers' flags, and no network.
+# INPUT_JSON=FILE mounts that list at /input_json, as UUSIC's organisers do.
 source "$(dirname "$0")/common.sh"
 if [ $# -lt 2 ]; then
   echo "usage: $0 INPUT OUTPUT [inference.py options]" >&2
@@ -9,8 +10,10 @@ input=$(realpath "$1")
 mkdir -p "$2"
 output=$(realpath "$2")
 shift 2
+list=()
+if [ -n "${INPUT_JSON:-}" ]; then list=(--volume "$(realpath "$INPUT_JSON"):/input_json:ro"); fi
 gpus=()
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then gpus=(--gpus all); fi
 # The caller's uid, so that what is written belongs to the caller.
 exec "$ENGINE" run --rm --platform "$PLATFORM" "${gpus[@]}" --network none --user "$(id -u):$(id -g)" \
-  --volume "$input:/input/:ro" --volume "$output:/output" "$IMAGE" "$@"
+  --volume "$input:/input/:ro" --volume "$output:/output" "${list[@]}" "$IMAGE" "$@"

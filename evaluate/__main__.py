@@ -1,4 +1,4 @@
-"""`python -m evaluate`: score, check, report, compare, gallery.
+"""`python -m evaluate`: score, check, report, compare, gallery, uusic-folder.
 
 `score`, `check` and `gallery` need nothing beyond what inference needs; the others import more when they are called.
 """
@@ -15,13 +15,13 @@ from evaluate.gallery import gallery
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_PROFILES = ("fmc",)
+_PROFILES = ("fmc", "uusic")
 
 _data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/ and the truth.")
 _predictions = click.option("--predictions", type=_FOLDER, required=True, help="Folder that inference.py wrote.")
 _jobs = click.option("--jobs", type=click.IntRange(1), help="Processes that compare masks (default: all processors).")
 _draws = click.option("--draws", type=click.IntRange(2), default=1000, show_default=True, help="Bootstrap draws.")
-_profile = click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
+_run_report = click.option("--run-report", type=_FILE, help="The JSON of `inference.py --report`: time, memory, ...")
 
 
 class _Group(click.Group):
@@ -46,18 +46,36 @@ def main(log_level: str) -> None:
 @_data_root
 @_predictions
 @click.option("--json", "json_file", type=_FILE, help="Write the result, with every image's values, to this file.")
-@_profile
+@click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
+@click.option("--input-json", type=_FILE, help="uusic: the list, with label or mask_path_relative (below --data-root).")
+@_run_report
 @_jobs
 @_draws
 def score(
-    data_root: Path, predictions: Path, json_file: Path | None, profile: str, jobs: int | None, draws: int
+    data_root: Path,
+    predictions: Path,
+    json_file: Path | None,
+    profile: str,
+    input_json: Path | None,
+    run_report: Path | None,
+    jobs: int | None,
+    draws: int,
 ) -> None:
     """Score a submission: official numbers, and strict ones beside them."""
     from evaluate.result import summarise, write_result
+    from evaluate.run_report import read_resources
     from evaluate.scoring import measure
     from evaluate.text import score_text
+    from evaluate.uusic import measure_list
 
-    result = summarise(measure(data_root, predictions, jobs), str(data_root), str(predictions), draws)
+    if profile == "fmc":
+        measured = measure(data_root, predictions, jobs)
+    elif input_json:
+        measured = measure_list(input_json, data_root, predictions)
+    else:
+        raise UserError("--profile uusic needs the list with the truth; give it with --input-json")
+    resources = read_resources(run_report) if run_report else None
+    result = summarise(measured, str(data_root), str(predictions), draws, profile=profile, resources=resources)
     if json_file:
         write_result(json_file, result)
     click.echo(score_text(result))
@@ -93,10 +111,9 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 @_data_root
 @_predictions
 @click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
-@click.option("--run-report", type=_FILE, help="The JSON of `inference.py --report`: fallbacks, time, memory.")
+@_run_report
 @click.option("--scores", type=_FILE, help="Result of `score --json` for this submission, to save scoring it again.")
 @click.option("--title", default="Ultrasound submission", show_default=True, help="Heading of the page.")
-@_profile
 @_jobs
 @_draws
 def report(
@@ -106,7 +123,6 @@ def report(
     run_report: Path | None,
     scores: Path | None,
     title: str,
-    profile: str,
     jobs: int | None,
     draws: int,
 ) -> None:
@@ -144,6 +160,18 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
         html.write_text(to_html(comparison), encoding="utf-8")
     if not markdown:
         click.echo(text)
+
+
+@main.command("uusic-folder")
+@_data_root
+@click.option("--output", type=_FOLDER, required=True, help="Folder to write.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+def uusic_folder(data_root: Path, output: Path, split: str) -> None:
+    """Write a data folder in the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
+    from evaluate.uusic_folder import write_uusic_folder
+
+    for name, rows in write_uusic_folder(data_root, output, split).items():
+        click.echo(f"{name}: {rows} rows")
 
 
 def _megabytes(path: Path) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from challenge.tasks import TaskKind, TaskSpec
+from challenge.tasks import TaskSpec
 from evaluate.cases import Case
 from evaluate.columns import task_score
-from evaluate.metric_table import Column, metrics_of
+from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import interval
 
 Floats = npt.NDArray[np.float64]
@@ -69,15 +69,13 @@ def sample_task(spec: TaskSpec, cases: Sequence[Case], weights: npt.NDArray[np.u
     return scores
 
 
-def sample_kind(kind: TaskKind, tasks: Iterable[Scores]) -> Scores:
+def sample_kind(tasks: Iterable[Scores]) -> Scores:
     """Return the unweighted means over the tasks of a kind; a task without a value leaves the mean."""
     tasks = list(tasks)
     scores: dict[tuple[str, Column], Sampled] = {}
-    for metric in metrics_of(kind):
-        for column in Column:
-            key = metric.name, column
-            found = [task[key] for task in tasks if key in task and not np.isnan(task[key].value)]
-            if found:
-                values = [sampled.value for sampled in found]
-                scores[key] = Sampled(float(np.mean(values)), np.mean([sampled.draws for sampled in found], axis=0))
+    for key in dict.fromkeys(key for task in tasks for key in task):
+        found = [task[key] for task in tasks if key in task and not np.isnan(task[key].value)]
+        if found:
+            values = [sampled.value for sampled in found]
+            scores[key] = Sampled(float(np.mean(values)), np.mean([sampled.draws for sampled in found], axis=0))
     return scores

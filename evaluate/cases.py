@@ -58,6 +58,14 @@ class MaskCase(Case):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForegroundCase(Case):
+    """UUSIC's `dice` and `nsd` (normalised surface Dice) of a binary mask, if answered."""
+
+    dice: float | None = None
+    nsd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCase(Case):
     """The `true` class, and `predicted` with its `probabilities` if answered."""
 
@@ -85,9 +93,14 @@ class PointsCase(Case):
     diagonal: float = 0.0
 
 
-CASE_TYPES: dict[TaskKind, type[MaskCase | LabelCase | BoxCase | PointsCase]] = {
-    TaskKind.SEGMENTATION: MaskCase,
-    TaskKind.CLASSIFICATION: LabelCase,
-    TaskKind.DETECTION: BoxCase,
-    TaskKind.REGRESSION: PointsCase,
+_CaseType = type[MaskCase | ForegroundCase | LabelCase | BoxCase | PointsCase]
+CASE_TYPES: dict[str, dict[TaskKind, _CaseType]] = {
+    "fmc": {
+        TaskKind.SEGMENTATION: MaskCase,
+        TaskKind.CLASSIFICATION: LabelCase,
+        TaskKind.DETECTION: BoxCase,
+        TaskKind.REGRESSION: PointsCase,
+    },
+    "uusic": {TaskKind.SEGMENTATION: ForegroundCase, TaskKind.CLASSIFICATION: LabelCase},
 }
+"""The cases of each profile (challenge) by kind."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.cases import BoxCase, Case, ForegroundCase, LabelCase, MaskCase, Outcome, PointsCase
 from evaluate.metric_table import Column
 from evaluate.metrics import classification as cls
 from evaluate.metrics.weighting import ratio, weighted_mean
@@ -48,6 +48,8 @@ def task_score(spec: TaskSpec, cases: Sequence[Case], column: Column) -> TaskSco
         return None
     chosen = [cases[index] for index in rows]
     match spec.kind:
+        case TaskKind.SEGMENTATION if isinstance(chosen[0], ForegroundCase):
+            return _Foregrounds(rows, [case for case in chosen if isinstance(case, ForegroundCase)])
         case TaskKind.SEGMENTATION:
             return _Masks(rows, *_masks(chosen, spec.num_classes))
         case TaskKind.CLASSIFICATION:
@@ -81,6 +83,21 @@ def _masks(cases: Iterable[Case], num_classes: int) -> tuple[Floats, Floats]:
         np.array([case.dice or (0.0,) * num_classes for case in masks]),
         np.array([case.hausdorff or (case.diagonal,) * num_classes for case in masks]),
     )
+
+
+@dataclass(frozen=True)
+class _Foregrounds:
+    rows: list[int]
+    cases: Sequence[ForegroundCase]
+
+    def metrics(self, weights: npt.ArrayLike | None = None) -> dict[str, Floats]:
+        return {
+            "DSC": weighted_mean([case.dice or 0.0 for case in self.cases], weights),
+            "NSD": weighted_mean([case.nsd or 0.0 for case in self.cases], weights),
+        }
+
+    def parts(self) -> dict[str, Floats]:
+        return {}
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int
     if len(paths) < 2:
         raise UserError("there is one result file only; give at least two to compare")
     results = [read_result(path) for path in paths]
+    profile = results[0].profile
+    if any(result.profile != profile for result in results):
+        raise UserError("the result files are of different challenges; compare those of one --profile")
     runs, left_out = _common_cases(results)
     if not runs[0]:
         raise UserError("the result files have no rows in common; compare runs on the same data folder")
@@ -82,12 +85,12 @@ def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int
     lines: dict[TaskKind, list[Line]] = {}
     for kind in TaskKind:
         ids = [spec.task_id for spec in specs if spec.kind is kind]
-        means = [sample_kind(kind, [run[task_id] for task_id in ids]) for run in sampled]
-        for metric in metrics_of(kind) if ids else ():
+        means = [sample_kind([run[task_id] for task_id in ids]) for run in sampled]
+        for metric in metrics_of(kind, profile) if ids else ():
             lines.setdefault(kind, []).append(_line(None, metric, means, column))
         for task_id in ids:
             lines[kind] += [_line(task_id, metric, [run[task_id] for run in sampled], column)
-                            for metric in metrics_of(kind)]  # fmt: skip
+                            for metric in metrics_of(kind, profile)]  # fmt: skip
     return Comparison(_names(paths), column, len(runs[0]), tuple(left_out), len(set(groups)), draws, lines)
 
 

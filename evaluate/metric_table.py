@@ -53,9 +53,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("IoU", "IoU", "Intersection over union", TaskKind.DETECTION, baseline=0.2641, participant=0.7646),
     Metric("MRE", "MRE", "Mean radial error", TaskKind.REGRESSION, False, "px", baseline=67.43, participant=31.98),
 )
-"""Every score, the headline of each kind first."""
+"""Every score of FMC_UIA 2026, the headline of each kind first."""
+
+UUSIC_METRICS: tuple[Metric, ...] = (
+    Metric("DSC", "Dice", "Dice", TaskKind.SEGMENTATION),
+    Metric("NSD", "NSD", "Surface Dice at 1 px", TaskKind.SEGMENTATION),
+    Metric("AUC", "AUC", "ROC AUC", TaskKind.CLASSIFICATION),
+    Metric("Accuracy", "Acc", "Accuracy", TaskKind.CLASSIFICATION),
+)
+"""The scores of UUSIC 2025."""
 
 
-def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
-    """Return the scores of a kind, its headline first."""
-    return tuple(metric for metric in METRICS if metric.kind is kind)
+def metrics_of(kind: TaskKind, profile: str = "fmc") -> tuple[Metric, ...]:
+    """Return the scores of a kind in a profile (challenge), its headline first."""
+    metrics = UUSIC_METRICS if profile == "uusic" else METRICS
+    return tuple(metric for metric in metrics if metric.kind is kind)

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
+from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from challenge.progress import progress
 from challenge.readers import open_submission
@@ -84,6 +85,8 @@ def write_report(
 
     The pictures take the first of `encodings` with which all of them fit into `picture_bytes`, or the last.
     """
+    if result.profile != "fmc":
+        raise UserError(f"there is no report page for the profile {result.profile}; `evaluate score` prints its scores")
     run = read_run_report(run_report) if run_report else None
     pictures = _pictures(result, data_root, predictions, encodings, picture_bytes)
     views = {

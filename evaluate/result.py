@@ -15,6 +15,7 @@ from evaluate.cases import CASE_TYPES, Case, Outcome
 from evaluate.columns import task_notes, task_score
 from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import group_weights
+from evaluate.run_report import Resources
 from evaluate.scoring import Measured
 
 SCHEMA = 1
@@ -82,13 +83,23 @@ class Result:
     profile: str = "fmc"
     draws: int = DRAWS
     seed: int = 0
+    resources: Resources | None = None
 
     def tasks_of(self, kind: TaskKind) -> list[TaskResult]:
         """Return the tasks of a kind in manifest order."""
         return [task for task in self.tasks.values() if task.spec.kind is kind]
 
 
-def summarise(measured: Measured, data_root: str, predictions: str, draws: int = DRAWS, seed: int = 0) -> Result:
+def summarise(
+    measured: Measured,
+    data_root: str,
+    predictions: str,
+    draws: int = DRAWS,
+    seed: int = 0,
+    *,
+    profile: str = "fmc",
+    resources: Resources | None = None,
+) -> Result:
     """Aggregate the cases, with intervals from `draws` bootstrap draws of the groups."""
     cases = measured.cases
     weights = group_weights([case.group for case in cases], draws, seed)
@@ -104,9 +115,9 @@ def summarise(measured: Measured, data_root: str, predictions: str, draws: int =
     kinds = {}
     for kind in sorted(sampled, key=list(TaskKind).index):
         counts = Counts.of([case for case in cases if tasks[case.task_id].spec.kind is kind])
-        kinds[kind] = KindResult(kind, len(sampled[kind]), counts, _table(sample_kind(kind, sampled[kind])))
+        kinds[kind] = KindResult(kind, len(sampled[kind]), counts, _table(sample_kind(sampled[kind])))
     return Result(data_root, predictions, Counts.of(cases), kinds, tasks, cases, measured.remarks,
-                  draws=draws, seed=seed)  # fmt: skip
+                  profile, draws, seed, resources)  # fmt: skip
 
 
 def _table(scores: Scores) -> Table:
@@ -135,6 +146,7 @@ def write_result(path: Path, result: Result) -> None:
         "counts": asdict(result.counts),
         "bootstrap": {"draws": result.draws, "seed": result.seed, "level": 0.95},
         "notes": result.notes,
+        **({"resources": asdict(result.resources)} if result.resources else {}),
         "kinds": {
             kind: {"tasks": found.tasks, "counts": asdict(found.counts), "metrics": _plain(found.metrics)}
             for kind, found in result.kinds.items()
@@ -176,15 +188,18 @@ def read_result(path: Path) -> Result:
             TaskSpec(task_id, TaskKind(task["kind"]), task["num_classes"]) for task_id, task in content["tasks"].items()
         )
         kinds = {spec.task_id: spec.kind for spec in specs}
-        cases = tuple(_case(kinds[raw["task_id"]], raw) for raw in content["cases"])
+        types = CASE_TYPES[content["profile"]]
+        cases = tuple(_case(types[kinds[raw["task_id"]]], raw) for raw in content["cases"])
         measured = Measured(specs, cases, tuple(content["notes"]))
         bootstrap = content["bootstrap"]
-        return summarise(measured, content["data_root"], content["predictions"], bootstrap["draws"], bootstrap["seed"])
+        used = Resources(**content["resources"]) if "resources" in content else None
+        return summarise(measured, content["data_root"], content["predictions"], bootstrap["draws"], bootstrap["seed"],
+                         profile=content["profile"], resources=used)  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: an incomplete result file ({error!r}); write it again") from error
 
 
-def _case(kind: TaskKind, raw: Mapping[str, Any]) -> Case:
+def _case(case_type: type[Case], raw: Mapping[str, Any]) -> Case:
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
     fields["outcome"] = Outcome(raw["outcome"])
-    return CASE_TYPES[kind](**fields)
+    return case_type(**fields)

@@ -22,8 +22,45 @@ class RunFacts:
     versions: str
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a run cost, which UUSIC ranks too: wall time in seconds, rows answered, peak resident memory in MiB."""
+
+    total_s: float
+    answered: int
+    peak_memory_mib: float
+    device: str
+
+
 def read_run_report(path: Path) -> RunFacts:
-    """Read a run report. Raises UserError if it is none, or of a newer schema."""
+    """Read a run report as facts to show. Raises UserError if it is none, or of a newer schema."""
+    report = _read(path)
+    return RunFacts(
+        tuple(_facts(report)),
+        tuple(_entry(raw, "reason") for raw in report.get("fallbacks", ())),
+        tuple(_entry(raw, "note") for raw in report.get("notes", ())),
+        frozenset(report.get("prior_tasks", ())),
+        ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items()),
+    )
+
+
+def read_resources(path: Path) -> Resources:
+    """Read what a run cost from its report. Raises UserError if it does not say."""
+    report = _read(path)
+    try:
+        return Resources(
+            float(report["timings"]["total_s"]),
+            int(report["answered"]),
+            float(report["peak_memory_mib"]),
+            str(report["device"]["used"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: times or memory are missing ({error!r}); give the report of a finished run"
+        ) from error
+
+
+def _read(path: Path) -> Any:
     try:
         report: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -32,13 +69,7 @@ def read_run_report(path: Path) -> RunFacts:
         )
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         raise UserError(f"{path}: not a run report of schema {SCHEMA}; give what --report of inference.py wrote")
-    return RunFacts(
-        tuple(_facts(report)),
-        tuple(_entry(raw, "reason") for raw in report.get("fallbacks", ())),
-        tuple(_entry(raw, "note") for raw in report.get("notes", ())),
-        frozenset(report.get("prior_tasks", ())),
-        ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items()),
-    )
+    return report
 
 
 def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -21,7 +21,10 @@ def score_text(result: Result) -> str:
         *_aligned(_summary(result)),
     ]
     for kind in result.kinds:
-        lines += ["", *_aligned(_tasks(metrics_of(kind), result.tasks_of(kind), str(kind)))]
+        lines += ["", *_aligned(_tasks(metrics_of(kind, result.profile), result.tasks_of(kind), str(kind)))]
+    if used := result.resources:
+        cost = f"{used.total_s:.1f} s in all on {used.device}, {used.peak_memory_mib:,.0f} MiB peak memory"
+        lines += ["", f"inference of {used.answered:,} rows: {cost}"]
     notes = [*result.notes, *(f"{task_id}: {note}" for task_id, task in result.tasks.items() for note in task.notes)]
     return "\n".join([*lines, "", *(f"note: {note}" for note in notes)] if notes else lines)
 
@@ -37,13 +40,15 @@ def interval_text(metric: Metric, estimate: Estimate | None) -> str:
 
 
 def _summary(result: Result) -> Iterator[list[str]]:
-    yield ["mean over tasks", "tasks", "official", "strict", "baseline*"]
+    published = result.profile == "fmc"
+    yield ["mean over tasks", "tasks", "official", "strict", *(["baseline*"] if published else [])]
     for kind, found in result.kinds.items():
-        for metric in metrics_of(kind):
+        for metric in metrics_of(kind, result.profile):
             name = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
             baseline = metric.text(metric.baseline) if metric.baseline is not None else ""
-            yield [name, str(found.tasks), *_both(metric, found), baseline]
-    yield ["* the organisers' own, on the official validation set: other images, beside these for orientation only"]
+            yield [name, str(found.tasks), *_both(metric, found), *([baseline] if published else [])]
+    if published:
+        yield ["* the organisers' own, on the official validation set: other images, beside these for orientation only"]
 
 
 def _both(metric: Metric, found: KindResult) -> list[str]:

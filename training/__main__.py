@@ -202,6 +202,18 @@ def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
     click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
 
 
+@main.command("convert-uusic")
+@click.option("--data-root", required=True, type=FOLDER, help="UUSIC's folder with classification/ and segmentation/.")
+@click.option("--output", required=True, type=FOLDER, help="Gets a data folder per list: train/, val/, test/.")
+@click.option("--copy", is_flag=True, help="Copy the images instead of linking to --data-root.")
+def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
+    """Write UUSIC 2025's training folder as data folders that `train` reads: csv files, masks as class indices."""
+    from training.convert_uusic import convert_uusic
+
+    for split, rows in convert_uusic(data_root, output, copy=copy).items():
+        click.echo(f"{rows} rows in {output / split}")
+
+
 def run() -> int:
     """Run the command line; return 2 with one sentence on stderr for what the user can mend."""
     try:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,11 @@ class Facts:
         """The tasks' specs by `task_id`."""
         return {task_id: task.spec for task_id, task in self.tasks.items()}
 
+    def with_priors(self, specs: Iterable[TaskSpec]) -> "Facts":
+        """Return facts in which the prior answers those of `specs` that the weights lack."""
+        lacking = {spec.task_id: TaskFacts(spec, (), "prior") for spec in specs if spec.task_id not in self.tasks}
+        return replace(self, tasks={**self.tasks, **lacking})
+
     @property
     def prior_tasks(self) -> list[str]:
         """Tasks whose heads had no training data."""
@@ -114,6 +119,16 @@ def verify(facts: Facts, folder: Path) -> str:
 def _refuse_pointer(data: bytes, path: Path) -> None:
     if data.startswith(_LFS_POINTER):
         raise WeightsError(f"{path} is a Git LFS pointer, not the weights; run 'git lfs pull'")
+
+
+def task_lines(folder: Path) -> list[str]:
+    """Check the weights; return a line per task: id, kind, classes, who answers, training data. Raises WeightsError."""
+    facts = read_facts(folder)
+    verify(facts, folder)
+    return [
+        f"{task_id:24} {task.spec.kind:15} {task.spec.num_classes:2}  {task.answers:8} {task.trained_on or '-'}"
+        for task_id, task in facts.tasks.items()
+    ]
 
 
 def write_facts(facts: Facts, folder: Path) -> None:

@@ -59,12 +59,13 @@ class Recorder:
         sample, prediction = answer.sample, answer.prediction
         if sample.row in self._done:
             return
+        note = "; ".join(filter(None, (sample.note, answer.note))) or None
         if isinstance(prediction, MaskPrediction | BlankMask):
             mask = self._profile.write_mask(self._output_dir, sample, prediction)
-            self._keep(self._record(sample, mask=mask, reason=answer.reason, note=answer.note))
+            self._keep(self._record(sample, mask=mask, reason=answer.reason, note=note))
         else:
             entry = self._profile.entry(sample, prediction)
-            self._keep(self._record(sample, entry=entry, reason=answer.reason, note=answer.note))
+            self._keep(self._record(sample, entry=entry, reason=answer.reason, note=note))
 
     def add_superseded(self, sample: Sample) -> None:
         """Write down that a later row overwrites this one's mask. Raises OSError."""

@@ -39,8 +39,10 @@ def run_submission(
     """
     facts = read_facts(options.weights)
     report.weights = {"name": facts.name, "sha256": verify(facts, options.weights)}
-    report.prior_tasks = facts.prior_tasks
     samples = _samples(data_root, options, facts, report)
+    asked = {sample.task_id for sample in samples}
+    facts = facts.with_priors(spec for spec in options.profile.own_tasks if spec.task_id in asked)
+    report.prior_tasks = facts.prior_tasks
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     _check_precision(options.precision)
@@ -112,7 +114,7 @@ def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, 
 
 def _samples(data_root: Path, options: Options, facts: Facts, report: RunReport) -> list[Sample]:
     known = with_extra_tasks(facts.specs.values())
-    check_task_names(options.tasks, known)
+    check_task_names(options.tasks, [*known, *(spec.task_id for spec in options.profile.own_tasks)])
     manifest = options.profile.read_manifest(data_root, known)
     report.duplicates = len(manifest.repeated)
     return [sample for sample in manifest.samples if not options.tasks or sample.task_id in options.tasks]

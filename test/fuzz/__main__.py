@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["challenge", "csv", "unicodedata"]):
 
     from fuzz.targets import TARGETS
 
-_LONGEST = {"manifest": 4096, "paths": 512, "images": 16384}
+_LONGEST = {"manifest": 4096, "uusic_list": 4096, "paths": 512, "images": 16384}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -1,5 +1,6 @@
 """One function per target: bytes in, an AssertionError (or any other error) where a promise is broken."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from challenge.errors import ImageError, ManifestError, PathError
 from challenge.images import read_image, read_size
 from challenge.manifest import Sample, read_manifest, superseded
 from challenge.paths import JSON_FILES, find_image, inside_root, output_file
+from challenge.tasks import CATALOGUE, TaskKind
+from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
+from challenge.uusic.writers import write_json
 
 SEPARATOR = b"\n====\n"
 """Parts one csv file from the next in an input of the manifest target."""
@@ -40,6 +44,23 @@ def manifest(data: bytes) -> None:
             assert sample.row.line > 1
         lost = {sample.row for sample in superseded(found.samples)}
         _write_masks(root / "out", [s for s in found.samples if s.mask_file and s.row not in lost])
+
+
+def uusic_list(data: bytes) -> None:
+    """Any list gives one sentence of error, or samples that can all be answered, each in a place of its own."""
+    with _folder() as root:
+        (root / "list.json").write_bytes(data)
+        try:
+            found = read_list(root / "list.json", CATALOGUE)
+        except ManifestError as error:
+            _one_sentence(str(error), "list.json")
+            return
+        _write_masks(root / "out", [s for s in found.samples if s.mask_file])
+        assert not (root / "out" / CLASSIFICATION_FILE).exists()
+        classified = [s.image_path for s in found.samples if s.kind is TaskKind.CLASSIFICATION]
+        (root / "out").mkdir(exist_ok=True)
+        write_json(root / "out", lambda _: [{image_path: None} for image_path in classified])
+        assert list(json.loads((root / "out" / CLASSIFICATION_FILE).read_text("utf-8"))) == classified
 
 
 def _write_masks(out: Path, samples: list[Sample]) -> None:
@@ -130,4 +151,9 @@ def _one_sentence(text: str, *beginnings: str) -> None:
     assert len(text) < 2000, f"{len(text)} characters long"
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"manifest": manifest, "paths": paths, "images": images}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "manifest": manifest,
+    "uusic_list": uusic_list,
+    "paths": paths,
+    "images": images,
+}

@@ -1,5 +1,6 @@
 """The fuzz targets hold on their corpus (seeds and past findings), on the bad inputs, and on some random text."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ CASES = [(target, path.name) for target in TARGETS for path in sorted((CORPUS / 
 def test_every_target_has_a_corpus_and_it_stays_small():
     assert {target for target, _ in CASES} == set(TARGETS)
     assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 200_000
+
+
+WORDS = st.sampled_from(
+    ["img", "a/img/1.png", "../x", "segmentation", "classification", "Breast", "\ud800", "", None, 7]
+)
+ENTRY = st.fixed_dictionaries(
+    {}, optional={key: WORDS for key in ("img_path_relative", "task", "dataset_name", "organ", "label")}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ENTRY | WORDS, max_size=4))
+def test_uusic_lists(content):
+    TARGETS["uusic_list"](json.dumps(content).encode())
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -130,6 +130,6 @@ def test_kind_is_the_plain_mean_over_its_tasks() -> None:
     none: list[Case] = [BoxCase(**common(0, Outcome.MISSING))]
     spec = TaskSpec("t", TaskKind.DETECTION, 1)
     tasks = [sample_task(spec, cases, group_weights([c.group for c in cases], 20)) for cases in (few, many, none)]
-    found = sample_kind(TaskKind.DETECTION, tasks)
+    found = sample_kind(tasks)
     assert found["IoU", Column.OFFICIAL].value == pytest.approx(0.6)
     assert found["IoU", Column.STRICT].value == pytest.approx(0.4)

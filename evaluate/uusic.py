@@ -1,0 +1,83 @@
+"""UUSIC 2025: a list with the truth and an output folder -> one case per row. A task is a data set and its kind."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from challenge.errors import ImageError, ManifestError, PathError
+from challenge.manifest import Sample
+from challenge.paths import find_image
+from challenge.predictions import ClassPrediction
+from challenge.readers import SubmissionError, mask_path, read_stored_mask
+from challenge.targets import label, read_mask
+from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
+from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
+from challenge.uusic.readers import read_answers
+from evaluate.cases import Case, ForegroundCase, LabelCase, Outcome
+from evaluate.metrics.foreground import foreground_dice, surface_dice
+from evaluate.metrics.segmentation import on_grid_of
+from evaluate.scoring import Measured
+
+
+def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measured:
+    """Compare every row's prediction with its truth: `label`, or the mask at `mask_path_relative` below `data_root`.
+
+    Raises ManifestError or SubmissionError, with file and entry, for what cannot be scored.
+    """
+    manifest = read_list(list_file, CATALOGUE)
+    samples = [replace(sample, task_id=f"{sample.cells['dataset_name']}/{sample.kind}") for sample in manifest.samples]
+    answers = read_answers(predictions)
+    labels = {s.row: _label_case(s, answers or {}) for s in samples if s.kind is TaskKind.CLASSIFICATION}
+    cases = tuple(labels.get(sample.row) or _mask_case(sample, data_root, predictions) for sample in samples)
+    asked = {sample.image_path for sample in samples if sample.kind is TaskKind.CLASSIFICATION}
+    unknown = [image_path for image_path in answers or {} if image_path not in asked]
+    remarks = []
+    if unknown:
+        remarks.append(f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
+                       f"count nowhere (the first: {unknown[0]!r})")  # fmt: skip
+    specs = {s.task_id: TaskSpec(s.task_id, s.kind, 2 if s.mask_file else s.num_classes) for s in samples}
+    return Measured(tuple(specs.values()), cases, tuple(remarks))
+
+
+def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> Case:
+    text = sample.cells.get("true_mask")
+    if text is None:
+        return ForegroundCase.of(sample, Outcome.NO_TRUTH, "the list has no mask_path_relative")
+    try:
+        truth = read_mask(find_image(data_root, text))
+    except PathError as error:
+        raise ManifestError(f"{sample.row}: mask_path_relative: {error}; correct it") from error
+    except (ImageError, OSError, SyntaxError, ValueError, EOFError):
+        return ForegroundCase.of(sample, Outcome.NO_TRUTH, "the true mask does not load")
+    path = mask_path(predictions, sample)
+    if not path.is_file():
+        return ForegroundCase.of(sample, Outcome.MISSING, "no mask file")
+    try:
+        stored = read_stored_mask(path)
+    except ImageError:
+        return ForegroundCase.of(sample, Outcome.MISSING, "the mask file is not readable as an image")
+    remarks = [stored.fault] if stored.fault else []
+    if stored.labels.shape != truth.shape:
+        remarks.append("the mask has another size than the true one; resized with nearest neighbour")
+    ours, theirs = on_grid_of(stored.labels, truth) > 0, truth > 0
+    return ForegroundCase.of(
+        sample,
+        Outcome.ANSWERED,
+        "; ".join(remarks),
+        dice=foreground_dice(ours, theirs),
+        nsd=surface_dice(ours, theirs),
+    )
+
+
+def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
+    true, answer = label(sample), answers.get(sample.image_path)
+    if true is None:
+        return LabelCase.of(sample, Outcome.NO_TRUTH, "the list has no label")
+    if answer is None:
+        return LabelCase.of(sample, Outcome.MISSING, f"no entry in {CLASSIFICATION_FILE}", true=true)
+    if len(answer.probabilities) != sample.num_classes:
+        raise SubmissionError(f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
+                              f"{sample.num_classes} numbers, one per class ({sample.row})")  # fmt: skip
+    return LabelCase.of(
+        sample, Outcome.ANSWERED, true=true, predicted=answer.predicted_class, probabilities=answer.probabilities
+    )
