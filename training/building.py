@@ -50,8 +50,17 @@ def build_network(
     return network
 
 
-def frozen_parameters(network: System, prefixes: Sequence[str]) -> list[nn.Parameter]:
-    """Return the encoder's parameters whose names begin with one of `prefixes`. Raises UserError if one begins none."""
+def frozen_parameters(network: System, config: Config) -> list[nn.Parameter]:
+    """Return what the recipe never trains: all but the prompts, or the encoder's parameters by beginnings of names.
+
+    Raises UserError if such a beginning fits no name, or if the system has no prompts.
+    """
+    if config.optim.trained == "prompts":
+        prompts = {id(parameter) for parameter in network.prompt_parameters()}
+        if not prompts:
+            raise UserError(f"the system {config.system.name!r} has no prompts to train; perceptguide has")
+        return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
+    prefixes = config.encoder.frozen
     named = dict(network.encoder.named_parameters())
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in named):

@@ -69,7 +69,7 @@ class Trainer:
         if config.runtime.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.shared = shared_modules(self.network)
-        self.frozen = frozen_parameters(self.network, config.encoder.frozen)
+        self.frozen = frozen_parameters(self.network, config)
         self.ema = ModelEmaV3(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
         if config.runtime.compile:
             for module in self.shared:
@@ -176,7 +176,7 @@ class Trainer:
         return losses
 
     def _train_mode(self) -> None:
-        self.network.train()
+        self.network.train(self.config.optim.trained == "all")
         if self.config.encoder.freeze_batchnorm:
             for module in self.network.encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):

@@ -81,6 +81,10 @@ class System(nn.Module):
         """Parameters that weight decay would only pull to zero: learned prompts, embeddings and scalars, if any."""
         return []
 
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """Parameters that turn prompts into features, which may be trained alone on a new data set; none by default."""
+        return []
+
     def auxiliary_loss(self) -> Tensor | None:
         """Return what the last forward pass adds to the task's loss, if anything (a balance of experts)."""
         return None
