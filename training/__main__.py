@@ -117,6 +117,39 @@ def finetune(
 
 
 @main.command()
+@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML); optim.images is the budget.")
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--val-root", required=True, type=FOLDER, help="Data folder to score on, the same for all networks.")
+@click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the picture.")
+@click.option("--group", "groups", multiple=True, metavar="NAME=TASK,TASK",
+              help="A group, may be repeated; other tasks are left out.  [default: the clinical groups]")  # fmt: skip
+@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--resume", is_flag=True, help="Leave finished networks as they are, go on with the rest.")
+def aggregate(
+    config_file: Path,
+    data_root: Path,
+    val_root: Path,
+    output: Path,
+    groups: tuple[str, ...],
+    cache: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+) -> None:
+    """Train one network per task, one per group and one for all, under the same budget of images, and compare."""
+    from training.aggregation import RESULTS, aggregate, parse_groups
+    from training.config import load_config
+    from training.distributed import join_ranks, leave_ranks
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or output / "cache", val_root)
+    config = load_config(config_file, overrides)
+    aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
+    leave_ranks()
+    click.echo((output / RESULTS).read_text("utf-8"))
+
+
+@main.command()
 @click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
 @click.option("--data-root", required=True, type=FOLDER, help="New data of tasks that the network knows.")
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
