@@ -1,0 +1,1 @@
+"""Measurements whose numbers stand in the documents: `python -m bench ...`."""
