@@ -1,8 +1,6 @@
 """The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +13,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
-
-
-@dataclass(frozen=True)
-class Start:
-    """A network to begin from: its tasks, its state dict, and the facts that its run recorded."""
-
-    tasks: Sequence[TaskSpec]
-    state: Mapping[str, Tensor]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+from training.trainable import Start
 
 
 def build_network(

@@ -22,7 +22,7 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Where the encoder starts: `none`, `timm`, `package:NAME` or a path; and whether its batch norm stays fixed.
+    """Where the encoder starts: `none`, `timm`, `package:NAME`, a file or a run's folder; if its batch norm is fixed.
 
     `frozen` are beginnings of names of encoder parameters that are never trained, such as `backbone.conv_stem`.
     """

@@ -21,7 +21,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
-from training.building import Start, build_network, frozen_parameters, shared_modules
+from training.building import build_network, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
@@ -37,6 +37,7 @@ from training.runtime import set_up
 from training.sampling import Draw, TaskSampler
 from training.schedule import Schedule
 from training.task_rules import rules_of
+from training.trainable import Start
 
 logger = logging.getLogger(__name__)
 
