@@ -60,7 +60,7 @@ def test_groups_from_the_table_and_from_the_command_line():
 
 def test_gains_are_positive_where_sharing_helps():
     scores = {"task-specific": 20.0, "grouped": 30.0, "unified": 10.0}
-    points = Outcome("p", "Regression", "g", 5, scores)
+    points = Outcome("p", "regression", "g", 5, scores)
     masks = Outcome("m", "segmentation", "g", 9, scores)
     assert [gain(points, name) for name in ("grouped", "unified")] == [-0.5, 0.5]
     assert [gain(masks, name) for name in ("grouped", "unified")] == [0.5, -0.5]
