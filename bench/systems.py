@@ -124,7 +124,7 @@ def _one_processor() -> Iterator[None]:
 
 def read_scores(texts: Sequence[str], names: Sequence[str]) -> dict[str, Mapping[str, float | None]]:
     """Return the official mean of every score over its kind's tasks, by row, of `NAME=FILE` texts. Raises UserError."""
-    scores = {}
+    scores: dict[str, Mapping[str, float | None]] = {}
     for text in texts:
         name, equals, file = text.partition("=")
         if not equals or name not in names:

@@ -98,7 +98,7 @@ def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[Part]
     """Return the networks to train. A group of one task has none of its own: it would repeat the task's."""
     tasks = tuple(sizes)
     chances = dict(zip(tasks, probabilities(sizes, config.sampling), strict=True))
-    paradigms = {
+    paradigms: dict[str, dict[str, tuple[str, ...]]] = {
         SPECIFIC: {task: (task,) for task in tasks},
         GROUPED: {name: tuple(members) for name, members in groups.items() if len(members) > 1},
         UNIFIED: {"all": tasks},
