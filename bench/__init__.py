@@ -1,1 +1,1 @@
-"""Measurements of speed: ratios taken side by side in one run. `python -m bench --help` lists them."""
+"""Measurements whose numbers stand in the documents. `python -m bench --help` lists them."""

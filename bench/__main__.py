@@ -1,4 +1,4 @@
-"""`python -m bench ...`: how fast things are on this machine, and what they hold."""
+"""`python -m bench ...`: what is measured for the documents."""
 
 import logging
 import sys
@@ -7,18 +7,19 @@ import click
 
 from bench.load import load
 from bench.scoring import scoring
+from bench.systems import systems
 from bench.throughput import throughput
+from challenge.exits import exit_code
 
 
 @click.group()
 def main() -> None:
-    """Measure speed; every command prints what it measured."""
-    logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Measure what the documents state; every command prints what it found."""
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-main.add_command(load)
-main.add_command(scoring)
-main.add_command(throughput)
+for command in (load, scoring, systems, throughput):
+    main.add_command(command)
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code(lambda: main(standalone_mode=False)))

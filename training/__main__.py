@@ -97,6 +97,74 @@ def finetune(
 
 
 @main.command()
+@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML); optim.images is the budget.")
+@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
+@click.option("--val-root", required=True, type=FOLDER, help="Data folder to score on, the same for all networks.")
+@click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the picture.")
+@click.option("--group", "groups", multiple=True, metavar="NAME=TASK,TASK",
+              help="A group, may be repeated; other tasks are left out.  [default: the clinical groups]")  # fmt: skip
+@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--resume", is_flag=True, help="Leave finished networks as they are, go on with the rest.")
+def aggregate(
+    config_file: Path,
+    data_root: Path,
+    val_root: Path,
+    output: Path,
+    groups: tuple[str, ...],
+    cache: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+) -> None:
+    """Train one network per task, one per group and one for all, under the same budget of images, and compare."""
+    from training.aggregation import RESULTS, aggregate, parse_groups
+    from training.config import load_config
+    from training.distributed import join_ranks, leave_ranks
+    from training.rows import DataSource
+
+    source = DataSource(data_root, cache or output / "cache", val_root)
+    config = load_config(config_file, overrides)
+    aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
+    leave_ranks()
+    click.echo((output / RESULTS).read_text("utf-8"))
+
+
+@main.command()
+@click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
+@click.option("--data-root", required=True, type=FOLDER, help="New data of tasks that the network knows.")
+@click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
+@click.option("--images", default=3000, show_default=True, help="Images to be seen.")
+@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
+@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+def sync(
+    folder: Path,
+    data_root: Path,
+    output: Path,
+    images: int,
+    cache: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+) -> None:
+    """Adapt trained weights to a new data set through their prompts alone (PerceptGuide's synchronisation)."""
+    from training.config import with_overrides
+    from training.distributed import join_ranks, leave_ranks
+    from training.rows import DataSource
+    from training.runs import train_run
+    from training.synchronise import check_tasks, sync_config
+    from training.trainable import read_start
+
+    start, base = read_start(folder)
+    check_tasks(start, data_root)
+    config = with_overrides(sync_config(base, images), overrides)
+    train_run(
+        config, DataSource(data_root, cache or output / "cache"), output, join_ranks(), resume=resume, start=start
+    )
+    leave_ranks()
+    click.echo(f"finished; next: python -m training export {output} --output DIR", err=True)
+
+
+@main.command()
 @click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
 @click.option("--val-root", type=FOLDER, help="Another data folder; what both hold is an error.")
 @click.option("--output", type=FOLDER, default=Path("out/inspection"), show_default=True, help="For pictures.")
@@ -212,6 +280,19 @@ def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
 
     for split, rows in convert_uusic(data_root, output, copy=copy).items():
         click.echo(f"{rows} rows in {output / split}")
+
+
+@main.command("convert-ultraupconvnet")
+@click.argument("checkpoint", type=FILE)
+@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
+@click.option("--task", "tasks", multiple=True, help="A task to answer, may be repeated.  [default: all that fit]")
+@click.option("--verbose", is_flag=True, help="List what became of every key.")
+def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
+    """Freeze UltraUPConvNet's published CHECKPOINT into weights that inference.py runs."""
+    from training.convert_ultraupconvnet import convert_file
+
+    report = convert_file(checkpoint, output, tasks)
+    click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
 
 
 def run() -> int:

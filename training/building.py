@@ -1,8 +1,6 @@
 """The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +13,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
-
-
-@dataclass(frozen=True)
-class Start:
-    """A network to begin from: its tasks, its state dict, and the facts that its run recorded."""
-
-    tasks: Sequence[TaskSpec]
-    state: Mapping[str, Tensor]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+from training.trainable import Start
 
 
 def build_network(
@@ -50,8 +40,17 @@ def build_network(
     return network
 
 
-def frozen_parameters(network: System, prefixes: Sequence[str]) -> list[nn.Parameter]:
-    """Return the encoder's parameters whose names begin with one of `prefixes`. Raises UserError if one begins none."""
+def frozen_parameters(network: System, config: Config) -> list[nn.Parameter]:
+    """Return what the recipe never trains: all but the prompts, or the encoder's parameters by beginnings of names.
+
+    Raises UserError if such a beginning fits no name, or if the system has no prompts.
+    """
+    if config.optim.trained == "prompts":
+        prompts = {id(parameter) for parameter in network.prompt_parameters()}
+        if not prompts:
+            raise UserError(f"the system {config.system.name!r} has no prompts to train; perceptguide has")
+        return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
+    prefixes = config.encoder.frozen
     named = dict(network.encoder.named_parameters())
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in named):

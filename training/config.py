@@ -22,7 +22,7 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Where the encoder starts: `none`, `timm`, `package:NAME` or a path; and whether its batch norm stays fixed.
+    """Where the encoder starts: `none`, `timm`, `package:NAME`, a file or a run's folder; if its batch norm is fixed.
 
     `frozen` are beginnings of names of encoder parameters that are never trained, such as `backbone.conv_stem`.
     """
@@ -126,7 +126,8 @@ class OptimConfig:
 
     `schedule` is `cosine` or `poly` (a falling line to the power 0.9), from each rate down to `final_lr`.
     `batch_size` is that of one task, over all ranks. `decoder_lr` 0 means `head_lr`; `clip_norm` and `ema_decay` 0
-    mean none; the decay is reached slowly, as (1 + step) / (10 + step). For the first `freeze_shared` (0..1) of the
+    mean none; the decay is reached slowly, as (1 + step) / (10 + step). `trained` is `all` or `prompts`: those
+    parameters alone that the system names, everything else in eval mode. For the first `freeze_shared` (0..1) of the
     schedule the heads alone learn. For the first `small_until` of it images are shrunk to `small_size` pixels.
     """
 
@@ -143,6 +144,7 @@ class OptimConfig:
     schedule: str = "cosine"
     momentum: float = 0.9
     decoder_lr: float = 0.0
+    trained: str = "all"
     freeze_shared: float = 0.0
     small_size: int = 0
     small_until: float = 0.0
@@ -231,6 +233,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "loss.class_weights": ("none", "balanced", "root"),
     "balance.method": ("fixed", "uncertainty"),
     "optim.schedule": ("cosine", "poly"),
+    "optim.trained": ("all", "prompts"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": ("float32", "bfloat16", "float16"),
 }

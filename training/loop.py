@@ -21,7 +21,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
-from training.building import Start, build_network, frozen_parameters, shared_modules
+from training.building import build_network, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
@@ -37,6 +37,7 @@ from training.runtime import set_up
 from training.sampling import Draw, TaskSampler
 from training.schedule import Schedule
 from training.task_rules import rules_of
+from training.trainable import Start
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Trainer:
         if config.runtime.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.shared = shared_modules(self.network)
-        self.frozen = frozen_parameters(self.network, config.encoder.frozen)
+        self.frozen = frozen_parameters(self.network, config)
         self.ema = ModelEmaV3(self.network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
         if config.runtime.compile:
             for module in self.shared:
@@ -182,7 +183,7 @@ class Trainer:
         return losses
 
     def _train_mode(self) -> None:
-        self.network.train()
+        self.network.train(self.config.optim.trained == "all")
         if self.config.encoder.freeze_batchnorm:
             for module in self.network.encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):

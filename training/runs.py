@@ -10,12 +10,12 @@ from typing import Any
 
 from challenge.errors import UserError
 from training import checkpoint
-from training.building import Start
 from training.config import Config
 from training.distributed import Ranks
 from training.loop import Trainer
 from training.rows import DataSource, Fold
 from training.run_report import TABLE
+from training.trainable import Start
 
 logger = logging.getLogger(__name__)
 

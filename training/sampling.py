@@ -48,7 +48,7 @@ class TaskSampler(Iterator[list[Draw]]):
         self._batch_size = batch_size
         self._seed = seed
         self._per_step = config.tasks_per_step
-        self.probabilities = dict(zip(self._sizes, _probabilities(self._sizes, config), strict=True))
+        self.probabilities = dict(zip(self._sizes, probabilities(self._sizes, config), strict=True))
         turns = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
         self._turns = [[number for number, name in enumerate(self._sizes) if name in turn] for turn in turns]
         fewest = min(len(turn) for turn in self._turns)
@@ -98,7 +98,8 @@ def _by_kind(kinds: Mapping[str, str], tasks: Iterable[str]) -> list[list[str]]:
     return [turn for turn in turns if turn]
 
 
-def _probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:
+def probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:
+    """Return the chance of each task, from its rows, in the order of `sizes`."""
     exponent = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / config.temperature}[config.method]
     weights = np.array([size**exponent * config.weights.get(task_id, 1.0) for task_id, size in sizes.items()])
     return np.asarray(weights / weights.sum())

@@ -5,21 +5,31 @@ facts of the training data. It is for training alone; the container reads the ON
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.system import System
 from training import checkpoint
-from training.building import Start
 from training.config import Config, from_dict, to_dict
 
 FILE = "network.safetensors"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to begin from: its tasks, its state dict, and the facts that its run recorded."""
+
+    tasks: Sequence[TaskSpec]
+    state: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_trainable(network: System, config: Config, facts: Mapping[str, Any], folder: Path) -> None:

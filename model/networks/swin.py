@@ -226,11 +226,11 @@ class SwinEncoder(nn.Module):
         surplus = {key for key in state if key.startswith("layers.")}.difference(names.values())
         surplus = {key for key in surplus if not key.endswith(("relative_position_index", "attn_mask"))}
         if misfits or surplus:
-            depths = ", ".join(str(len(stage)) for stage in self.stages.children())
+            depths = ", ".join(str(len(list(stage.children()))) for stage in self.stages)
             raise UserError(
-                f"the weights fill {len(own) - len(misfits)} of the {len(own)} tensors of this Swin (depths {depths}) and "
-                f"have {len(surplus)} of other blocks; Swin-T fits the options depths = [2, 2, 6, 2], channels = 96, "
-                "window = 7"
+                f"the weights fill {len(own) - len(misfits)} of the {len(own)} tensors of this Swin (depths {depths}) "
+                f"and have {len(surplus)} of other blocks; Swin-T fits the options depths = [2, 2, 6, 2], "
+                "channels = 96, window = 7"
             )
         with torch.no_grad():
             for name, parameter in own.items():

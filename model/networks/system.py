@@ -41,9 +41,9 @@ class System(nn.Module):
     A stage with an input `task` gets, for every image, the number that `indices` has for its task ((B,) int64), so its
     result depends on the task. Stages without it are shared.
 
-    `timm_name`: timm's model whose weights `load_encoder` takes, if any. `exportable`: every stage can be written as ONNX. `promptable`: changing the task alone changes the output.
+    `exportable`: every stage can be written as ONNX. `promptable`: changing the task alone changes the output.
     `can_swap_encoder`: `encoder=` takes any timm backbone with strides 4, 8, 16 and 32. S must be a multiple of
-    `size_multiple`.
+    `size_multiple`. `timm_name`: timm's model whose weights `load_encoder` takes, for an encoder that is no pyramid.
     """
 
     timm_name: str | None = None
@@ -65,7 +65,7 @@ class System(nn.Module):
         return self.stages["encoder"].module
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Fill the whole encoder from the state dict of timm's model `timm_name`. Raises UserError if it does not fit."""
+        """Fill the whole encoder from the state dict of `timm_name`. Raises UserError if it does not fit."""
         raise UserError(f"{type(self).__name__} takes no weights of timm's")
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -79,6 +79,10 @@ class System(nn.Module):
 
     def no_weight_decay(self) -> list[nn.Parameter]:
         """Parameters that weight decay would only pull to zero: learned prompts, embeddings and scalars, if any."""
+        return []
+
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """Parameters that turn prompts into features, which may be trained alone on a new data set; none by default."""
         return []
 
     def auxiliary_loss(self) -> Tensor | None:

@@ -127,6 +127,11 @@ class UltraUPConvNet(System):
             self.stages[name] = Stage(head, ("dense",) if spec.kind.is_dense else ("pooled",), (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "decoder" if spec.kind.is_dense else "pooling", name)
 
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """The linear maps of the prompts and their scalars (UniUSNet, arXiv 2406.01154, adapts these alone)."""
+        added = [module for module in self.modules() if isinstance(module, ScaledPrompt)]
+        return [parameter for module in added for parameter in module.parameters()]
+
     def no_weight_decay(self) -> list[nn.Parameter]:
         """The scalars of the prompts."""
         return [module.scale for module in self.modules() if isinstance(module, ScaledPrompt)]

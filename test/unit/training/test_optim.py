@@ -6,6 +6,7 @@ from tiny import TASKS, tiny_network
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
+from model.networks import build
 from training.config import BalanceConfig, LossConfig, OptimConfig, SamplingConfig
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
@@ -45,6 +46,21 @@ def test_one_pass_over_all_tasks_reaches_every_parameter():
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
+def test_what_a_system_names_is_not_decayed_and_keeps_its_rate():
+    network = build("uniseg", TASKS, features=(4, 8, 8, 8, 8, 12), grid=2)
+    optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3, weight_decay=0.1))
+    (free,) = (group for group in optimizer.param_groups if group["weight_decay"] == 0)
+    assert free["lr"] == 3
+    assert [id(p) for p in free["params"]] == [id(network.universal_prompt.prompt)]
+    assert len(grouped(optimizer)) == len(list(network.parameters()))
+
+
+def test_momentum_reaches_the_optimiser():
+    optimizer = make_optimizer(tiny_network(), OptimConfig(name="sgd", momentum=0.99))
+    assert optimizer.defaults["momentum"] == 0.99
+    assert optimizer.defaults["nesterov"]
+
+
 def test_timm_optimisers_by_name():
     assert type(make_optimizer(tiny_network(), OptimConfig(name="lion"))).__name__ == "Lion"
     with pytest.raises(UserError, match="optim.name 'adamww'"):
@@ -68,6 +84,14 @@ def test_rates_warm_up_and_then_fall_along_a_cosine():
     assert rates(9, 0.0) == pytest.approx([1.0, 3.0])
     assert rates(500, 0.5) == pytest.approx([0.55, 1.55])
     assert rates(999, 1.0) == pytest.approx([0.1, 0.1])
+
+
+def test_the_poly_schedule():
+    config = OptimConfig(head_lr=2.0, final_lr=0.0, warmup_steps=0, schedule="poly")
+    optimizer = make_optimizer(tiny_network(), config)
+    for progress, rate in ((0.0, 2.0), (0.5, 2 * 0.5**0.9), (1.0, 0.0)):
+        set_learning_rates(optimizer, 7, progress, config)
+        assert optimizer.param_groups[-1]["lr"] == pytest.approx(rate)
 
 
 class Clock:

@@ -84,3 +84,12 @@ def test_ranks_share_a_batch_without_loss_or_overlap(ranks):
         # Row i of the batch is row i // ranks of rank i % ranks; what stands beyond is padding.
         again = [parts[i % ranks].rows[i // ranks] for i in range(len(draw.rows))]
         assert tuple(again) == draw.rows
+
+
+def test_kinds_take_turns():
+    kinds = {"large": "segmentation", "middle": "classification", "small": "segmentation"}
+    turns = TaskSampler(SIZES, 8, 1, SamplingConfig(alternate=True), kinds)
+    drawn = [kinds[draw.task_id] for (draw,) in itertools.islice(turns, 40)]
+    assert drawn == ["segmentation", "classification"] * 20
+    with pytest.raises(UserError, match="there are 1 tasks to draw from"):
+        TaskSampler(SIZES, 8, 1, SamplingConfig(alternate=True, tasks_per_step=2), kinds)

@@ -1,0 +1,56 @@
+"""The recipes that ship: all can be read and built, and the small ones differ in the idea alone."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from challenge.tasks import CATALOGUE
+from model.networks import build
+from training.config import EncoderConfig, load_config
+from training.losses import task_loss
+from training.optim import make_optimizer
+
+SMALL = ("mh_mtl_small", "ultraupconvnet_small", "uniseg_small", "m2dino_small", "perceptguide_small")
+FROM_NOTHING = ("m2dino_small", "perceptguide_small")
+
+
+def names(repository):
+    return sorted(p.stem for p in (repository / "training" / "configs").glob("*.toml") if p.stem != "sources")
+
+
+def read(repository, name):
+    return load_config(repository / "training" / "configs" / f"{name}.toml")
+
+
+def test_every_recipe_builds_its_network_losses_and_optimiser(repository):
+    for name in names(repository):
+        config = read(repository, name)
+        assert config.name == name
+        with torch.device("meta"):
+            network = build(config.system.name, CATALOGUE.values(), **config.system.options)
+        for size in {config.data.image_size, config.optim.small_size or config.data.image_size}:
+            assert size % network.size_multiple == 0, name
+        for spec in CATALOGUE.values():
+            task_loss(spec, config.loss, [1] * spec.num_classes)
+        optimizer = make_optimizer(network, config.optim)
+        grouped = sum(len(group["params"]) for group in optimizer.param_groups)
+        assert grouped == len(list(network.parameters())), name
+
+
+def test_every_system_has_its_papers_recipe_and_a_small_one(repository):
+    there = names(repository)
+    for system in ("ultraupconvnet", "perceptguide", "m2dino", "uniseg"):
+        assert {system, f"{system}_small"} <= set(there)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_recipes_differ_in_the_idea_alone(repository, name):
+    base, config = read(repository, "mh_mtl_small"), read(repository, name)
+    same = dataclasses.replace(config, name=base.name, system=base.system)
+    if name in FROM_NOTHING:
+        assert config.encoder == EncoderConfig()
+        optim = dataclasses.replace(config.optim, encoder_lr=base.optim.encoder_lr, small_size=base.optim.small_size)
+        same = dataclasses.replace(same, encoder=base.encoder, optim=optim)
+    assert same == base
+    assert config.optim.images == 20_000

@@ -1,0 +1,143 @@
+"""Which tasks should share a network? M2DINO's three paradigms (arXiv 2603.18123) under one budget of images.
+
+One network per task, one per clinical group, one for all. Each paradigm draws the recipe's `optim.images` in all, and
+every task its own share of them, the same in each, so that a difference comes from the company that a task keeps.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from challenge.errors import UserError
+from challenge.manifest import read_manifest
+from challenge.tasks import TaskKind, check_task_names
+from evaluate.metric_table import metrics_of
+from model.networks.task_table import TaskProfile, task_table
+from training import checkpoint
+from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table
+from training.config import Config, DevConfig
+from training.distributed import Ranks
+from training.optim import total_steps
+from training.rows import DataSource
+from training.run_report import TABLE
+from training.runs import train_run
+from training.sampling import probabilities
+
+logger = logging.getLogger(__name__)
+
+RESULTS, PICTURE, NUMBERS = "aggregation.md", "aggregation.png", "aggregation.json"
+
+Groups = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network: its tasks, and how many of the budget's images it draws."""
+
+    paradigm: str
+    name: str
+    tasks: tuple[str, ...]
+    images: int
+
+
+def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the groups of `NAME=TASK,TASK` texts. Raises UserError."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, tasks = text.partition("=")
+        if not (name and equals and tasks):
+            raise UserError(f"--group {text!r} is not NAME=TASK,TASK")
+        groups[name] = tuple(task.strip() for task in tasks.split(","))
+    named = Counter(task for tasks in groups.values() for task in tasks)
+    if twice := [task for task, count in named.items() if count > 1]:
+        raise UserError(f"--group: {', '.join(twice)} stands in two groups")
+    return groups
+
+
+def aggregate(
+    config: Config, source: DataSource, output: Path, ranks: Ranks, given: Groups, *, resume: bool = False
+) -> None:
+    """Train every network of the plan into `output`, then write the table, the picture and the numbers there.
+
+    `given` groups restrict the tasks to theirs; without any the data's tasks stand in their clinical groups. With
+    `resume`, finished networks are left as they are. Raises UserError for unknown tasks.
+    """
+    samples = read_manifest(source.data_root).samples
+    kinds = {sample.task_id: sample.kind for sample in samples}
+    check_task_names([task for tasks in given.values() for task in tasks], kinds)
+    wanted = [task for tasks in given.values() for task in tasks] or config.data.tasks or sorted(kinds)
+    sizes = Counter(sample.task_id for sample in samples if sample.task_id in wanted)
+    groups = given or clinical(sizes)
+    parts = plan(sizes, groups, config)
+    for number, part in enumerate(parts, 1):
+        home = output / part.paradigm / part.name
+        if resume and (home / TABLE).is_file():
+            continue
+        logger.info("network %d of %d: %s, %s", number, len(parts), part.paradigm, part.name)
+        train_run(part_config(config, part), source, home, ranks, resume=resume)
+    if ranks.is_first:
+        outcomes = [_outcome(task, kinds[task], sizes[task], groups, parts, output) for task in sizes]
+        outcomes.sort(key=lambda outcome: outcome.training_rows)
+        (output / NUMBERS).write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n", "utf-8")
+        (output / RESULTS).write_text(table(outcomes, config.optim.images), "utf-8")
+        draw(outcomes, output / PICTURE)
+
+
+def clinical(tasks: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return `tasks` in the clinical groups of the task table; tasks of one's own are in `other`."""
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        groups.setdefault(task_table().get(task, TaskProfile()).group, []).append(task)
+    return groups
+
+
+def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[Part]:
+    """Return the networks to train. A group of one task has none of its own: it would repeat the task's."""
+    tasks = tuple(sizes)
+    chances = dict(zip(tasks, probabilities(sizes, config.sampling), strict=True))
+    paradigms: dict[str, dict[str, tuple[str, ...]]] = {
+        SPECIFIC: {task: (task,) for task in tasks},
+        GROUPED: {name: tuple(members) for name, members in groups.items() if len(members) > 1},
+        UNIFIED: {"all": tasks},
+    }
+    return [
+        Part(paradigm, name, members, max(1, round(config.optim.images * sum(chances[task] for task in members))))
+        for paradigm, networks in paradigms.items()
+        for name, members in networks.items()
+    ]
+
+
+def part_config(config: Config, part: Part) -> Config:
+    """Return the recipe of one network.
+
+    An image teaches the drawn task alone (`sampling.joint` off), and the last network is scored, not the best of
+    several: both would give the paradigms different chances.
+    """
+    sampling = replace(
+        config.sampling, joint=False, tasks_per_step=min(config.sampling.tasks_per_step, len(part.tasks))
+    )
+    optim = replace(config.optim, images=part.images)
+    optim = replace(optim, warmup_steps=min(optim.warmup_steps, total_steps(optim, sampling) // 10))
+    return replace(
+        config,
+        name=f"{config.name}-{part.name}",
+        data=replace(config.data, tasks=part.tasks),
+        sampling=sampling,
+        optim=optim,
+        dev=DevConfig(),
+    )
+
+
+def _outcome(task: str, kind: TaskKind, rows: int, groups: Groups, parts: Sequence[Part], output: Path) -> Outcome:
+    headline = metrics_of(kind)[0].name
+    scores = {}
+    for part in parts:
+        if task in part.tasks:
+            facts = checkpoint.load_best(output / part.paradigm / part.name)["facts"]
+            scores[part.paradigm] = float(facts["dev"][task][headline])
+    scores.setdefault(GROUPED, scores[SPECIFIC])
+    group = next(name for name, members in groups.items() if task in members)
+    return Outcome(task, str(kind), group, rows, scores)

@@ -1,0 +1,81 @@
+"""The table and the picture of `python -m training aggregate`: who gains and who loses by sharing a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from challenge.tasks import TaskKind
+from evaluate.metric_table import metrics_of
+
+SPECIFIC, GROUPED, UNIFIED = "task-specific", "grouped", "unified"
+_SHARED = (GROUPED, UNIFIED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A task's headline score in each paradigm, on the same rows."""
+
+    task_id: str
+    kind: str
+    group: str
+    training_rows: int
+    scores: Mapping[str, float]
+
+
+def gain(outcome: Outcome, paradigm: str) -> float | None:
+    """Return the relative difference to the task's own network, positive if better; None if that scored 0."""
+    alone, shared = outcome.scores[SPECIFIC], outcome.scores[paradigm]
+    better = metrics_of(TaskKind(outcome.kind))[0].higher_is_better
+    return (shared - alone if better else alone - shared) / alone if alone else None
+
+
+def table(outcomes: Sequence[Outcome], budget: int) -> str:
+    """Return a Markdown table, smallest training set first, and the mean difference of every group."""
+    lines = [
+        f"Headline scores on the same rows; {budget:,} images seen in each paradigm.",
+        "The last columns are relative to the task-specific network, positive where sharing helps.",
+        "",
+        "| task | group | training rows | score | task-specific | grouped | unified | grouped % | unified % |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for o in outcomes:
+        metric = metrics_of(TaskKind(o.kind))[0]
+        scores = " | ".join(metric.text(o.scores[paradigm]) for paradigm in (SPECIFIC, *_SHARED))
+        gains = " | ".join(_percent(gain(o, paradigm)) for paradigm in _SHARED)
+        lines.append(f"| {o.task_id} | {o.group} | {o.training_rows} | {metric.short} | {scores} | {gains} |")
+    lines += ["", "| group | tasks | grouped % | unified % |", "|---|---|---|---|"]
+    groups = dict.fromkeys(o.group for o in outcomes)
+    for name in [*groups, "all"]:
+        members = [o for o in outcomes if name in (o.group, "all")]
+        gains = " | ".join(_percent(_mean([gain(o, paradigm) for o in members])) for paradigm in _SHARED)
+        lines.append(f"| {name} | {len(members)} | {gains} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Draw the differences as bars, one row per task, the smallest training set at the top."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(outcomes)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, paradigm in enumerate(_SHARED):
+        values = [100 * (gain(outcome, paradigm) or 0.0) for outcome in outcomes]
+        places = [row + 0.4 * number - 0.2 for row in range(len(outcomes))]
+        axes.barh(places, values, height=0.38, label=paradigm)
+    axes.set_yticks(range(len(outcomes)), [f"{o.task_id} ({o.training_rows})" for o in outcomes])
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("relative difference to the task's own network in % (right: sharing helps)")
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:+.1f}"
