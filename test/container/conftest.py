@@ -89,10 +89,12 @@ def output(tmp_path):
 @pytest.fixture(scope="session")
 def stranger_runs(engine: Engine, image):
     """Call docker/do_test_run.sh as a user whom the image does not know."""
+    # Podman would make the user known.
+    strange = "--passwd=false " if engine.command == "podman" else ""
 
     def run(data, output, *arguments, options="", check=True):
         return engine.run("docker/do_test_run.sh", data, output, *arguments, check=check,
-                          IMAGE=image, RUN_USER=STRANGER, RUN_OPTIONS=options)  # fmt: skip
+                          IMAGE=image, RUN_USER=STRANGER, RUN_OPTIONS=strange + options)  # fmt: skip
 
     return run
 

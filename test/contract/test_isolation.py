@@ -8,6 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from onnx import TensorProto, helper
+
+from challenge.errors import WeightsError
+from model.frozen.facts import Graph
+from model.frozen.runtimes.onnx import OnnxRuntime
 
 # Installed before inference.py is imported. Building a socket object is harmless; the events below are not.
 WATCHED = """
@@ -70,3 +75,20 @@ def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder
         assert run.returncode == 2
         assert "FORBIDDEN" not in run.stderr
         assert graph["file"] in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_graphs_cannot_read_files_outside_their_folder(tmp_path, absolute):
+    """ONNX may keep tensors in other files: onnxruntime refuses those outside, since this project asks for none."""
+    secret, folder = tmp_path / "secret", tmp_path / "weights"
+    secret.write_bytes(bytes(16))
+    folder.mkdir()
+    tensor = TensorProto(name="s", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=str(secret) if absolute else "../secret")
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Identity", ["s"], ["y"])], "g", [], [value], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "g.onnx").write_bytes(model.SerializeToString())
+    runtime = OnnxRuntime(folder, {"g": Graph("g.onnx", "", (), ("y",))}, "cpu")
+    with pytest.raises(WeightsError, match="[Ee]xternal data"):
+        runtime.run("g", {})
