@@ -1,27 +1,43 @@
-# syntax=docker/dockerfile:1
 # The submission: frozen graphs and onnxruntime, no torch. Built by docker/do_build.sh.
+# BASE_DIGEST pins the base (sha256:...); VARIANT is cuda (onnxruntime-gpu with CUDA 12 and cuDNN) or cpu (and OpenVINO).
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
-FROM ${BASE}
-
-ARG VERSION=unknown
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="fmc-uia" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
-
-# Every cache goes to /tmp: the root may be read-only, the user may have no home and no passwd entry.
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    HOME=/tmp USER=challenge LOGNAME=challenge XDG_CACHE_HOME=/tmp/.cache \
-    HF_HUB_OFFLINE=1 PATH=/opt/venv/bin:$PATH
-
-COPY requirements-inference.txt /opt/app/
-RUN python3 -m venv /opt/venv && pip install --no-cache-dir --requirement /opt/app/requirements-inference.txt
-
+ARG BASE_DIGEST=
+FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}} AS build
+ARG VARIANT=cuda
+COPY docker/${VARIANT}.lock /tmp/requirements.lock
+# --no-deps: the lock is complete, and leaves out on purpose what must not be installed.
+RUN python3 -m venv /opt/venv && \
+    /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes \
+        --requirement /tmp/requirements.lock && \
+    /opt/venv/bin/pip uninstall --yes pip setuptools
 COPY challenge /opt/app/challenge
 COPY model /opt/app/model
 COPY inference.py LICENSE /opt/app/
 COPY weights /opt/app/weights
+COPY docker/sbom.py /tmp/
+# Readable by any user, whatever umask the checkout was made with.
+RUN chmod -R a+rX,go-w /opt/app && \
+    /opt/venv/bin/python3 /tmp/sbom.py /opt/app/weights > /opt/app/sbom.cdx.json
+
+FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}}
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG VARIANT=cuda
+LABEL org.opencontainers.image.title="fmc-uia" \
+      org.opencontainers.image.description="FMC_UIA 2026 submission, ${VARIANT}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# Every cache goes to /tmp: the root may be read-only, the user may have no home and no passwd entry. OpenBLAS and ITK
+# would start a thread per core of the host when they are imported, whatever the limit on processes is.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp USER=challenge LOGNAME=challenge XDG_CACHE_HOME=/tmp/.cache \
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
+    HF_HUB_OFFLINE=1 PATH=/opt/venv/bin:$PATH
+
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/app /opt/app
 
 WORKDIR /opt/app
 # The weights must be whole before the image is called built: this checks their hashes.

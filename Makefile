@@ -4,7 +4,7 @@ RUN_ENV := .venv-run
 DEV_ENV := .venv
 OUT := out
 
-.PHONY: run test test-all lint types imports check clean
+.PHONY: run test test-all container-test locks lint types imports check clean
 
 $(RUN_ENV)/.done: requirements-inference.txt
 	$(PYTHON) -m venv $(RUN_ENV)
@@ -29,7 +29,13 @@ test: $(DEV_ENV)/.done
 	$(DEV_ENV)/bin/python -m pytest
 
 test-all: $(DEV_ENV)/.done
-	$(DEV_ENV)/bin/python -m pytest -m ""
+	$(DEV_ENV)/bin/python -m pytest -m "not container"
+
+container-test: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/python -m pytest -m container -v -rs --log-cli-level=INFO test/container
+
+locks: $(DEV_ENV)/.done
+	PATH=$(DEV_ENV)/bin:$$PATH docker/lock.sh
 
 lint: $(DEV_ENV)/.done
 	$(DEV_ENV)/bin/ruff check .

@@ -40,6 +40,37 @@ def test_only_one_onnxruntime_per_platform(repository):
     ]
 
 
+def locked(repository, variant):
+    """Name -> (version, number of hashes) of one image's lock."""
+    text = (repository / "docker" / f"{variant}.lock").read_text()
+    blocks = re.findall(r"^([\w-]+)==(\S+)(.*(?:\n    .*)*)", text, re.MULTILINE)
+    return {name: (version, block.count("--hash=sha256:")) for name, version, block in blocks}
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cuda"])
+def test_locks_hold_hashes_and_the_pins_of_the_requirements(repository, variant):
+    lock = locked(repository, variant)
+    assert [name for name, (_, hashes) in lock.items() if not hashes] == []
+    shared = [pin.split("==") for pin in pins(repository / "requirements-inference.txt") if "onnxruntime" not in pin]
+    own = [pin.split("==") for pin in pins(repository / "docker" / f"{variant}.in")]
+    for name, version in shared + own:
+        assert lock[name.split("[")[0].lower()][0] == version
+    assert not {"torch", "openvino-telemetry"} & set(lock)
+
+
+def test_images_agree_in_every_shared_version_and_cuda_is_12(repository):
+    cpu, cuda = locked(repository, "cpu"), locked(repository, "cuda")
+    assert {name for name in cpu.keys() & cuda.keys() if cpu[name] != cuda[name]} == set()
+    assert cpu["onnxruntime"][0] == cuda["onnxruntime-gpu"][0]
+    assert {name for name in cpu.keys() | cuda.keys() if name.startswith("onnxruntime")} == {
+        "onnxruntime",
+        "onnxruntime-gpu",
+    }
+    nvidia = [name for name in cuda if name.startswith("nvidia-")]
+    assert "nvidia-cudnn-cu12" in nvidia
+    assert [name for name in nvidia if not name.endswith("-cu12")] == []
+
+
 def test_links_between_documents_lead_somewhere(repository):
     pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").rglob("*.md")]
     broken = [

@@ -1,0 +1,94 @@
+"""A whole run opens no socket, unpickles nothing and starts no program; the interpreter itself reports each attempt."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+from onnx import TensorProto, helper
+
+from challenge.errors import WeightsError
+from model.frozen.facts import Graph
+from model.frozen.runtimes.onnx import OnnxRuntime
+
+# Installed before inference.py is imported. Building a socket object is harmless; the events below are not.
+WATCHED = """
+import runpy, sys
+
+FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.bind", "pickle.find_class",
+             "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn")
+
+def refuse(event, arguments):
+    if event in FORBIDDEN:
+        sys.stderr.write(f"FORBIDDEN {event} {arguments}\\n")
+        raise RuntimeError(event)
+
+sys.addaudithook(refuse)
+try:
+    ATTEMPT
+except RuntimeError:
+    sys.exit(7)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def watched(repository, *arguments, attempt="pass"):
+    code = WATCHED.replace("ATTEMPT", attempt)
+    return subprocess.run([sys.executable, "-c", code, "inference.py", *map(str, arguments)],
+                          cwd=repository, capture_output=True, text=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["import socket; socket.create_connection(('192.0.2.1', 80), 1)",
+     "import fractions, pickle; pickle.loads(pickle.dumps(fractions.Fraction(1, 2)))",
+     "import subprocess; subprocess.run(['true'])"],
+    ids=["socket", "pickle", "program"],
+)  # fmt: skip
+def test_the_watch_sees(repository, attempt):
+    assert watched(repository, attempt=attempt).returncode == 7
+
+
+def test_no_network_no_pickle_no_program(repository, phantom_folder, tiny_weights, tmp_path):
+    run = watched(repository, "--input", phantom_folder, "--output", tmp_path / "out", "--weights", tiny_weights,
+                  "--report", tmp_path / "report.json")  # fmt: skip
+    assert "FORBIDDEN" not in run.stderr
+    assert run.returncode == 0, run.stderr
+
+
+def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
+    """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
+    weights = shutil.copytree(tiny_weights, tmp_path / "weights")
+    facts = json.loads((weights / "weights.json").read_text())
+    graph = next(iter(facts["graphs"].values()))
+    content = pickle.dumps({"state_dict": print})
+    (weights / graph["file"]).write_bytes(content)
+    arguments = ("--input", phantom_folder, "--output", tmp_path / "out", "--weights", weights)
+    for digest in (graph["sha256"], hashlib.sha256(content).hexdigest()):
+        graph["sha256"] = digest
+        (weights / "weights.json").write_text(json.dumps(facts))
+        run = watched(repository, *arguments)
+        assert run.returncode == 2
+        assert "FORBIDDEN" not in run.stderr
+        assert graph["file"] in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_graphs_cannot_read_files_outside_their_folder(tmp_path, absolute):
+    """ONNX may keep tensors in other files: onnxruntime refuses those outside, since this project asks for none."""
+    secret, folder = tmp_path / "secret", tmp_path / "weights"
+    secret.write_bytes(bytes(16))
+    folder.mkdir()
+    tensor = TensorProto(name="s", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=str(secret) if absolute else "../secret")
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Identity", ["s"], ["y"])], "g", [], [value], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "g.onnx").write_bytes(model.SerializeToString())
+    runtime = OnnxRuntime(folder, {"g": Graph("g.onnx", "", (), ("y",))}, "cpu")
+    with pytest.raises(WeightsError, match="[Ee]xternal data"):
+        runtime.run("g", {})
