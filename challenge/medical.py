@@ -32,8 +32,8 @@ _ENDINGS = {
     ".nii": "NiftiImageIO",
     ".nii.gz": "NiftiImageIO",
 }
-_META_HEADER_BYTES = 1 << 16
-_META_DATA_FILE = re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)")
+_DATA_FILE_KEY = re.compile(rb"ElementDataFile[^\r\n]*")
+_DATA_FILE = re.compile(rb"ElementDataFile\s*[=:]\s*(?!LIST|\.+\s*$)[^\s/\\%]+\s*")
 
 
 def reader_of(path: Path, head: bytes) -> str | None:
@@ -74,10 +74,10 @@ def _opened(path: Path, reader_name: str) -> "sitk.ImageFileReader":
     import SimpleITK as sitk
 
     try:
-        if reader_name == "MetaImageIO":
-            _check_data_file(path)
-        elif reader_name == "GDCMImageIO":
-            with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            if reader_name == "MetaImageIO":
+                _check_data_file(data)
+            elif reader_name == "GDCMImageIO":
                 check_lengths(data)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path.name}: not readable as a medical image ({error})") from error
@@ -97,14 +97,14 @@ def _opened(path: Path, reader_name: str) -> "sitk.ImageFileReader":
     return reader
 
 
-def _check_data_file(path: Path) -> None:
-    """A MetaImage header names the file of its pixels: this one (LOCAL) or one beside it, nothing else."""
-    with path.open("rb") as stream:
-        names = _META_DATA_FILE.findall(stream.read(_META_HEADER_BYTES))
-    for name in names[:1]:
-        plain = name.strip().decode("latin-1")
-        if plain != "LOCAL" and (plain == "LIST" or not re.fullmatch(r"[^/\\% ]+", plain) or plain in (".", "..")):
-            raise ValueError(f"the header names {plain[:200]!r} as its pixels; only a file beside it is read")
+def _check_data_file(data: mmap) -> None:
+    """A MetaImage names the file of its pixels: this one (LOCAL) or one beside it, nothing else. Raises ValueError.
+
+    The name may stand anywhere, and another one in a comment before it: each of them must be harmless.
+    """
+    for line in _DATA_FILE_KEY.findall(data):
+        if not _DATA_FILE.fullmatch(line):
+            raise ValueError(f"the header says {line[:200].decode('latin-1')!r}; only a file beside it is read")
 
 
 def _unreadable(path: Path, error: RuntimeError) -> ImageError:

@@ -90,13 +90,20 @@ def test_a_file_larger_than_memory_costs_its_own_row(data, call, untouched):
 
 def test_a_metaimage_header_reads_no_other_file(data, call, tmp_path):
     (tmp_path / "secret.raw").write_bytes(bytes(range(16)))
-    header = "ObjectType = Image\nNDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = {}\n"
-    for name, pixels in (("up", "../../secret.raw"), ("absolute", tmp_path / "secret.raw"), ("list", "LIST")):
-        (data.root / "images" / f"{name}.mhd").write_text(header.format(pixels))
     (data.root / "images" / "beside.raw").write_bytes(bytes(range(16)))
-    (data.root / "images" / "fine.mhd").write_text(header.format("beside.raw"))
-    data.add(*((f"../images/{name}.mhd", "organ_cls", "classification", "6", "")
-               for name in ("up", "absolute", "list", "fine")))  # fmt: skip
+    header = "ObjectType = Image\n{}NDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = {}\n"
+    evil = {
+        "up": ("", "../../secret.raw"),
+        "absolute": ("", tmp_path / "secret.raw"),
+        "list": ("", f"LIST\n{tmp_path / 'secret.raw'}"),
+        "pattern": ("", "%d.raw 1 9 1"),
+        "folder": ("", ".."),
+        "behind a comment": ("Comment = ElementDataFile = LOCAL\n", tmp_path / "secret.raw"),
+        "far behind": (f"Comment = {'c' * 200_000}\n", tmp_path / "secret.raw"),
+    }
+    for name, parts in {**evil, "fine": ("", "beside.raw")}.items():
+        (data.root / "images" / f"{name}.mhd").write_text(header.format(*parts))
+    data.add(*((f"../images/{name}.mhd", "organ_cls", "classification", "6", "") for name in (*evil, "fine")))
     ended = call(data.root)
-    assert list(ended.fallbacks) == ["odd.csv, line 2", "odd.csv, line 3", "odd.csv, line 4"]
+    assert list(ended.fallbacks) == [f"odd.csv, line {line}" for line in range(2, 2 + len(evil))]
     assert all("only a file beside it is read" in reason for reason in ended.fallbacks.values())
