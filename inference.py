@@ -82,7 +82,9 @@ def main(
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     options = Options(**how)
     if list_tasks:
-        _list_tasks(options.weights)
+        facts = read_facts(options.weights)
+        verify(facts, options.weights)
+        click.echo("\n".join(map(str, facts.tasks.values())))
         return Exit.OK
     if merging != bool(parts):
         raise click.UsageError("--merge takes the outputs of all parts, as in --merge PART... --output OUT")
@@ -127,15 +129,6 @@ def _conclude(report: RunReport) -> None:
         first = report.fallbacks[0]
         click.echo(f"{len(report.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
                    "see --report", err=True)  # fmt: skip
-
-
-def _list_tasks(weights: Path) -> None:
-    facts = read_facts(weights)
-    verify(facts, weights)
-    for task_id, task in facts.tasks.items():
-        click.echo(
-            f"{task_id:24} {task.spec.kind:15} {task.spec.num_classes:2}  {task.answers:8} {task.trained_on or '-'}"
-        )
 
 
 def run() -> int:

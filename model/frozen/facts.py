@@ -44,6 +44,11 @@ class TaskFacts:
     scores: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[float, ...] | None = None
 
+    def __str__(self) -> str:
+        """A line of `--list-tasks`: task, kind, classes, who answers, training data."""
+        spec = self.spec
+        return f"{spec.task_id:24} {spec.kind:15} {spec.num_classes:2}  {self.answers:8} {self.trained_on or '-'}"
+
 
 @dataclass(frozen=True)
 class Facts:
