@@ -120,9 +120,18 @@ def main(
         raise
     finally:
         if report_file:
-            report.write(report_file)
+            _write(report, report_file)
     _conclude(report)
     return report.exit_code
+
+
+def _write(report: RunReport, path: Path) -> None:
+    try:
+        report.write(path)
+    except OSError as error:
+        if report.status != "failed":
+            raise
+        logger.error("the report %s could not be written: %s", path, error)  # the last line is for what went wrong
 
 
 def _conclude(report: RunReport) -> None:

@@ -44,6 +44,11 @@ class TaskFacts:
     scores: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[float, ...] | None = None
 
+    def __str__(self) -> str:
+        """A line of `--list-tasks`: task, kind, classes, who answers, training data."""
+        spec = self.spec
+        return f"{spec.task_id:24} {spec.kind:15} {spec.num_classes:2}  {self.answers:8} {self.trained_on or '-'}"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -122,13 +127,10 @@ def _refuse_pointer(data: bytes, path: Path) -> None:
 
 
 def task_lines(folder: Path) -> list[str]:
-    """Check the weights; return a line per task: id, kind, classes, who answers, training data. Raises WeightsError."""
+    """Check the weights; return a line per task. Raises WeightsError."""
     facts = read_facts(folder)
     verify(facts, folder)
-    return [
-        f"{task_id:24} {task.spec.kind:15} {task.spec.num_classes:2}  {task.answers:8} {task.trained_on or '-'}"
-        for task_id, task in facts.tasks.items()
-    ]
+    return list(map(str, facts.tasks.values()))
 
 
 def write_facts(facts: Facts, folder: Path) -> None:
