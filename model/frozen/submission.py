@@ -41,14 +41,14 @@ def run_submission(
     report.weights = {"name": facts.name, "sha256": verify(facts, options.weights)}
     samples = _samples(data_root, options, facts, report)
     asked = {sample.task_id for sample in samples}
-    facts = facts.with_priors(spec for spec in options.profile.own_tasks if spec.task_id in asked)
-    report.prior_tasks = facts.prior_tasks
+    own_tasks = (spec for spec in options.profile.own_tasks if spec.task_id in asked)
+    report.prior_tasks = facts.with_priors(own_tasks).prior_tasks
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     _check_precision(options.precision)
     engine = open_engine(facts, data_root, options, report)
     logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
-    _announce_priors(work.samples, facts.prior_tasks)
+    _announce_priors(work.samples, report.prior_tasks)
     _prepare(output_dir, options.resume)
     identity = _identity(samples, work, options, report)
     try:

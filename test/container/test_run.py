@@ -8,6 +8,8 @@ import zipfile
 
 import pytest
 
+from evaluate.uusic_folder import write_uusic_folder
+
 logger = logging.getLogger(__name__)
 
 # Runs inside, instead of inference.py: what does this process really have?
@@ -90,6 +92,17 @@ def test_answers_are_those_of_a_local_run_byte_for_byte(answered, local_python, 
     assert len(here) > 27
     assert sorted(inside) == sorted(here)
     assert [name for name in here if inside[name] != here[name]] == []
+
+
+def test_the_same_image_answers_uusic_where_a_list_is_mounted(stranger_runs, phantoms, output, tmp_path):
+    write_uusic_folder(phantoms, tmp_path / "uusic", "test")
+    listed = tmp_path / "uusic" / "list.json"
+    stranger_runs(tmp_path / "uusic", output, options=f"--volume {listed}:/input_json:ro")
+    rows = json.loads(listed.read_text("utf-8"))
+    masks = {row["img_path_relative"].replace("img", "mask") for row in rows if row["task"] == "segmentation"}
+    assert set(contents(output)) == masks | {"classification.json"}
+    classified = [row["img_path_relative"] for row in rows if row["task"] == "classification"]
+    assert list(json.loads((output / "classification.json").read_text("utf-8"))) == classified
 
 
 def test_what_is_written_belongs_to_the_stranger(answered):

@@ -14,7 +14,7 @@ AWARE = {("cpu.py", "cpu_count")}  # beside the affinity mask and the quota, whe
 
 @pytest.fixture(scope="module")
 def trees(repository):
-    files = [repository / "inference.py", *(repository / "challenge").glob("*.py")]
+    files = [repository / "inference.py", *(repository / "challenge").rglob("*.py")]
     files += (repository / "model" / "frozen").rglob("*.py")
     return {path: ast.parse(path.read_text("utf-8")) for path in files}
 
