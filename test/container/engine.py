@@ -10,11 +10,16 @@ from pathlib import Path
 
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 # runc works where crun refuses the kernel's cgroups; limits above a nested container's own cannot be set.
+# All of podman's state lies in `scratch`: resetting it must not touch what else podman runs here.
 PODMAN_CONF = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+static_dir = "{scratch}/static"
+tmp_dir = "{scratch}/tmp"
+volume_path = "{scratch}/volumes"
+{runtime}
 """
 STORAGE_CONF = """[storage]
 driver = "overlay"
@@ -59,8 +64,8 @@ def find_engine(scratch: Path, root: Path) -> Engine | None:
 
 
 def _podman_environment(scratch: Path) -> dict[str, str]:
-    runtime = 'runtime = "runc"\n' if shutil.which("runc") else ""
-    (scratch / "containers.conf").write_text(PODMAN_CONF + runtime)
+    runtime = 'runtime = "runc"' if shutil.which("runc") else ""
+    (scratch / "containers.conf").write_text(PODMAN_CONF.format(scratch=scratch, runtime=runtime))
     (scratch / "storage.conf").write_text(STORAGE_CONF.format(scratch=scratch))
     return {
         "CONTAINERS_CONF": str(scratch / "containers.conf"),

@@ -100,6 +100,19 @@ def test_pooling_for_export_is_adaptive_pooling(monkeypatch):
         torch.testing.assert_close(block(features), value)
 
 
+@torch.no_grad()
+def test_group_norm_has_no_statistics_that_a_batch_of_another_task_could_move():
+    batch, group = (build("ultraupconvnet", [PUBLISHED[0]], **TINY, norm=norm) for norm in ("batch", "group"))
+    assert count(batch) == count(group)
+    assert not any("running" in key for key in group.decoder.state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(
+        group.train()(images, "mask")[:1], group.eval()(images[:1], "mask"), atol=1e-5, rtol=1e-4
+    )
+    with pytest.raises(UserError, match="neither 'batch' nor 'group'"):
+        build("ultraupconvnet", [PUBLISHED[0]], **TINY, norm="layer")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [224, 256])
 @torch.no_grad()
