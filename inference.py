@@ -121,7 +121,10 @@ def main(
     finally:
         if report_file:
             _write(report, report_file)
-    _conclude(report)
+    logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
+                len(report.fallbacks))  # fmt: skip
+    if last_word := report.last_word():
+        click.echo(last_word, err=True)
     return report.exit_code
 
 
@@ -132,18 +135,6 @@ def _write(report: RunReport, path: Path) -> None:
         if report.status != "failed":
             raise
         logger.error("the report %s could not be written: %s", path, error)  # the last line is for what went wrong
-
-
-def _conclude(report: RunReport) -> None:
-    logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
-                len(report.fallbacks))  # fmt: skip
-    if report.status == "stopped":
-        click.echo(f"stopped by a signal after {report.answered} of {report.rows} rows; "
-                   "run the same command with --resume", err=True)  # fmt: skip
-    elif report.exit_code == Exit.WITH_FALLBACKS:
-        first = report.fallbacks[0]
-        click.echo(f"{len(report.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
-                   "see --report", err=True)  # fmt: skip
 
 
 def run() -> int:

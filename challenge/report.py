@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from challenge.exits import Exit
 from challenge.journal import Record
 from challenge.writers import write_atomically
 
@@ -57,6 +58,17 @@ class RunReport:
     def seconds(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.started
+
+    def last_word(self) -> str | None:
+        """Return the sentence that stderr ends with when the run did not fail but its exit code is not 0."""
+        if self.status == "stopped":
+            return (f"stopped by a signal after {self.answered} of {self.rows} rows; "
+                    "run the same command with --resume")  # fmt: skip
+        if self.exit_code == Exit.WITH_FALLBACKS:
+            first = self.fallbacks[0]
+            return (f"{len(self.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
+                    "see --report")  # fmt: skip
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
