@@ -30,7 +30,8 @@ def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
     yield ""
     yield "**Intended use: research. Not a medical device; no clinical decision may rest on it.**"
     yield ""
-    yield f"System `{facts.system}` with {options or 'default options'}; {len(facts.tasks)} tasks, "
+    words = ", ".join(f"{key} {value}" for key, value in options.items()) or "its default options"
+    yield f"System `{facts.system}` with {words}; {len(facts.tasks)} tasks,"
     yield f"{len(facts.prior_tasks)} of them without training data (they answer with the prior)."
     yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
     yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps"
@@ -73,5 +74,7 @@ def _score(task: TaskFacts, scored: Mapping[str, Any] | None) -> str:
         return "-"
     digits = 1 if name == "MRE" else 3
     unit = " px" if name == "MRE" else ""
-    low, value, high = (f"{estimate[key]:.{digits}f}" for key in ("low", "value", "high"))
-    return f"{name} {value}{unit} [{low}, {high}]"
+    text = f"{name} {estimate['value']:.{digits}f}{unit}"
+    if estimate.get("low") is None:  # too few rows to draw from
+        return text
+    return f"{text} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"

@@ -41,6 +41,7 @@ def write_trainable(network: System, config: Config, facts: Mapping[str, Any], f
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(tensors, folder / FILE, {"about": json.dumps(about)})
+    (folder / FILE).chmod(0o644)  # safetensors lets the owner alone read it
 
 
 def read_start(folder: Path) -> tuple[Start, Config]:
