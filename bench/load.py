@@ -17,7 +17,8 @@ from challenge.manifest import read_manifest
 from challenge.paths import MANIFEST_FOLDER, inside_root
 
 ROOT = Path(__file__).resolve().parents[1]
-_GROWTH = 1.10
+# Two looks at the same load differ by a few files that happen to be open; the engine's pools fill within 2,000 rows.
+_GROWTH, _SLACK = 1.10, 4
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ def load(rows: int, weights: Path, batch_size: int, every: float) -> None:
         click.echo(f"| {held.rows:,} | {held.seconds:.0f} | {held.memory:.0f} MiB | {held.descriptors} | "
                    f"{held.threads} |")  # fmt: skip
     few, many = loads
-    grown = [
-        name for name in ("memory", "descriptors", "threads") if getattr(many, name) > _GROWTH * getattr(few, name)
-    ]
+    names = ("memory", "descriptors", "threads")
+    grown = [name for name in names if getattr(many, name) > _GROWTH * getattr(few, name) + _SLACK]
     if grown:
         raise click.ClickException(f"grew by more than {_GROWTH - 1:.0%}: {', '.join(grown)}")

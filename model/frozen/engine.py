@@ -1,7 +1,7 @@
 """Who answers the batches: this process, or a cluster."""
 
 import logging
-import socket
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -64,7 +64,5 @@ def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:
     facts = read_facts(options.weights)
     if verify(facts, options.weights) != weights_sha256:
-        raise WeightsError(
-            f"{options.weights} on {socket.gethostname()} holds other weights; copy the same to all nodes"
-        )
+        raise WeightsError(f"{options.weights} on {platform.node()} holds other weights; copy the same to all nodes")
     return _pipeline(facts, data_root, options)

@@ -6,8 +6,8 @@ Every node must see the program, the weights and the images under the same paths
 
 import logging
 import os
+import platform
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ class _Worker:
 
     def describe(self) -> dict[str, Any]:
         runtime = self._pipeline.router.runtime
-        return {"node": socket.gethostname(), "pid": os.getpid(), "device": runtime.device,
+        return {"node": platform.node(), "pid": os.getpid(), "device": runtime.device,
                 "providers": list(runtime.providers), "precision": runtime.precision}  # fmt: skip
 
     def answer(self, batches: Sequence[Batch]) -> list[Answer]:
