@@ -91,6 +91,9 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
 
 
 def _turned(target: Tensor, angle: float, shift: list[int], scale: float) -> Tensor:
+    if isinstance(target, tv_tensors.BoundingBoxes):
+        # What is cut off at the image's edge has lost its centre; `_clamped` cuts in the end.
+        target = tv_tensors.wrap(target.as_subclass(Tensor), like=target, clamping_mode=None)
     turned: Tensor = F.affine(target, angle, shift, scale, [0.0, 0.0])
     if isinstance(target, tv_tensors.BoundingBoxes):
         # torchvision returns the box around the turned box; what is in it is rather the ellipse that it holds.

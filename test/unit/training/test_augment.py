@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
@@ -57,6 +57,7 @@ def test_masks_cover_what_they_covered(x, y, radius, seed):
 @given(
     x=places, y=places, width=st.floats(8, 40), height=st.floats(8, 40), seed=seeds,
 )  # fmt: skip
+@example(x=30.0, y=30.0, width=8.0, height=39.0, seed=365649)
 def test_boxes_stay_round_their_object(x, y, width, height, seed):
     x0, x1, y0, y1 = round(x - width / 2), round(x + width / 2), round(y - height / 2), round(y + height / 2)
     x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, SIZE), min(y1, SIZE)

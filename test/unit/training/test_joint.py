@@ -100,7 +100,7 @@ def test_frozen_parameters_stay(four_kinds, tmp_path):
 
 def test_a_frozen_name_that_is_none_is_an_error(trainer):
     with pytest.raises(UserError, match="no parameter begins with 'backbone.stem'"):
-        frozen_parameters(trainer.network, ["backbone.stem"])
+        frozen_parameters(trainer.network, tiny_config(**ATLAS, encoder={"frozen": ["backbone.stem"]}))
 
 
 def test_a_run_can_be_read_off_in_another_way(four_kinds, tmp_path):
