@@ -30,7 +30,9 @@ def test_build_prints_the_size_and_it_is_small(build_log, engine, image):
 
 
 def test_image_states_user_entry_point_and_origin(engine, image):
-    config = engine.inspect(image)["Config"]
+    described = engine.inspect(image)
+    assert (described["Os"], described["Architecture"]) == ("linux", "amd64")
+    config = described["Config"]
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["python3", "/opt/app/inference.py"]
     assert {"version", "revision", "licenses"} <= {label.rpartition(".")[2] for label in config["Labels"]}

@@ -4,7 +4,9 @@ import json
 import logging
 import shutil
 import subprocess
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -103,6 +105,23 @@ def test_the_same_image_answers_uusic_where_a_list_is_mounted(stranger_runs, pha
     assert set(contents(output)) == masks | {"classification.json"}
     classified = [row["img_path_relative"] for row in rows if row["task"] == "classification"]
     assert list(json.loads((output / "classification.json").read_text("utf-8"))) == classified
+
+
+def test_a_stopped_container_ends_with_143_and_goes_on(stranger_runs, engine, answered, phantoms, output):
+    journal, name = output / ".journal", "fmc-uia-stopped"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stranger_runs, phantoms, output, options=f"--name {name}", check=False)
+        while not running.done() and not (journal.is_file() and journal.read_bytes().count(b"\n") > 8):
+            time.sleep(0.02)
+        engine.run(engine.command, "kill", "--signal", "TERM", name)
+        stopped = running.result()
+    assert stopped.returncode == 143, stopped.stderr
+    assert "--resume" in stopped.stderr.splitlines()[-1]
+    assert journal.is_file()
+    for file in output.glob("*.json"):
+        assert isinstance(json.loads(file.read_text("utf-8")), list)
+    stranger_runs(phantoms, output, "--resume")
+    assert contents(output) == contents(answered)
 
 
 def test_what_is_written_belongs_to_the_stranger(answered):
