@@ -37,6 +37,7 @@ class RunReport:
     prior_tasks: Sequence[str] = ()
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
+    limits: dict[str, int | None] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     start_up_s: float | None = None
     first_prediction_s: float | None = None
@@ -88,6 +89,7 @@ class RunReport:
             "prior_tasks": list(self.prior_tasks),
             "device": self.device,
             "precision": self.precision,
+            "limits": self.limits,
             "weights": self.weights,
             "versions": {"python": platform.python_version(), **_versions()},
             "timings": {

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskSpec
-from model.frozen.cpu import available_cpus
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
+from model.frozen.limits import available_cpus
 from model.frozen.loading import Batch, Loaded, load, prefetch
 from model.frozen.router import Router
 

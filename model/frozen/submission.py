@@ -17,6 +17,7 @@ from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
+from model.frozen.limits import available_cpus, memory_limit_mib
 from model.frozen.loading import Batch, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
@@ -48,6 +49,8 @@ def run_submission(
     _check_precision(options.precision)
     engine = open_engine(facts, data_root, options, report)
     logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
+    report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
+    logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
     _prepare(output_dir, options.resume)
     identity = _identity(samples, work, options, report)

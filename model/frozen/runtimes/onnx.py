@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import UserError, WeightsError
-from model.frozen.cpu import available_cpus
 from model.frozen.facts import Graph
+from model.frozen.limits import available_cpus
 from model.frozen.runtimes.base import Array
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 
 from challenge.errors import UserError, WeightsError
-from model.frozen import cpu
+from model.frozen import limits
 from model.frozen.facts import read_facts
 from model.frozen.runtimes import onnx as runtime_module
 from model.frozen.runtimes.onnx import OnnxRuntime, choose_device
@@ -46,9 +46,21 @@ def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
 def test_cpus_are_those_of_the_affinity_mask_and_the_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     quota = tmp_path / "cpu.max"
-    monkeypatch.setattr(cpu, "_QUOTAS", (quota, tmp_path / "absent"))
+    monkeypatch.setattr(limits, "_QUOTAS", (quota, tmp_path / "absent"))
     for text, expected in [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("9900000 100000", 8)]:
         quota.write_text(text)
-        assert cpu.available_cpus() == expected
+        assert limits.available_cpus() == expected
     quota.unlink()
-    assert cpu.available_cpus() == 8
+    assert limits.available_cpus() == 8
+
+
+def test_the_memory_limit_is_the_cgroups(monkeypatch, tmp_path):
+    second, first = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    monkeypatch.setattr(limits, "_MEMORY", (second, first))
+    assert limits.memory_limit_mib() is None
+    first.write_text(f"{(1 << 63) - 4096}\n")
+    assert limits.memory_limit_mib() is None
+    second.write_text("max\n")
+    assert limits.memory_limit_mib() is None
+    second.write_text(f"{4 << 30}\n")
+    assert limits.memory_limit_mib() == 4096
