@@ -9,7 +9,7 @@ FORBIDDEN = {
     "multiprocessing", "socket", "urllib", "http", "requests", "huggingface_hub", "getpass", "pwd", "cv2", "pandas",
 }  # fmt: skip
 CALLS = {"expanduser", "home", "eval", "exec", "system", "popen", "cpu_count", "shell"}
-AWARE = {("cpu.py", "cpu_count")}  # beside the affinity mask and the quota, where there is no mask
+AWARE = {("limits.py", "cpu_count")}  # beside the affinity mask and the quota, where there is no mask
 
 
 @pytest.fixture(scope="module")
