@@ -122,6 +122,15 @@ def _mask_fault(image: Image.Image) -> str | None:
     return None
 
 
+def load_json(path: Path) -> object:
+    """Return the content of an answer file. Raises SubmissionError if it is no JSON."""
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SubmissionError(f"{path.name} is not JSON ({error}); write it again") from error
+    return content
+
+
 def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
     """Read the JSON file of a kind, or None if it is absent.
 
@@ -130,10 +139,7 @@ def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
     path = folder / JSON_FILES[kind]
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SubmissionError(f"{path.name} is not JSON ({error}); write it again") from error
+    content = load_json(path)
     if not isinstance(content, list):
         raise SubmissionError(f"{path.name} holds no list; write a list with one object per row")
     entries, malformed = [], []

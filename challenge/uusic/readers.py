@@ -1,11 +1,10 @@
 """UUSIC's `classification.json` back into predictions (contract, section 2). Masks: `challenge.readers`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from challenge.predictions import ClassPrediction
-from challenge.readers import Malformed, SubmissionError, finite_numbers
+from challenge.readers import Malformed, SubmissionError, finite_numbers, load_json
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 
 
@@ -19,10 +18,7 @@ def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
     path = folder / CLASSIFICATION_FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SubmissionError(f"{path.name} is not JSON ({error}); write it again") from error
+    content = load_json(path)
     if not isinstance(content, dict):
         raise SubmissionError(f"{path.name} holds no object; write one with an answer per image path")
     answers = {}
