@@ -25,6 +25,7 @@ def main(log_level: str) -> None:
 @click.option("--val-root", type=FOLDER, help="Data folder to decide by, instead of a part of --data-root.")
 @click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: train this many networks.")
 @click.option("--output", required=True, type=FOLDER, help="Run folder: checkpoints and logs.")
+@click.option("--from", "start", type=FOLDER, help="Begin with this network: exported weights, or a run.")
 @click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
 @click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
@@ -35,6 +36,7 @@ def train(
     val_root: Path | None,
     folds: int | None,
     output: Path,
+    start: Path | None,
     cache: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
@@ -45,16 +47,18 @@ def train(
     from training.distributed import join_ranks, leave_ranks
     from training.rows import DataSource
     from training.runs import cross_validate, train_run
+    from training.trainable import read_start
 
-    if folds and val_root:
-        raise UserError("--folds and --val-root exclude each other; give one of them")
+    if folds and (val_root or start):
+        raise UserError("--folds excludes --val-root and --from; give one of them")
     config = load_config(config_file, overrides)
     source = DataSource(data_root, cache or output / "cache", val_root)
     ranks = join_ranks()
     if folds:
         cross_validate(config, source, output, ranks, folds, resume=resume, max_minutes=max_minutes)
     else:
-        train_run(config, source, output, ranks, resume=resume, max_minutes=max_minutes)
+        network = read_start(start)[0] if start else None
+        train_run(config, source, output, ranks, resume=resume, max_minutes=max_minutes, start=network)
     leave_ranks()
     click.echo(f"finished; scores and curves are in {output}", err=True)
 

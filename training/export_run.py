@@ -60,7 +60,7 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         extra={
             "recipe": checkpoint.load_best(run)["config"],
-            "training": {key: found[key] for key in ("images_seen", "steps", "cpu_seconds")},
+            "training": {key: found.get(key) for key in ("images_before", "images_seen", "steps", "cpu_seconds")},
             "temperatures": temperatures,
             "licences": licences,
             "intended_use": "research; not a medical device",

@@ -62,6 +62,7 @@ class Trainer:
         placed = (TaskKind.DETECTION, TaskKind.REGRESSION)
         self.means = {t: self.data.mean_target(t) for t, spec in specs.items() if spec.kind in placed}
         self.start_facts = start.facts if start else {}
+        self.images_before = sum(self.start_facts.get(key, 0) for key in ("images_before", "images_seen"))
 
         torch.manual_seed(config.seed)
         self.network = build_network(config, self.data.tasks, self.means, start).to(self.device)
@@ -283,15 +284,17 @@ class Trainer:
         self.balance.load_state_dict(state["balance"])
         self.images_seen, self.progress = state["images_seen"], state["progress"]
         self._cpu_before = state.get("cpu_seconds", 0.0) - time.process_time()
+        self.images_before = state["facts"].get("images_before", 0)
         self.best, self.stale = state["best"], state["stale"]
         if self.log:
             self.log.forget_after(self.step)
         logger.info("resumed at step %d", self.step)
 
     def facts(self) -> dict[str, Any]:
-        """What the weights must record: training rows per task, mean boxes and points, dev scores."""
+        """What the weights must record: training rows per task, mean boxes and points, dev scores, what went before."""
         before = self.start_facts
         return {
+            "images_before": self.images_before,
             "rows": {**before.get("rows", {}), **self.data.sizes},
             "means": {**before.get("means", {}), **self.means},
             "dev": {task_id: dict(scores) for task_id, scores in self.scores.tasks.items()} if self.scores else {},

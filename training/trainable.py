@@ -56,6 +56,8 @@ def read_start(folder: Path) -> tuple[Start, Config]:
     elif (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
         about = checkpoint.load_best(folder)
         state = about["ema"] or about["network"]
+        counts = {key: about[key] for key in ("images_seen", "cpu_seconds") if key in about}
+        about["facts"] = {**about["facts"], **counts}
     else:
         raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
     tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in about["tasks"]]
