@@ -55,7 +55,7 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
     kept = {}
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]
-        choice = _choose(spec, rules_of(spec, config.tasks), partial(_score, network, scorer, spec))
+        choice = choose(spec, rules_of(spec, config.tasks), partial(_score, network, scorer, spec))
         if choice.refinement != Refinement():
             kept[task_id] = asdict(choice.refinement)
         yield choice
@@ -76,7 +76,8 @@ def read_refinements(run: Path) -> dict[str, Refinement]:
         raise UserError(f"{run / FILE} is damaged ({error}); run `python -m training refine` again") from error
 
 
-def _choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Refinement], float]) -> Choice:
+def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Refinement], float]) -> Choice:
+    """Try what a task allows; `score` gives the task's main score under a refinement."""
     metric = metrics_of(spec.kind)[0]
     best, chosen = Refinement(), PLAIN
     tried = {PLAIN: score(best)}

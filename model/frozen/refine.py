@@ -30,9 +30,9 @@ class Refine(StrEnum):
 class Refinement:
     """What helps one task.
 
-    `one_piece` keeps the largest connected piece of every class, `fill_holes` gives background that a class encloses
-    to that class. `mirror` averages with the answer to the mirror image; `point_order` is the order (from 0) in which
-    the mirrored points are the original ones.
+    `one_piece` leaves the largest connected piece of every class, the rest becomes background; `fill_holes` gives
+    background that a class encloses to that class. `mirror` averages with the answer to the mirror image;
+    `point_order` is the order (from 0) in which the mirrored points are the original ones.
     """
 
     one_piece: bool = False
@@ -47,21 +47,21 @@ class Refinement:
         return Refinement(self.one_piece and masks, self.fill_holes and masks, mirror, self.point_order)
 
     def tidied(self, logits: Floats) -> Floats:
-        """(K, s, s) mask logits -> the same with classes moved as `one_piece` and `fill_holes` ask.
+        """(K, s, s) mask logits -> the same with cells moved from class to background or back.
 
-        A cell changes sides by its margin, so that borders stay where they were. NaN and infinity stay.
+        Their logits are exchanged, so that borders between cells stay smooth. What is not finite stays.
         """
         if not (self.one_piece or self.fill_holes) or not np.isfinite(logits).all():
             return logits
         tidy = logits.copy()
         for number in range(1, len(logits)):
-            labels = tidy.argmax(axis=0)
-            own = labels == number
+            own = tidy.argmax(axis=0) == number
             if self.one_piece:
-                _turn(tidy, number, own & ~largest_piece(own))
-                own = tidy.argmax(axis=0) == number
+                _exchange(tidy, number, own & ~largest_piece(own))
             if self.fill_holes:
-                _turn(tidy, number, holes(own) & (labels == 0))
+                labels = tidy.argmax(axis=0)
+                own = labels == number
+                _exchange(tidy, number, holes(own) & (labels == 0))
         return tidy
 
     def with_mirrored(self, outputs: Floats, mirrored: Floats, kind: TaskKind) -> Floats:
@@ -114,8 +114,6 @@ def pieces(own: Cells) -> npt.NDArray[np.int64]:
         labels = spread
 
 
-def _turn(logits: Floats, number: int, cells: Cells) -> None:
-    """Change in place who wins in `cells`: class `number` instead of the best other, or the other way round."""
-    best_other = np.delete(logits, number, axis=0).max(axis=0)
-    turned = 2 * best_other - logits[number]
-    logits[number][cells] = turned[cells]
+def _exchange(logits: Floats, number: int, cells: Cells) -> None:
+    """Let class `number` and background change places in `cells`; in place."""
+    logits[0][cells], logits[number][cells] = logits[number][cells], logits[0][cells]
