@@ -1,5 +1,7 @@
 """`train --from`: a second round goes on with a whole network, and the weights tell what it had seen before."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -7,7 +9,7 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from training.__main__ import main
-from training.config import to_dict
+from training.config import SystemConfig, to_dict
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import load_network
@@ -67,3 +69,18 @@ def test_a_stopped_second_round_remembers_the_first(first, recipe, four_kinds, t
 def test_folds_begin_at_the_beginning(first, recipe, four_kinds, tmp_path):
     with pytest.raises(UserError, match="--folds excludes"):
         train(recipe, four_kinds, tmp_path / "second", "--from", first, "--folds", "2")
+
+
+def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
+    options = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
+    losses = {"detection": "one_box", "regression": "heatmap_ce"}
+    first = tiny_config(system={"name": "atlas", "options": options}, loss=losses, optim={"images": 8})
+    source = DataSource(four_kinds, tmp_path / "cache")
+    train_run(first, source, tmp_path / "first", Ranks())
+    second = replace(first, system=SystemConfig("atlas", {**options, "adapter": 4}),
+                     optim=replace(first.optim, images=48, freeze_shared=1.0))  # fmt: skip
+    start, _ = read_start(tmp_path / "first")
+    network = train_run(second, source, tmp_path / "second", Ranks(), start=start).network
+    for name, value in network.state_dict().items():
+        assert name.startswith(("heads.", "adapters.")) or torch.equal(value, start.state[name])
+    assert network.adapters["breast_lesion"].up.weight.abs().max() > 0
