@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from bench.end_to_end import end_to_end
 from bench.load import load
 from bench.scoring import scoring
 from bench.systems import systems
@@ -18,7 +19,7 @@ def main() -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-for command in (load, scoring, systems, throughput):
+for command in (end_to_end, load, scoring, systems, throughput):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Many rows in one run: do memory, file descriptors and threads stay flat?"""
 
-import csv
 import json
 import subprocess
 import sys
@@ -13,10 +12,8 @@ from pathlib import Path
 
 import click
 
-from challenge.manifest import read_manifest
-from challenge.paths import MANIFEST_FOLDER, inside_root
+from bench.rows import ROOT, repeat, write_phantoms
 
-ROOT = Path(__file__).resolve().parents[1]
 # Two looks at the same load differ by a few files that happen to be open; the engine's pools fill within 2,000 rows.
 _GROWTH, _SLACK = 1.10, 4
 
@@ -32,26 +29,6 @@ class Load:
     threads: int
 
 
-def write_rows(folder: Path, count: int) -> None:
-    """Write a data folder of `count` rows: phantoms of all tasks, under a new path each time they come round."""
-    phantoms = folder / "phantoms"
-    command = [sys.executable, ROOT / "test" / "phantoms", "--output", phantoms, "--without-truth"]
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
-    samples = read_manifest(phantoms).samples
-    (folder / MANIFEST_FOLDER).mkdir()
-    with (folder / MANIFEST_FOLDER / "load.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("image_path", "task_id", "task_name", "num_classes", "mask_path"))
-        for number in range(count):
-            turn, sample = number // len(samples), samples[number % len(samples)]
-            copy = folder / f"copy-{turn}"
-            if not copy.exists():
-                copy.symlink_to(phantoms)
-            image, mask = inside_root(sample.image_path), sample.mask_file or ""
-            writer.writerow((f"../{copy.name}/{image}", sample.task_id, sample.kind, sample.num_classes,
-                             mask and f"../{copy.name}/{mask}"))  # fmt: skip
-
-
 def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int]]:
     """Yield the file descriptors and threads of `process`, every so many seconds, until it ends (Linux)."""
     proc = Path("/proc") / str(process.pid)
@@ -65,7 +42,8 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
     """Answer `rows` generated rows in a process of their own. Raises RuntimeError if that fails."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_rows(folder, rows)
+        write_phantoms(folder / "phantoms")
+        repeat(folder / "phantoms", folder, rows)
         command = [sys.executable, ROOT / "inference.py", "--input", folder, "--output", folder / "out", "--weights",
                    weights, "--batch-size", batch_size, "--report", folder / "run.json"]  # fmt: skip
         with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:  # noqa: S603 (our own)
