@@ -38,9 +38,7 @@ class Agreement:
     def holds(self) -> bool:
         """Whether all differences are within the tolerances."""
         return (
-            self.probability <= PROBABILITY
-            and max(self.box, self.point) <= PIXELS
-            and (self.mask_share >= MASK_SHARE)
+            self.probability <= PROBABILITY and max(self.box, self.point) <= PIXELS and (self.mask_share >= MASK_SHARE)
         )
 
 
@@ -58,7 +56,8 @@ def compare(samples: Sequence[Sample], reference: Path, answers: Path) -> Agreem
             equal += int((masks[0] == masks[1]).sum())
             pixels += masks[0].size
     share = equal / pixels if pixels else 1.0
-    return Agreement(*largest.values(), mask_share=share, rows=len(samples))
+    probability, box, point = largest.values()
+    return Agreement(probability, box, point, share, len(samples))
 
 
 def _numbers(folder: Path) -> dict[tuple[str, str], np.ndarray[Any, Any]]:

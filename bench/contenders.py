@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rows import ROOT
-from bench.stopwatch import EXIT_USER, FailedError, Usage, run
+from bench.stopwatch import FailedError, Usage, run
+from challenge.exits import Exit
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def take_turns(
             try:
                 usage = run(contender.command(data, output, report), ROOT)
             except FailedError as error:
-                if not (contender.optional and error.code == EXIT_USER):
+                if not (contender.optional and error.code == Exit.USER):
                     raise
                 refused[contender.name] = error.last_line
                 logger.info("%s: not offered: %s", contender.name, error.last_line)

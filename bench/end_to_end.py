@@ -20,17 +20,15 @@ SAME, REDUCED, DEFAULT = "B: ours, same weights, float32", "B: ours, same weight
 
 def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], rows: int, images: int) -> str:
     """Return the Markdown table; what was refused stands below."""
-    lines = [
-        "| | seconds | rows/s | images/s | times A (lowest to highest) | CPU s | A's CPU s by these | peak memory "
-        "| first answer |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("", "seconds", "rows/s", "images/s", "times A (lowest to highest)", "CPU s", "times A in CPU s",
+               "peak memory", "first answer")  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, found in summaries.items():
         seconds, low, high = found.usage.seconds, min(found.speedups), max(found.speedups)
         first = "" if found.first_answer is None else f"{found.first_answer:.1f} s"
         lines.append(
-            f"| {name} | {seconds:.1f} | {rows / seconds:.1f} | {images / seconds:.1f} | "
-            f"**{found.speedup:.2f}** ({low:.2f} to {high:.2f}) | {found.usage.cpu_seconds:.0f} | {found.cpu_ratio:.2f} | "
+            f"| {name} | {seconds:.1f} | {rows / seconds:.1f} | {images / seconds:.1f} | **{found.speedup:.2f}** "
+            f"({low:.2f} to {high:.2f}) | {found.usage.cpu_seconds:.0f} | {found.cpu_ratio:.2f} | "
             f"{found.usage.memory_mib:.0f} MiB | {first} |"
         )
     lines += [f"| {name} | not offered: {reason} | | | | | | | |" for name, reason in refused.items()]
@@ -39,11 +37,9 @@ def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], ro
 
 def agreement_table(agreements: Mapping[str, Agreement]) -> str:
     """Return the Markdown table of what differs from A's answers."""
-    lines = [
-        "| against A | probability | box | point | equal mask pixels | within "
-        f"{PROBABILITY:g}, {PIXELS} px, {MASK_SHARE:.1%} |",
-        "|---|---|---|---|---|---|",
-    ]
+    limits = f"within {PROBABILITY:g}, {PIXELS} px, {MASK_SHARE:.1%}"
+    columns = ("against A", "probability", "box", "point", "equal mask pixels", limits)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [
         f"| {name} | {found.probability:.1e} | {found.box:.4f} px | {found.point:.4f} px | {found.mask_share:.4%} | "
         f"{'yes' if found.holds else 'no'} |"

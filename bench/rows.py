@@ -1,6 +1,7 @@
-"""A generated data folder in the challenge's mix of tasks, image sizes and formats. The same seed gives the same bytes.
+"""A generated data folder in the challenge's mix of tasks, image sizes and formats.
 
-The pictures are phantoms of the tasks' anatomy, brought to native sizes and grained anew, so that every file is another.
+The same seed gives the same bytes. The pictures are phantoms of the tasks' anatomy, brought to native sizes and grained anew, so that no
+two files are alike.
 """
 
 import csv
@@ -143,7 +144,7 @@ def write_rows(
     for number, case in enumerate(cases):
         rng = np.random.default_rng([seed, number])
         pictures = phantoms.by_task.get(case[0], everything)
-        ending, data = _file(pictures[rng.integers(len(pictures))], rng)
+        ending, data = _file(pictures[int(rng.integers(len(pictures)))], rng)
         name = f"images/{number:05d}{ending}"
         (folder / name).write_bytes(data)
         for task_id in case:

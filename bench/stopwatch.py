@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-EXIT_USER = 2
-
 
 @dataclass(frozen=True)
 class Usage:
