@@ -1,7 +1,7 @@
 """A generated data folder in the challenge's mix of tasks, image sizes and formats.
 
-The same seed gives the same bytes. The pictures are phantoms of the tasks' anatomy, brought to native sizes and grained anew, so that no
-two files are alike.
+The same seed gives the same bytes. The pictures are phantoms of the tasks' anatomy, brought to native sizes and
+grained anew, so that no two files are alike.
 """
 
 import csv

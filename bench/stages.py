@@ -43,7 +43,7 @@ class Clock:
         self.seconds[stage] += time.process_time() - start
 
 
-class TimedRuntime:
+class TimedRuntime(Runtime):
     """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
 
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
