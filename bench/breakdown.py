@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from bench.contenders import ours
+from bench.contenders import ours, since_start
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
@@ -64,12 +64,11 @@ def measure_all(
             raise
         logger.warning("%s: not offered: %s", name, error.last_line)
         return None
-    timings = json.loads(report.read_text())["timings"]
-    before_rows = usage.seconds - timings["total_s"] + timings["start_up_s"]
+    start_up = since_start(usage, report, "start_up_s") or 0.0
     images = len({sample.image_path for sample in manifest.samples})
     seconds = measure(data, manifest.samples, options, work / "stages")
     milliseconds = {stage: 1000 * value / images for stage, value in seconds.items()}
-    return Breakdown(name, images, available_cpus(), milliseconds, usage.seconds, before_rows, usage.cpu_seconds)
+    return Breakdown(name, images, available_cpus(), milliseconds, usage.seconds, start_up, usage.cpu_seconds)
 
 
 def table(found: Sequence[Breakdown]) -> str:
@@ -145,7 +144,7 @@ def breakdown(
 ) -> None:
     """Split our time into decode, resize, encoder, decoder, heads, post-processing and writing."""
     weights = [folder.resolve() for folder in folders]
-    tasks, found = answered_by(*weights), []
+    tasks, found, where = answered_by(*weights), [], machine()
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "data"
         phantoms = Phantoms.draw()
@@ -157,9 +156,9 @@ def breakdown(
             found += [one] if one else []
     if not found:
         raise click.ClickException("nothing could be measured")
-    click.echo(f"{rows} rows of {found[0].images} images; {machine_line()}\n\n{table(found)}")
+    click.echo(f"{rows} rows of {found[0].images} images; {machine_line(where)}\n\n{table(found)}")
     if picture:
         draw(found, picture)
     if json_file:
-        facts = {"machine": machine(), "rows": rows, "runs": [asdict(one) for one in found]}
+        facts = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
         json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")

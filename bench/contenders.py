@@ -32,7 +32,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Turn:
-    """One run. `first_answer` is in seconds from the start of the program's own clock, None where it tells none."""
+    """One run. `first_answer` is in seconds from the program's start, None where it does not tell."""
 
     contender: str
     round: int
@@ -84,10 +84,20 @@ def take_turns(
                 logger.info("%s: not offered: %s", contender.name, error.last_line)
                 continue
             logger.info("round %d, %s: %.1f s", number + 1, contender.name, usage.seconds)
-            first = json.loads(report.read_text())["timings"]["first_prediction_s"] if report.exists() else None
-            yield Turn(contender.name, number, usage, first)
+            yield Turn(contender.name, number, usage, since_start(usage, report, "first_prediction_s"))
             if number:
                 shutil.rmtree(output)
+
+
+def since_start(usage: Usage, report: Path, mark: str) -> float | None:
+    """Return the seconds from the program's start to a `mark` of its run report; None without a report.
+
+    The report's clock begins after the imports, and ends with the program.
+    """
+    if not report.exists():
+        return None
+    timings = json.loads(report.read_text())["timings"]
+    return float(usage.seconds - timings["total_s"] + timings[mark])
 
 
 @dataclass(frozen=True)

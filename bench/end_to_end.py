@@ -57,7 +57,6 @@ def record(
 ) -> dict[str, Any]:
     """Return all that was measured as plain data."""
     return {
-        "machine": machine(),
         "rows": len(manifest.samples),
         "images": _images(manifest),
         "turns": [asdict(turn) for turn in turns],
@@ -97,7 +96,7 @@ def end_to_end(
 ) -> None:
     """Measure the organisers' pipeline and ours in turns; fail if the same weights do not give the same answers."""
     same_weights, weights = same_weights.resolve(), weights.resolve()
-    tasks = answered_by(same_weights, weights)
+    tasks, where = answered_by(same_weights, weights), machine()
     labels = ("--mask-resize", "labels")  # as A does it
     contenders = (
         peer(same_weights, batch_size, workers),
@@ -117,11 +116,11 @@ def end_to_end(
             if contender.name in (SAME, REDUCED) and contender.name not in refused
         }
     summaries = summarise(turns, contenders[0].name)
-    click.echo(f"{len(manifest.samples)} rows of {_images(manifest)} images, {rounds} rounds; {machine_line()}\n")
+    click.echo(f"{len(manifest.samples)} rows of {_images(manifest)} images, {rounds} rounds; {machine_line(where)}\n")
     click.echo(speed_table(summaries, refused, len(manifest.samples), _images(manifest)))
     click.echo("\n" + agreement_table(agreements))
     if json_file:
-        facts = record(turns, summaries, agreements, refused, manifest)
+        facts = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
         json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     if not agreements[SAME].holds:
         raise click.ClickException("the same weights in float32 do not give the peer's answers")

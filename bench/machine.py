@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,7 +13,10 @@ _PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless", "onnx
 
 
 def machine() -> dict[str, str]:
-    """Return what the tables of this machine must name; `load` is the mean number of running programs of a minute."""
+    """Return what the tables of this machine must name; `load` is the mean number of running programs of a minute.
+
+    To be called before anything is measured: other programs take time from what is.
+    """
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cells = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     known = cells.get("flags", "").split()
@@ -21,14 +25,15 @@ def machine() -> dict[str, str]:
         "formats": " ".join(name for name in _FORMATS if name in known),
         "cores": str(available_cpus()),
         "load": f"{os.getloadavg()[0]:.1f}",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""),
         "python": platform.python_version(),
         **{package: found for package in _PACKAGES if (found := _version(package))},
     }
 
 
-def machine_line() -> str:
-    """Return `machine()` as one line."""
-    return ", ".join(f"{name} {value}" for name, value in machine().items() if value)
+def machine_line(facts: Mapping[str, str]) -> str:
+    """Return what `machine` found as one line."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value)
 
 
 def _version(package: str) -> str | None:

@@ -111,12 +111,12 @@ def scaling(
     json_file: Path | None,
 ) -> None:
     """Measure time and memory over the number of rows, and over the tasks per image."""
-    tasks, phantoms = answered_by(weights), Phantoms.draw()
+    where, tasks, phantoms = machine(), answered_by(weights), Phantoms.draw()
     command = Ours(weights.resolve(), batch_size, precision)
     with tempfile.TemporaryDirectory() as name:
         by_rows = list(with_rows(counts, tasks, phantoms, command, Path(name)))
         by_tasks = list(with_tasks(numbers, images, tasks, phantoms, command, Path(name)))
-    click.echo(f"{machine_line()}\n\n{table(by_rows)}\n\n{table(by_tasks)}")
+    click.echo(f"{machine_line(where)}\n\n{table(by_rows)}\n\n{table(by_tasks)}")
     if json_file:
-        facts = {"machine": machine(), "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
+        facts = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
         json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")

@@ -46,6 +46,8 @@ class Clock:
 class TimedRuntime(Runtime):
     """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
 
+    engine = "timed"
+
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime, self._clock = runtime, clock
         self.device, self.providers, self.precision = runtime.device, runtime.providers, runtime.precision
