@@ -1,6 +1,7 @@
 """Many rows in one run: do memory, file descriptors and threads stay flat?"""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,12 +30,17 @@ class Load:
     threads: int
 
 
-def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int]]:
-    """Yield the file descriptors and threads of `process`, every so many seconds, until it ends (Linux)."""
+def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int, float]]:
+    """Yield file descriptors, threads and peak memory (MiB) of `process`, every so many seconds, until it ends (Linux).
+
+    The peak is the kernel's for the program itself; what the process tells of itself counts its parent's memory too.
+    """
     proc = Path("/proc") / str(process.pid)
     while process.poll() is None:
         with suppress(OSError):  # it ended between two looks
-            yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+            peak = re.search(r"VmHWM:\s*(\d+) kB", (proc / "status").read_text())
+            kilobytes = int(peak[1]) if peak else 0  # none: it has ended, and nobody has waited for it
+            yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())), kilobytes / 1024
         time.sleep(every)
 
 
@@ -51,8 +57,8 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
         if process.returncode:
             raise RuntimeError(f"the run of {rows} rows ended with {process.returncode}")
         report = json.loads((folder / "run.json").read_text())
-    descriptors, threads = (max(values) for values in zip(*seen, strict=True))
-    return Load(report["answered"], report["timings"]["total_s"], report["peak_memory_mib"], descriptors, threads)
+    descriptors, threads, memory = (max(values) for values in zip(*seen, strict=True))
+    return Load(report["answered"], report["timings"]["total_s"], memory, int(descriptors), int(threads))
 
 
 @click.command()
