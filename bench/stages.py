@@ -14,6 +14,7 @@ from challenge.journal import Identity, open_journal
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.report import RunReport
+from challenge.tasks import TaskKind
 from model.frozen.decode import decode
 from model.frozen.engine import open_engine
 from model.frozen.facts import Facts, read_facts
@@ -97,10 +98,11 @@ def _answers(batch: Batch, data_root: Path, router: Router, options: Options, cl
     outputs = list(router.run(np.stack(images), [list(names) for names in tasks]))
     clock.seconds["post-processing"] += time.process_time() - start - (sum(clock.seconds.values()) - network)
     for task_id, numbers, raw in outputs:
-        spec = facts.tasks[task_id].spec
+        spec, refinement = facts.tasks[task_id].spec, facts.tasks[task_id].refinement.up_to(options.refine)
         for number, output in zip(numbers, raw, strict=True):
             with clock.time("post-processing"):
                 tidy = facts.postprocess == "own"
+                output = refinement.tidied(output) if spec.kind is TaskKind.SEGMENTATION else output
                 prediction = decode(output, spec, resizes[number], mask_resize=options.mask_resize, tidy=tidy)
             yield Answer(tasks[number][task_id], prediction)
 
@@ -128,6 +130,7 @@ def _identity(samples: Sequence[Sample], options: Options) -> Identity:
         batch_size=options.batch_size,
         precision=options.precision,
         mask_resize=options.mask_resize,
+        refine=options.refine,
         tasks="",
         num_parts=1,
         part_id=0,
