@@ -37,6 +37,7 @@ class ExportFacts:
     trained_on: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ("float32",)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,6 +106,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
         postprocess=facts.postprocess,
         graphs=graphs,
         tasks=tasks,
+        precisions=facts.precisions,
         extra=facts.extra,
     )
     write_facts(written, output)

@@ -16,7 +16,7 @@ from model.frozen.loading import Batch
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
-from model.frozen.runtimes.onnx import OnnxRuntime
+from model.frozen.runtimes.choose import open_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,14 @@ def open_engine(facts: Facts, data_root: Path, options: Options, report: RunRepo
         return engine
     pipeline = _pipeline(facts, data_root, options)
     runtime = pipeline.router.runtime
-    report.device = {"requested": options.device, "used": runtime.device, "providers": list(runtime.providers)}
+    report.device = {"requested": options.device, "used": runtime.device,
+                     "engine": runtime.engine, "providers": list(runtime.providers)}  # fmt: skip
     report.precision = runtime.precision
     return pipeline
 
 
 def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
-    runtime = OnnxRuntime(options.weights, facts.graphs, options.device)
+    runtime = open_runtime(options.weights, facts, options.device, options.precision)
     router = Router(facts.with_priors(options.profile.own_tasks), runtime)
     return Pipeline(router, data_root, options.batch_size, options.mask_resize)
 

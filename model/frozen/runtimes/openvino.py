@@ -1,0 +1,59 @@
+"""OpenVINO on the CPU. Optional: `openvino` is imported when a runtime is made, and only then."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from challenge.errors import WeightsError
+from model.frozen.facts import Graph
+from model.frozen.runtimes.base import Array, ProviderError, engine_threads
+
+_TYPES = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoRuntime:
+    """One compiled model per graph, compiled when the graph is first used; nothing is cached on disk.
+
+    `precision` is `float32` or `bfloat16`; inputs and outputs are float32 in both. Raises ProviderError if OpenVINO is
+    not installed or the processor has no instructions for `bfloat16`.
+    """
+
+    engine = "OpenVINO"
+    device = "cpu"
+
+    def __init__(self, folder: Path, graphs: Mapping[str, Graph], precision: str = "float32") -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ProviderError("OpenVINO is not installed (pip install openvino)") from error
+        self._folder = folder
+        self._graphs = graphs
+        self._core = openvino.Core()
+        self._requests: dict[str, Any] = {}
+        self.precision = precision
+        self.providers: tuple[str, ...] = ("CPU",)
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ProviderError("this processor has neither AVX512-BF16 nor AMX")
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Runtime.run`."""
+        request = self._requests.get(graph) or self._load(graph)
+        outputs = request.infer(dict(inputs), share_inputs=True)
+        return {name: outputs[name] for name in self._graphs[graph].outputs}
+
+    def _load(self, graph: str) -> Any:
+        path = self._folder / self._graphs[graph].file
+        how = {
+            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": engine_threads(),
+            # Pinned threads would fight with those that decode images and write masks.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            request = self._core.compile_model(str(path), "CPU", how).create_infer_request()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"OpenVINO cannot load {path}: {reason}; use --precision float32") from error
+        self._requests[graph] = request
+        return request
