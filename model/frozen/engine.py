@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from challenge.errors import WeightsError
+from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
 from challenge.report import RunReport
 from model.frozen.facts import Facts, read_facts, verify
@@ -45,7 +45,11 @@ def open_engine(facts: Facts, data_root: Path, options: Options, report: RunRepo
         engine = RayEngine(options.ray, build, gpu=options.device != "cpu")
         used = sorted({worker["device"] for worker in engine.workers})
         report.device = {"requested": options.device, "used": ", ".join(used), "workers": engine.workers}
-        report.precision = engine.workers[0]["precision"]
+        report.precision, *others = sorted({worker["precision"] for worker in engine.workers})
+        if others:
+            engine.close()
+            raise UserError(f"some workers compute in {report.precision}, some in {', '.join(others)}; "
+                            "name one with --precision, so that no answer depends on who gave it")  # fmt: skip
         logger.info("%d workers on a Ray cluster, %s", len(engine.workers), report.device["used"])
         return engine
     pipeline = _pipeline(facts, data_root, options)

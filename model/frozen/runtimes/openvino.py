@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import gettempdir
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ class OpenVinoRuntime:
     """One compiled model per graph, compiled when the graph is first used; nothing is cached on disk.
 
     `precision` is `float32` or `bfloat16`; inputs and outputs are float32 in both. Raises ProviderError if OpenVINO is
-    not installed or the processor has no instructions for `bfloat16`.
+    not installed, or for `bfloat16` if the processor has no such instructions or there is no temporary folder.
     """
 
     engine = "OpenVINO"
@@ -35,14 +36,22 @@ class OpenVinoRuntime:
         self._requests: dict[str, Any] = {}
         self.precision = precision
         self.providers: tuple[str, ...] = ("CPU",)
-        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise ProviderError("this processor has neither AVX512-BF16 nor AMX")
+        if precision == "bfloat16":
+            self._check_bfloat16()
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
         request = self._requests.get(graph) or self._load(graph)
         outputs = request.infer(dict(inputs), share_inputs=True)
         return {name: outputs[name] for name in self._graphs[graph].outputs}
+
+    def _check_bfloat16(self) -> None:
+        if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ProviderError("this processor has neither AVX512-BF16 nor AMX")
+        try:
+            gettempdir()
+        except OSError as error:
+            raise ProviderError("OpenVINO needs a writable temporary folder for it (TMPDIR)") from error
 
     def _load(self, graph: str) -> Any:
         path = self._folder / self._graphs[graph].file

@@ -108,6 +108,17 @@ def test_a_processor_without_bfloat16(tiny_weights, facts, vouching, processor, 
         open_runtime(tiny_weights, facts, "cpu", "bfloat16")
 
 
+def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, vouching, processor, monkeypatch, caplog):
+    def refuse():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    processor("BF16")
+    monkeypatch.setattr("model.frozen.runtimes.openvino.gettempdir", refuse)
+    with caplog.at_level("INFO"):
+        assert open_runtime(tiny_weights, vouching, "cpu").precision == "float32"
+    assert "because OpenVINO needs a writable temporary folder" in caplog.text
+
+
 def test_without_openvino(tiny_weights, facts, vouching, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level("INFO"):
