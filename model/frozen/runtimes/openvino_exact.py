@@ -16,9 +16,13 @@ _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 def keep_exact(openvino: ModuleType, whole: Any, convolutions: int) -> Any:
     """Return `whole` with all operations up to its first `convolutions` ones marked to keep float32.
 
+    A model with no more convolutions than that, as of a transformer, is returned as it is.
+
     Only OpenVINO's own format can express the mark, so these operations, a few kilobytes, pass through a temporary file
     and are put back in their place.
     """
+    if sum(node.get_type_name() in _CONVOLUTIONS for node in whole.get_ops()) <= convolutions:
+        return whole
     crossing = _crossing(whole, convolutions)
     first = _marked(openvino, openvino.Model(list(crossing), whole.get_parameters()))
     for result, consumers in zip(first.get_results(), crossing.values(), strict=True):
