@@ -24,6 +24,7 @@ from challenge.signals import StopRequest
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.facts import task_lines
 from model.frozen.options import Options
+from model.frozen.refine import Refine
 from model.frozen.submission import run_submission
 
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
@@ -70,6 +71,8 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
               type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
               help="Resize logits, then arg max; or labels, as the official baseline does.")  # fmt: skip
+@click.option("--refine", default="masks", type=click.Choice(Refine, case_sensitive=False), show_default=True,
+              help="What the weights were found to gain by: tidied masks; the mirror image too.")  # fmt: skip
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids, other rows are skipped.")
 @click.option("--resume", is_flag=True, help="Go on where a killed or stopped run of the same command ended.")
 @click.option("--num-parts", default=1, type=click.IntRange(1), show_default=True, help="Split the images in N parts.")

@@ -1,7 +1,7 @@
 """Many rows in one run: do memory, file descriptors and threads stay flat?"""
 
-import csv
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,10 +13,8 @@ from pathlib import Path
 
 import click
 
-from challenge.manifest import read_manifest
-from challenge.paths import MANIFEST_FOLDER, inside_root
+from bench.rows import ROOT, repeat, write_phantoms
 
-ROOT = Path(__file__).resolve().parents[1]
 # Two looks at the same load differ by a few files that happen to be open; the engine's pools fill within 2,000 rows.
 _GROWTH, _SLACK = 1.10, 4
 
@@ -32,32 +30,17 @@ class Load:
     threads: int
 
 
-def write_rows(folder: Path, count: int) -> None:
-    """Write a data folder of `count` rows: phantoms of all tasks, under a new path each time they come round."""
-    phantoms = folder / "phantoms"
-    command = [sys.executable, ROOT / "test" / "phantoms", "--output", phantoms, "--without-truth"]
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
-    samples = read_manifest(phantoms).samples
-    (folder / MANIFEST_FOLDER).mkdir()
-    with (folder / MANIFEST_FOLDER / "load.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("image_path", "task_id", "task_name", "num_classes", "mask_path"))
-        for number in range(count):
-            turn, sample = number // len(samples), samples[number % len(samples)]
-            copy = folder / f"copy-{turn}"
-            if not copy.exists():
-                copy.symlink_to(phantoms)
-            image, mask = inside_root(sample.image_path), sample.mask_file or ""
-            writer.writerow((f"../{copy.name}/{image}", sample.task_id, sample.kind, sample.num_classes,
-                             mask and f"../{copy.name}/{mask}"))  # fmt: skip
+def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int, float]]:
+    """Yield file descriptors, threads and peak memory (MiB) of `process`, every so many seconds, until it ends (Linux).
 
-
-def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int]]:
-    """Yield the file descriptors and threads of `process`, every so many seconds, until it ends (Linux)."""
+    The peak is the kernel's for the program itself; what the process tells of itself counts its parent's memory too.
+    """
     proc = Path("/proc") / str(process.pid)
     while process.poll() is None:
         with suppress(OSError):  # it ended between two looks
-            yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
+            peak = re.search(r"VmHWM:\s*(\d+) kB", (proc / "status").read_text())
+            kilobytes = int(peak[1]) if peak else 0  # none: it has ended, and nobody has waited for it
+            yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())), kilobytes / 1024
         time.sleep(every)
 
 
@@ -65,7 +48,8 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
     """Answer `rows` generated rows in a process of their own. Raises RuntimeError if that fails."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_rows(folder, rows)
+        write_phantoms(folder / "phantoms")
+        repeat(folder / "phantoms", folder, rows)
         command = [sys.executable, ROOT / "inference.py", "--input", folder, "--output", folder / "out", "--weights",
                    weights, "--batch-size", batch_size, "--report", folder / "run.json"]  # fmt: skip
         with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as process:  # noqa: S603 (our own)
@@ -73,8 +57,8 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
         if process.returncode:
             raise RuntimeError(f"the run of {rows} rows ended with {process.returncode}")
         report = json.loads((folder / "run.json").read_text())
-    descriptors, threads = (max(values) for values in zip(*seen, strict=True))
-    return Load(report["answered"], report["timings"]["total_s"], report["peak_memory_mib"], descriptors, threads)
+    descriptors, threads, memory = (max(values) for values in zip(*seen, strict=True))
+    return Load(report["answered"], report["timings"]["total_s"], memory, int(descriptors), int(threads))
 
 
 @click.command()

@@ -48,7 +48,10 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would have refused."""
+    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would have refused.
+
+    Of a grey image all three channels are the same memory, which is read-only.
+    """
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
@@ -144,16 +147,16 @@ def _to_rgb(image: Image.Image) -> Pixels:
         return _grey_to_rgb(np.clip(np.asarray(image), 0, 65535) // 257)
     if mode in ("I", "F"):
         return _grey_to_rgb(_stretched(np.asarray(image)))
-    if mode in ("LA", "La"):
-        image = image.getchannel(0)
-    elif mode == "P":
+    if mode in ("L", "LA", "La"):
+        return _grey_to_rgb(np.asarray(image.getchannel(0)))
+    if mode == "P":
         # Straight to RGB would let a transparent palette entry become black with some encoders' tables.
         image = image.convert("RGBA") if "transparency" in image.info else image
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
 def _grey_to_rgb(grey: npt.NDArray[np.generic]) -> Pixels:
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    return np.broadcast_to(grey.astype(np.uint8, copy=False)[..., None], (*grey.shape, 3))
 
 
 def _stretched(values: npt.NDArray[np.generic]) -> Pixels:

@@ -40,6 +40,7 @@ class Identity:
     batch_size: int
     precision: str
     mask_resize: str
+    refine: str
     tasks: str
     num_parts: int
     part_id: int

@@ -19,8 +19,14 @@ class Resampling(StrEnum):
 
 def antialiased_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
     """Pillow's bilinear filter, which widens when it shrinks. (H, W, 3) uint8 -> (height, width, 3) uint8."""
-    image = Image.fromarray(pixels)
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
+    if pixels.strides[2] == 0:  # a grey image, whose channels are one
+        grey = _antialiased(np.ascontiguousarray(pixels[..., 0]), width, height)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return _antialiased(pixels, width, height)
+
+
+def _antialiased(pixels: Pixels, width: int, height: int) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
 def opencv_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:

@@ -162,6 +162,21 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
         click.echo(text)
 
 
+@main.command()
+@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_data_root
+@_predictions
+@click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.png.")
+@click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
+def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
+    """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""
+    from evaluate.result import read_result
+    from evaluate.worst import write_sheets
+
+    for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
+        click.echo(f"{path}\n  " + "\n  ".join(lines))
+
+
 @main.command("uusic-folder")
 @_data_root
 @click.option("--output", type=_FOLDER, required=True, help="Folder to write.")

@@ -145,7 +145,7 @@ def _draw_points(
             pair = points[first : first + 2]
             draw.line(pair, fill=_HALO, width=line * 2)
             draw.line(pair, fill=class_colour(first // 2 + 1, pale=is_truth), width=line)
-    font = _font(max(canvas.size) / 28)
+    font = text_font(max(canvas.size) / 28)
     for number, ((x, y), is_known) in enumerate(zip(points, known, strict=True), start=1):
         if not is_known:
             continue
@@ -173,7 +173,7 @@ def _with_bars(
 ) -> Image.Image:
     """Return a higher canvas with one bar per class; the answer's bar is coloured, an arrow marks the true class."""
     row = max(canvas.size) / 18
-    pad, font = row / 2, _font(row * 0.62)
+    pad, font = row / 2, text_font(row * 0.62)
     names = [_class_name(index, class_names) for index in range(len(prediction.probabilities))]
     panel = Image.new("RGB", (canvas.width, round(row * len(names) + 2 * pad)), _PANEL)
     draw = ImageDraw.Draw(panel)
@@ -204,5 +204,6 @@ def _class_name(index: int, class_names: Sequence[str] | None) -> str:
     return class_names[index] if class_names is not None and index < len(class_names) else f"class {index}"
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def text_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font at `size` pixels."""
     return ImageFont.load_default(max(8, round(size)))

@@ -250,6 +250,22 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
+@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+def refine(run_folder: Path, data_root: Path, cache: Path | None) -> None:
+    """Choose on the dev rows which tasks gain by tidied masks or the mirror image; `export` then records it."""
+    from training.refinement import VARIANTS
+    from training.refinement import refine as choose
+    from training.rows import DataSource
+
+    click.echo(f"| task | score | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
+    for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache")):
+        cells = " | ".join(choice.text(name) for name in VARIANTS)
+        click.echo(f"| {choice.task_id} | {choice.metric.name} | {cells} |")
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
 @click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")

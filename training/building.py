@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from challenge.errors import UserError
 from challenge.tasks import TaskSpec, with_extra_tasks
 from model.networks.heads import DetectionHead, RegressionHead
-from model.networks.local_heads import BoxHead
+from model.networks.local_heads import Adapter, BoxHead
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
@@ -28,11 +28,11 @@ def build_network(
     tasks = {**{spec.task_id: spec for spec in start.tasks}, **new} if start else with_extra_tasks(trained)
     network = build(config.system.name, tasks.values(), **config.system.options)
     for task_id, path in network.paths.items():
-        head = network.stages[path[-1]].module
-        if isinstance(head, RegressionHead) and task_id in means:
-            head.start_at(means[task_id])
-        if isinstance(head, DetectionHead | BoxHead) and config.loss.detection.startswith("focal"):
-            head.start_rare()
+        for module in network.stages[path[-1]].module.modules():
+            if isinstance(module, RegressionHead) and task_id in means:
+                module.start_at(means[task_id])
+            if isinstance(module, DetectionHead | BoxHead) and config.loss.detection.startswith("focal"):
+                module.start_rare()
     if start:
         _load_start(network, start, new)
     else:
@@ -69,7 +69,7 @@ def _words(spec: TaskSpec) -> str:
 
 
 def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> None:
-    """Load every tensor but those of heads that the start does not have."""
+    """Load every tensor but those of heads and adapters that the start does not have."""
     known = {spec.task_id: spec for spec in start.tasks}
     for task_id in new:
         if task_id in known and known[task_id] != new[task_id]:
@@ -77,12 +77,13 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
                 f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
                 "give the new task another name"
             )
+    heads = {part for t in set(new) - set(known) for part in network.stages[network.paths[t][-1]].module.modules()}
     fresh = {
-        f"{name}.{key}"
+        key
         for name, module in network.named_modules()
-        for task_id in set(new) - set(known)
-        if module is network.stages[network.paths[task_id][-1]].module
-        for key in module.state_dict()
+        if module in heads or isinstance(module, Adapter)
+        for key in (f"{name}.{leaf}" for leaf in module.state_dict())
+        if module in heads or key not in start.state
     }
     own = network.state_dict()
     loaded = {key: _fitted(start.state.get(key), value) for key, value in own.items() if key not in fresh}

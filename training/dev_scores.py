@@ -1,7 +1,7 @@
 """Official scores on the dev rows, in native pixels, by the same decoding and formulas as the submission's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import diagonal, dice, hausdorff
 from model.frozen.decode import decode, fallback
+from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
@@ -55,34 +56,39 @@ class DevScores:
 class DevScorer:
     """Scores networks on the dev rows. `means` are the training set's mean boxes and points.
 
-    `view` changes an image's pixels before the network sees them.
+    `view` changes an image's pixels before the network sees them; `refinements` by task what is decoded.
     """
 
     part: Part
     data: DataConfig
     means: Mapping[str, tuple[float, ...]]
     view: Callable[[Sample, Pixels], Pixels] | None = None
+    refinements: Mapping[str, Refinement] = field(default_factory=dict)
     _priors: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @torch.no_grad()
-    def score(self, network: System) -> DevScores:
-        """Return the scores of `network` (put into eval mode for it) on all dev rows."""
+    def score(self, network: System, tasks: Iterable[str] = ()) -> DevScores:
+        """Return the scores of `network` (put into eval mode for it) on all dev rows, or on those of `tasks`."""
         was_training = network.training
         network.eval()
-        specs, tasks = {}, {}
-        for task_id in progress(sorted({sample.task_id for sample in self.part.samples}), label="dev scores"):
+        wanted = sorted(set(tasks) or {sample.task_id for sample in self.part.samples})
+        specs, scores = {}, {}
+        for task_id in progress(wanted, label="dev scores"):
             samples = self._rows(task_id)
             specs[task_id] = network.tasks[task_id]
-            tasks[task_id] = _official(specs[task_id], self._cases(network, specs[task_id], samples))
+            scores[task_id] = _official(specs[task_id], self._cases(network, specs[task_id], samples))
         network.train(was_training)
         points = [task_id for task_id, spec in specs.items() if spec.kind is TaskKind.REGRESSION]
-        return DevScores(tasks, selection(specs, tasks, {task_id: self.prior(task_id)["MRE"] for task_id in points}))
+        return DevScores(scores, selection(specs, scores, {task_id: self.prior(task_id)["MRE"] for task_id in points}))
 
     def _cases(self, network: System, spec: TaskSpec, samples: list[Sample]) -> list[Case]:
         device = next(network.parameters()).device
         cases: list[Case] = []
 
+        refinement = self.refinements.get(spec.task_id, Refinement())
+
         def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
+            raw = refinement.tidied(raw) if spec.kind is TaskKind.SEGMENTATION else raw
             return _case(self.part.root, sample, decode(raw, spec, self.part.store.resize_of(sample)))
 
         with ThreadPoolExecutor() as pool:
@@ -90,7 +96,11 @@ class DevScorer:
                 rows = samples[start : start + _BATCH]
                 pixels = torch.from_numpy(np.stack([self._pixels(sample) for sample in rows]))
                 images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data)
-                cases += pool.map(measure, rows, network(images, spec.task_id).float().cpu().numpy())
+                raw = network(images, spec.task_id).float().cpu().numpy()
+                if refinement.mirror:
+                    mirrored = network(images.flip(3), spec.task_id).float().cpu().numpy()
+                    raw = refinement.with_mirrored(raw, mirrored, spec.kind)
+                cases += pool.map(measure, rows, raw)
         return cases
 
     def _pixels(self, sample: Sample) -> Pixels:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from challenge.geometry import Fit
 from challenge.resampling import Resampling
 from model.frozen.facts import Facts, Graph, TaskFacts, write_facts
+from model.frozen.refine import Refinement
 from model.networks.system import IMAGES, TASK, Stage, System
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class ExportFacts:
     fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32",)
+    refinements: Mapping[str, Refinement] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +95,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
             index=network.indices.get(task_id),
             scores=facts.scores.get(task_id, {}),
             fallback=facts.fallback.get(task_id),
+            refinement=facts.refinements.get(task_id, Refinement()),
         )
     written = Facts(
         name=facts.name,

@@ -18,6 +18,7 @@ from training.export import ExportFacts, export
 from training.loop import load_network
 from training.model_card import write_model_card
 from training.parity import check_parity
+from training.refinement import read_refinements
 from training.trainable import write_trainable
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def export_run(
         fallback={task_id: tuple(values) for task_id, values in found["means"].items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         precisions=("float32", *reduced),
+        refinements=read_refinements(run),
         extra={
             "recipe": checkpoint.load_best(run)["config"],
             "training": {key: found.get(key) for key in ("images_before", "images_seen", "steps", "cpu_seconds")},

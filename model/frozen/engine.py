@@ -63,7 +63,7 @@ def open_engine(facts: Facts, data_root: Path, options: Options, report: RunRepo
 def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
     runtime = open_runtime(options.weights, facts, options.device, options.precision)
     router = Router(facts.with_priors(options.profile.own_tasks), runtime)
-    return Pipeline(router, data_root, options.batch_size, options.mask_resize)
+    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.refine)
 
 
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from challenge.errors import WeightsError
 from challenge.geometry import Fit
 from challenge.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
+from model.frozen.refine import Refinement
 
 SCHEMA = 1
 FILE = "weights.json"
@@ -43,6 +44,7 @@ class TaskFacts:
     index: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[float, ...] | None = None
+    refinement: Refinement = field(default_factory=Refinement)
 
     def __str__(self) -> str:
         """A line of `--list-tasks`: task, kind, classes, who answers, training data."""
@@ -162,6 +164,7 @@ def write_facts(facts: Facts, folder: Path) -> None:
                 "trained_on": task.trained_on,
                 "scores": dict(task.scores),
                 "fallback": None if task.fallback is None else list(task.fallback),
+                "refine": asdict(task.refinement),
             }
             for task_id, task in facts.tasks.items()
         },
@@ -205,7 +208,8 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
     if table["answers"] not in ("network", "prior"):
         raise ValueError(f"task {task_id}: answers {table['answers']!r}")
     spec = TaskSpec(task_id, TaskKind(table["kind"]), int(table["num_classes"]))
-    fallback = table.get("fallback")
+    fallback, refinement = table.get("fallback"), table.get("refine") or {}
+    order = tuple(map(int, refinement.get("point_order", ())))
     return TaskFacts(
         spec=spec,
         path=tuple(table["path"]),
@@ -214,6 +218,7 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
         index=table.get("index"),
         scores=table.get("scores") or {},
         fallback=None if fallback is None else tuple(map(float, fallback)),
+        refinement=Refinement(**{**refinement, "point_order": order}),
     )
 
 

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from challenge.images import Pixels
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
-from challenge.tasks import TaskSpec
+from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
 from model.frozen.limits import available_cpus
 from model.frozen.loading import Batch, Loaded, load, prefetch
+from model.frozen.refine import Refine, Refinement
 from model.frozen.router import Router
+from model.frozen.runtimes.base import Array
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Pipeline:
     batch_size: int = 8
     """How many images are read ahead, in multiples; the batches themselves come with `run`."""
     mask_resize: str = "logits"
+    refine: Refine = Refine.NONE
 
     @property
     def facts(self) -> Facts:
@@ -99,9 +103,25 @@ class Pipeline:
         asked = [{s.task_id: s for s in loaded.job.samples if self._is_answered(s)} for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
-            for task_id, numbers, outputs in self.router.run(images, [list(tasks) for tasks in asked]):
+            for task_id, numbers, outputs in self._outputs(images, [list(tasks) for tasks in asked]):
                 for number, output in zip(numbers, outputs, strict=True):
                     yield _Outcome(asked[number][task_id], readable[number], output)
+
+    def _outputs(self, images: Pixels, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
+        """What `Router.run` yields; with the mirror image's answers in it for tasks that gain by them."""
+        twice = [[task_id for task_id in names if self._refinement(task_id).mirror] for names in tasks]
+        mirrored: dict[str, Array] = {}
+        if any(twice):
+            flipped = np.ascontiguousarray(images[:, :, ::-1])
+            mirrored = {task_id: outputs for task_id, _, outputs in self.router.run(flipped, twice)}
+        for task_id, numbers, outputs in self.router.run(images, tasks):
+            if task_id in mirrored:
+                kind = self.facts.tasks[task_id].spec.kind
+                outputs = self._refinement(task_id).with_mirrored(outputs, mirrored[task_id], kind)
+            yield task_id, numbers, outputs
+
+    def _refinement(self, task_id: str) -> Refinement:
+        return self.facts.tasks[task_id].refinement.up_to(self.refine)
 
     def _is_answered(self, sample: Sample) -> bool:
         task = self.facts.tasks.get(sample.task_id)
@@ -117,8 +137,11 @@ class Pipeline:
         spec = task.spec if task else TaskSpec(sample.task_id, sample.kind, sample.num_classes)
         if outcome.output is not None:
             tidy = self.facts.postprocess == "own"
+            raw = outcome.output
+            if spec.kind is TaskKind.SEGMENTATION:
+                raw = self._refinement(spec.task_id).tidied(raw)
             try:
-                return decode(outcome.output, spec, resize, mask_resize=self.mask_resize, tidy=tidy), None
+                return decode(raw, spec, resize, mask_resize=self.mask_resize, tidy=tidy), None
             except ValueError as error:
                 reason = str(error)
         if reason is None:

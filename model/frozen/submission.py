@@ -134,6 +134,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
         batch_size=options.batch_size,
         precision=report.precision,
         mask_resize=options.mask_resize,
+        refine=options.refine,
         tasks=",".join(options.tasks),
         num_parts=options.num_parts,
         part_id=options.part_id,

@@ -31,6 +31,25 @@ class MapHead(nn.Sequential):
         nn.init.constant_(self.get_parameter(f"{len(self) - 1}.bias")[maps], value)
 
 
+class Adapter(nn.Module):
+    """A task's own change of shared features: x + up(relu(down(x))), two 1x1 convolutions (arXiv 1705.08045).
+
+    It starts as the identity, so that it can be put into a trained network.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, width, 1)
+        self.up = nn.Conv2d(width, channels, 1)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> the same shape."""
+        adapted: Tensor = features + self.up(self.down(features).relu())
+        return adapted
+
+
 class HeatmapHead(nn.Module):
     """One map per keypoint; the point is the mean place under the map's softmax (arXiv 1711.08229).
 

@@ -106,3 +106,21 @@ def test_a_stage_that_is_told_the_task_runs_for_each():
     together = network.answers(images, ["breast_lesion", "lung"])
     for task_id, output in together.items():
         assert torch.equal(output, network(images, task_id))
+
+
+@torch.no_grad()
+def test_adapters_start_as_nothing_and_are_each_task_s_own():
+    torch.manual_seed(0)
+    plain = build("atlas", CATALOGUE.values(), **TINY).eval()
+    adapted = build("atlas", CATALOGUE.values(), **TINY, adapter=4).eval()
+    missing, unexpected = adapted.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert {name.split(".")[0] for name in missing} == {"adapters"}
+    images = torch.randn(1, 3, 64, 64)
+    local = ("breast_lesion", "thyroid_nodule_det", "FUGC")
+    for task_id in local:
+        assert torch.equal(adapted(images, task_id), plain(images, task_id))
+    for parameter in adapted.adapters["breast_lesion"].parameters():
+        parameter.normal_()
+    changed = {task_id for task_id in local if not torch.equal(adapted(images, task_id), plain(images, task_id))}
+    assert changed == {"breast_lesion"}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
-from model.networks.local_heads import BoxHead, HeatmapHead, MapHead
+from model.networks.local_heads import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
@@ -40,7 +40,8 @@ class LevelsHead(nn.Module):
 class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 
-    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`.
+    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every local task changes the dense map in a
+    way of its own, through so many channels, before its head reads it.
     """
 
     can_swap_encoder = True
@@ -54,11 +55,12 @@ class Atlas(System):
         dropout: float = 0.1,
         one_box: bool = True,
         reach: int = 0,
+        adapter: int = 0,
     ) -> None:
         super().__init__(tasks)
         self.backbone = Encoder(encoder)
         self.pyramid = FPN(self.backbone.channels, pyramid_channels, channels, dropout)
-        self.heads = nn.ModuleDict()
+        self.heads, self.adapters = nn.ModuleDict(), nn.ModuleDict()
         self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
         self.stages["pyramid"] = Stage(self.pyramid, _FEATURES, ("dense",))
         for spec in tasks:
@@ -75,5 +77,8 @@ class Atlas(System):
             local = spec.kind is not TaskKind.CLASSIFICATION
             source = ("dense",) if local else _CLASS_FEATURES
             self.heads[spec.task_id] = head
+            if adapter and local:
+                self.adapters[spec.task_id] = Adapter(channels, adapter)
+                head = nn.Sequential(self.adapters[spec.task_id], head)
             self.stages[name] = Stage(head, source, (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "pyramid", name) if local else ("encoder", name)

@@ -8,7 +8,7 @@ from challenge.errors import UserError
 from challenge.journal import FILE, Identity, MaskFile, Record, open_journal, read_journal
 from challenge.tasks import TaskKind
 
-RUN = Identity("fmc", "a" * 64, "b" * 64, 3, 8, "float32", "logits", "", 1, 0, 3)
+RUN = Identity("fmc", "a" * 64, "b" * 64, 3, 8, "float32", "logits", "masks", "", 1, 0, 3)
 RECORDS = [
     Record(2, TaskKind.CLASSIFICATION, "a.csv, line 4", "../ü.png", "t", {"predicted_probs": [1 / 3, 2 / 3]}),
     Record(0, TaskKind.SEGMENTATION, "a.csv, line 2", "../a.png", "s", None, MaskFile("m.png", 3, 7), None, "odd"),

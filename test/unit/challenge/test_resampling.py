@@ -73,3 +73,13 @@ def test_labels_are_enlarged_as_by_opencvs_nearest(seed: int, width: int, height
     labels = np.random.default_rng(seed).integers(0, 5, (size, size), np.uint8)
     expected = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_array_equal(Resize.of(width, height, size).labels_to_native(labels), expected)
+
+
+@pytest.mark.parametrize("method", list(Resampling))
+@pytest.mark.parametrize("size", [(256, 256), (40, 300), (97, 31)])
+def test_a_grey_image_is_resized_once_for_its_three_channels(method, size):
+    grey = np.random.default_rng(0).integers(0, 256, (97, 31), np.uint8)
+    view = np.broadcast_to(grey[..., None], (97, 31, 3))
+    resized = RESAMPLERS[method](view, *size)
+    np.testing.assert_array_equal(resized, RESAMPLERS[method](np.array(view), *size))
+    assert resized.flags.writeable

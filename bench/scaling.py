@@ -1,0 +1,122 @@
+"""How time and memory grow: with the rows, and with the tasks asked of each image."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from bench.contenders import ours
+from bench.machine import machine, machine_line
+from bench.rows import ROOT, Phantoms, answered_by, mix, repeat, spread, write_rows
+from bench.stopwatch import run
+from challenge.manifest import read_manifest
+from challenge.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+_FILES = 1000  # rows whose images are files of their own; more rows name them again
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run: how much was asked, wall seconds, and peak resident memory in MiB."""
+
+    rows: int
+    images: int
+    seconds: float
+    memory_mib: float
+
+
+def with_rows(
+    counts: Sequence[int], tasks: Mapping[str, TaskSpec], phantoms: Phantoms, command: "Ours", work: Path
+) -> Iterator[Point]:
+    """Yield a run for every number of rows."""
+    source = work / "rows"
+    write_rows(source, mix(min(_FILES, *counts), tasks, phantoms), tasks, phantoms)
+    for count in counts:
+        repeat(source, work / f"rows-{count}", count)
+        yield command.measure(work / f"rows-{count}", work / f"answers-{count}")
+
+
+def with_tasks(
+    numbers: Sequence[int], images: int, tasks: Mapping[str, TaskSpec], phantoms: Phantoms, command: "Ours", work: Path
+) -> Iterator[Point]:
+    """Yield a run of the same number of images for every number of tasks per image."""
+    for number in numbers:
+        folder = work / f"tasks-{number}"
+        write_rows(folder, spread(images, number, tasks), tasks, phantoms)
+        yield command.measure(folder, work / f"answers-of-{number}")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """How `inference.py` is run."""
+
+    weights: Path
+    batch_size: int
+    precision: str
+
+    def measure(self, data: Path, output: Path) -> Point:
+        """Answer a folder in a process of its own. Raises FailedError."""
+        contender = ours("ours", self.weights, self.batch_size, "--precision", self.precision)
+        usage = run(contender.command(data, output, output.with_suffix(".json")), ROOT)
+        samples = read_manifest(data).samples
+        images = len({sample.image_path for sample in samples})
+        logger.info("%d rows of %d images: %.1f s", len(samples), images, usage.seconds)
+        return Point(len(samples), images, usage.seconds, usage.memory_mib)
+
+
+def table(points: Sequence[Point]) -> str:
+    """Return the Markdown table; memory also as a multiple of the first line's."""
+    lines = ["| rows | images | tasks per image | seconds | rows/s | images/s | peak memory |", "|---|" + "---|" * 6]
+    lines += [
+        f"| {one.rows:,} | {one.images:,} | {one.rows / one.images:.2f} | {one.seconds:.1f} | "
+        f"{one.rows / one.seconds:.1f} | {one.images / one.seconds:.1f} | "
+        f"{one.memory_mib:.0f} MiB (x {one.memory_mib / points[0].memory_mib:.2f}) |"
+        for one in points
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no list of whole numbers, as in 1,2,4") from error
+    if min(numbers) < 1:
+        raise click.BadParameter("every number must be at least 1")
+    return numbers
+
+
+@click.command()
+@click.option("--weights", default=ROOT / "weights", type=click.Path(file_okay=False, path_type=Path),
+              help="Exported weights. [default: weights/]")  # fmt: skip
+@click.option("--rows", "counts", default="1000,4000,16000", show_default=True, callback=_numbers)
+@click.option("--tasks-per-image", "numbers", default="1,2,4", show_default=True, callback=_numbers)
+@click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="For --tasks-per-image.")
+@click.option("--batch-size", default=8, show_default=True)
+@click.option("--precision", default="auto", show_default=True, help="As for inference.py.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="All numbers.")
+def scaling(
+    weights: Path,
+    counts: tuple[int, ...],
+    numbers: tuple[int, ...],
+    images: int,
+    batch_size: int,
+    precision: str,
+    json_file: Path | None,
+) -> None:
+    """Measure time and memory over the number of rows, and over the tasks per image."""
+    where, tasks, phantoms = machine(), answered_by(weights), Phantoms.draw()
+    command = Ours(weights.resolve(), batch_size, precision)
+    with tempfile.TemporaryDirectory() as name:
+        by_rows = list(with_rows(counts, tasks, phantoms, command, Path(name)))
+        by_tasks = list(with_tasks(numbers, images, tasks, phantoms, command, Path(name)))
+    click.echo(f"{machine_line(where)}\n\n{table(by_rows)}\n\n{table(by_tasks)}")
+    if json_file:
+        facts = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
+        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")

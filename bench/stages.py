@@ -1,0 +1,138 @@
+"""The processor time of each stage of our pipeline, one stage at a time over the same rows."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from challenge.geometry import Resize
+from challenge.images import DecodedImage, read_image
+from challenge.journal import Identity, open_journal
+from challenge.manifest import Sample
+from challenge.paths import find_image
+from challenge.report import RunReport
+from challenge.tasks import TaskKind
+from model.frozen.decode import decode
+from model.frozen.engine import open_engine
+from model.frozen.facts import Facts, read_facts
+from model.frozen.loading import Batch, plan
+from model.frozen.options import Options
+from model.frozen.pipeline import Answer, Pipeline
+from model.frozen.recorder import Recorder
+from model.frozen.router import Router
+from model.frozen.runtimes.base import Array, Runtime
+
+STAGES = ("decode", "resize", "encoder", "decoder", "heads", "post-processing", "writing")
+"""`post-processing`: stacking images, handing maps from graph to graph, raw outputs to native masks, boxes, points and
+classes. `writing`: PNG, journal, JSON files."""
+
+
+class Clock:
+    """Processor seconds of all threads of this process, by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add what is used inside to a stage."""
+        start = time.process_time()
+        yield
+        self.seconds[stage] += time.process_time() - start
+
+
+class TimedRuntime(Runtime):
+    """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
+
+    engine = "timed"
+
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+        self._runtime, self._clock = runtime, clock
+        self.device, self.providers, self.precision = runtime.device, runtime.providers, runtime.precision
+
+    def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Runtime.run`."""
+        stage = "encoder" if graph == "encoder" else "heads" if graph.startswith("head") else "decoder"
+        with self._clock.time(stage):
+            return self._runtime.run(graph, inputs)
+
+
+def measure(data_root: Path, samples: Sequence[Sample], options: Options, output: Path) -> dict[str, float]:
+    """Answer all samples into `output`; return processor seconds by stage. All tasks must be the network's.
+
+    Raises UserError if the weights cannot be used or do not offer what is asked.
+    """
+    facts, report, clock = read_facts(options.weights), RunReport(), Clock()
+    engine = open_engine(facts, data_root, options, report)
+    if not isinstance(engine, Pipeline):
+        raise TypeError(f"{type(engine).__name__} does not work in this process")
+    batches = plan(samples, options.batch_size)
+    _warm_up(engine.router, batches)
+    router = replace(engine.router, runtime=TimedRuntime(engine.router.runtime, clock))
+    output.mkdir(parents=True)
+    with open_journal(output, _identity(samples, options), resume=False) as journal:
+        recorder = Recorder(output, options.profile, journal, samples, report)
+        for batch in batches:
+            for answer in _answers(batch, data_root, router, options, clock):
+                with clock.time("writing"):
+                    recorder.add(answer)
+        with clock.time("writing"):
+            recorder.write_json()
+    engine.close()
+    return clock.seconds
+
+
+def _answers(batch: Batch, data_root: Path, router: Router, options: Options, clock: Clock) -> Iterator[Answer]:
+    facts = router.facts
+    with clock.time("decode"):
+        decoded = [read_image(find_image(data_root, job.image_path)) for job in batch]
+    with clock.time("resize"):
+        resizes = [Resize.of(*image.size, facts.image_size, facts.fit) for image in decoded]
+        images = [_resized(resize, image, facts) for resize, image in zip(resizes, decoded, strict=True)]
+    network = sum(clock.seconds.values())
+    start = time.process_time()
+    tasks = [{sample.task_id: sample for sample in job.samples} for job in batch]
+    outputs = list(router.run(np.stack(images), [list(names) for names in tasks]))
+    clock.seconds["post-processing"] += time.process_time() - start - (sum(clock.seconds.values()) - network)
+    for task_id, numbers, raw in outputs:
+        spec, refinement = facts.tasks[task_id].spec, facts.tasks[task_id].refinement.up_to(options.refine)
+        for number, output in zip(numbers, raw, strict=True):
+            with clock.time("post-processing"):
+                tidy = facts.postprocess == "own"
+                output = refinement.tidied(output) if spec.kind is TaskKind.SEGMENTATION else output
+                prediction = decode(output, spec, resizes[number], mask_resize=options.mask_resize, tidy=tidy)
+            yield Answer(tasks[number][task_id], prediction)
+
+
+def _resized(resize: Resize, image: DecodedImage, facts: Facts) -> Array:
+    return resize.image(image.pixels, facts.resampling)
+
+
+def _warm_up(router: Router, batches: Sequence[Batch]) -> None:
+    """Run every task once on black images: graphs are loaded and memory is planned at first use."""
+    asked = sorted({sample.task_id for batch in batches for job in batch for sample in job.samples})
+    size = router.facts.image_size
+    black = np.zeros((max(map(len, batches)), size, size, 3), np.uint8)
+    for _ in router.run(black, [asked] * len(black)):
+        pass
+
+
+def _identity(samples: Sequence[Sample], options: Options) -> Identity:
+    rows = len(samples)
+    return Identity(
+        profile=options.profile.name,
+        weights="",
+        manifest="",
+        rows=rows,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        mask_resize=options.mask_resize,
+        refine=options.refine,
+        tasks="",
+        num_parts=1,
+        part_id=0,
+        part_rows=rows,
+    )

@@ -1,0 +1,80 @@
+"""The worst answers of every kind, drawn with their truth on one sheet per kind, for a person to look at."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from challenge.errors import ImageError, UserError
+from challenge.images import read_image
+from challenge.manifest import Sample, read_manifest
+from challenge.paths import find_image
+from challenge.readers import Submission, open_submission
+from challenge.tasks import TaskKind
+from evaluate.cases import Case, Outcome
+from evaluate.gallery_cards import read_truth
+from evaluate.overlays import overlay, text_font
+from evaluate.pictures import described, goodness
+from evaluate.result import Result
+
+_COLUMNS, _SIDE, _CAPTION, _GAP = 5, 300, 40, 8
+_PAPER, _INK = (17, 20, 26), (240, 243, 247)
+
+
+def worst(result: Result, kind: TaskKind, count: int) -> list[Case]:
+    """Return the `count` worst answered cases of a kind, the worst first."""
+    tasks = {task.spec.task_id for task in result.tasks_of(kind)}
+    answered = [case for case in result.cases if case.outcome is Outcome.ANSWERED and case.task_id in tasks]
+    return sorted(answered, key=goodness)[:count]
+
+
+def write_sheets(
+    result: Result, data_root: Path, predictions: Path, output: Path, count: int
+) -> Iterator[tuple[Path, list[str]]]:
+    """Write `output/worst-KIND.png` for every kind that has answers; yield the file and a line per case in it.
+
+    Raises UserError if the folders cannot be read, or are not those that `result` was scored on.
+    """
+    samples = {str(sample.row): sample for sample in read_manifest(data_root).samples}
+    submission = open_submission(predictions)
+    output.mkdir(parents=True, exist_ok=True)
+    for kind in TaskKind:
+        chosen = worst(result, kind, count)
+        if not chosen:
+            continue
+        if missing := [case.row for case in chosen if case.row not in samples]:
+            raise UserError(f"{data_root} has no row {missing[0]}; give the folder that the scores were taken on")
+        tiles = [_tile(case, samples[case.row], data_root, submission) for case in chosen]
+        path = output / f"worst-{kind.value.lower()}.png"
+        _sheet(tiles).save(path)
+        lines = [f"{case.task_id}, {' '.join(described(case)).strip()}: {case.image_path}" for case in chosen]
+        yield path, lines
+
+
+def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
+    try:
+        image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
+        drawn = overlay(image, submission.find(sample), read_truth(sample, data_root, image.size), side=_SIDE)
+    except (OSError, ImageError) as error:
+        raise UserError(
+            f"{sample.row}: {sample.image_path} cannot be drawn ({error}); score the folder again"
+        ) from error
+    tile = Image.new("RGB", (_SIDE, drawn.height + _CAPTION), _PAPER)
+    tile.paste(drawn, ((_SIDE - drawn.width) // 2, _CAPTION))
+    score, detail = described(case)
+    text = f"{case.task_id}\n{score}  {detail}"
+    ImageDraw.Draw(tile).multiline_text((2, 3), text, fill=_INK, font=text_font(14), spacing=3)
+    return tile
+
+
+def _sheet(tiles: Sequence[Image.Image]) -> Image.Image:
+    rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    width = min(_COLUMNS, len(tiles)) * (_SIDE + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, sum(heights) + (len(rows) + 1) * _GAP), _PAPER)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (_GAP + column * (_SIDE + _GAP), top))
+        top += height + _GAP
+    return sheet

@@ -1,0 +1,112 @@
+"""Tidied masks and the mirror image's opinion; scipy is the oracle of what hangs together."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
+
+from challenge.tasks import TaskKind
+from model.frozen.refine import Refine, Refinement, holes, largest_piece, pieces
+
+CELLS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
+ONE, FULL, BOTH = Refinement(one_piece=True), Refinement(fill_holes=True), Refinement(one_piece=True, fill_holes=True)
+
+
+def logits_of(labels, classes):
+    """Margins of 1 for every cell's class."""
+    return (np.arange(classes)[:, None, None] == labels).astype(np.float32)
+
+
+def cell(*values):
+    """A grid (5, 1, 1)."""
+    return [[[value]] for value in values]
+
+
+def drawn(text):
+    rows = [line.strip() for line in text.strip().splitlines()]
+    return np.array([[int(cell) for cell in row.replace(".", "0")] for row in rows])
+
+
+@settings(max_examples=200, deadline=None)
+@given(CELLS)
+def test_pieces_and_holes_are_those_of_scipy(own):
+    found, (truth, count) = pieces(own), ndimage.label(own)
+    assert len(set(zip(found[own], truth[own], strict=True))) == count
+    assert not found[~own].any()
+    np.testing.assert_array_equal(holes(own), ndimage.binary_fill_holes(own) & ~own)
+    assert largest_piece(own).sum() == max([0, *np.bincount(truth[own])])
+
+
+def test_islands_become_background_and_holes_their_ring():
+    labels = drawn("""
+        11......
+        11..222.
+        ..1.2.2.
+        ....222.
+        1......2
+    """)
+    tidy = BOTH.tidied(logits_of(labels, 3)).argmax(axis=0)
+    expected = drawn("""
+        11......
+        11..222.
+        ....222.
+        ....222.
+        ........
+    """)
+    np.testing.assert_array_equal(tidy, expected)
+    only_full = FULL.tidied(logits_of(labels, 3)).argmax(axis=0)
+    np.testing.assert_array_equal(only_full == 1, labels == 1)
+
+
+def test_a_ring_of_one_class_keeps_the_other_class_that_it_encloses():
+    labels = drawn("""
+        .....
+        .222.
+        .212.
+        .222.
+        .....
+    """)
+    np.testing.assert_array_equal(BOTH.tidied(logits_of(labels, 3)).argmax(axis=0), labels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.float32, st.tuples(st.integers(2, 4), st.integers(2, 12), st.integers(2, 12)),
+              elements=st.floats(-8, 8, width=16)))  # fmt: skip
+def test_tidying_changes_no_cell_that_keeps_its_class_and_leaves_one_piece_each(logits):
+    tidy = ONE.tidied(logits)
+    before, after = logits.argmax(axis=0), tidy.argmax(axis=0)
+    for number in range(1, len(logits)):
+        assert not ((after == number) & (before == number) & (tidy[number] != logits[number])).any()
+        assert ndimage.label(after == number)[1] <= 1
+
+
+def test_what_is_not_finite_is_left_for_the_decoder_to_refuse():
+    logits = np.full((2, 4, 4), np.nan, np.float32)
+    assert BOTH.tidied(logits) is logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "mirrored"),
+    [
+        (TaskKind.SEGMENTATION, [[[1, 2, 3]], [[4, 5, 6]]], [[[3, 2, 1]], [[6, 5, 4]]]),
+        (TaskKind.CLASSIFICATION, [0.5, -1.0], [0.5, -1.0]),
+        (TaskKind.REGRESSION, [0.1, 0.2, 0.7, 0.4, 0.3, 0.9], [0.3, 0.4, 0.9, 0.2, 0.7, 0.9]),
+        (TaskKind.DETECTION, cell(0.1, 0.2, 0.5, 0.6, 3), cell(0.5, 0.2, 0.9, 0.6, 3)),
+    ],
+)  # fmt: skip
+def test_a_network_that_sees_the_mirror_image_as_it_should_changes_nothing(kind, answer, mirrored):
+    refinement = Refinement(mirror=True, point_order=(1, 0, 2) if kind is TaskKind.REGRESSION else ())
+    outputs, other = (np.array([values], np.float32) for values in (answer, mirrored))
+    np.testing.assert_allclose(refinement.with_mirrored(outputs, other, kind), outputs, atol=1e-6)
+    away = refinement.with_mirrored(outputs, other + np.float32(0.2), kind)
+    assert away.dtype == np.float32
+    assert np.abs(away - outputs).max() == pytest.approx(0.1, abs=1e-6)
+
+
+def test_levels_include_the_ones_before():
+    everything = Refinement(one_piece=True, fill_holes=True, mirror=True, point_order=(1, 0))
+    assert everything.up_to(Refine.NONE) == Refinement(point_order=(1, 0))
+    assert everything.up_to(Refine.MASKS) == Refinement(one_piece=True, fill_holes=True, point_order=(1, 0))
+    assert everything.up_to(Refine.MIRROR) == everything

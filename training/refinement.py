@@ -1,0 +1,113 @@
+"""Choosing what the answers of a trained run gain by (`model.frozen.refine`), task by task, on its dev rows."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from challenge.errors import UserError
+from challenge.tasks import TaskKind, TaskSpec
+from evaluate.metric_table import Metric, metrics_of
+from model.frozen.refine import Refinement
+from model.networks.system import System
+from training.dev_scores import DevScorer
+from training.rows import DataSource
+from training.run_scores import open_run
+from training.task_rules import TaskRules, rules_of
+
+FILE = "refinements.json"
+# What a change must bring on the dev rows, as a part of the score: less is chance, and the mirror image takes time.
+_LEAST_GAIN = {False: 0.001, True: 0.003}
+PLAIN, MIRROR = "as it is", "mirror"
+_TIDY = {
+    "one piece": Refinement(one_piece=True),
+    "no holes": Refinement(fill_holes=True),
+    "both": Refinement(one_piece=True, fill_holes=True),
+}
+VARIANTS = (PLAIN, *_TIDY, MIRROR)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A task's main score on the dev rows for everything tried, by name, and what is kept."""
+
+    task_id: str
+    metric: Metric
+    tried: Mapping[str, float]
+    chosen: str
+    refinement: Refinement
+
+    def text(self, name: str) -> str:
+        """Return the score of one variant as text, bold if it was chosen; empty if it was not tried."""
+        if name not in self.tried:
+            return ""
+        value = self.metric.text(self.tried[name])
+        return f"**{value}**" if name == self.chosen else value
+
+
+def refine(run: Path, source: DataSource) -> Iterator[Choice]:
+    """Try on the run's own dev rows what every task allows; write what helps into `run/refinements.json`.
+
+    Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
+    """
+    network, config, scorer, _ = open_run(run, source)
+    kept = {}
+    for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
+        spec = network.tasks[task_id]
+        choice = choose(spec, rules_of(spec, config.tasks), partial(_score, network, scorer, spec))
+        if choice.refinement != Refinement():
+            kept[task_id] = asdict(choice.refinement)
+        yield choice
+    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+
+
+def read_refinements(run: Path) -> dict[str, Refinement]:
+    """Return the refinements by task; empty if none were chosen. Raises UserError if the file is damaged."""
+    if not (run / FILE).is_file():
+        return {}
+    try:
+        table = json.loads((run / FILE).read_text("utf-8"))
+        return {
+            task_id: Refinement(**{**entry, "point_order": tuple(entry["point_order"])})
+            for task_id, entry in table.items()
+        }
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{run / FILE} is damaged ({error}); run `python -m training refine` again") from error
+
+
+def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Refinement], float]) -> Choice:
+    """Try what a task allows; `score` gives the task's main score under a refinement."""
+    metric = metrics_of(spec.kind)[0]
+    best, chosen = Refinement(), PLAIN
+    tried = {PLAIN: score(best)}
+
+    def helps(name: str, candidate: Refinement) -> bool:
+        tried[name] = score(candidate)
+        gain = (tried[name] - tried[chosen]) * (1 if metric.higher_is_better else -1)
+        return gain > _LEAST_GAIN[candidate.mirror] * abs(tried[chosen])
+
+    for name, candidate in _TIDY.items() if spec.kind is TaskKind.SEGMENTATION else ():
+        if helps(name, candidate):
+            best, chosen = candidate, name
+    if rules.hflip:
+        mirrored = replace(best, mirror=True, point_order=_mirrored_order(spec, rules))
+        if helps(MIRROR, mirrored):
+            best, chosen = mirrored, MIRROR
+    return Choice(spec.task_id, metric, tried, chosen, best)
+
+
+def _score(network: System, scorer: DevScorer, spec: TaskSpec, refinement: Refinement) -> float:
+    refined = replace(scorer, refinements={spec.task_id: refinement})
+    return refined.score(network, [spec.task_id]).tasks[spec.task_id][metrics_of(spec.kind)[0].name]
+
+
+def _mirrored_order(spec: TaskSpec, rules: TaskRules) -> tuple[int, ...]:
+    """Return which mirrored point is which: those that are told apart by x change places."""
+    if spec.kind is not TaskKind.REGRESSION:
+        return ()
+    order = list(range(spec.num_classes))
+    for pair in rules.pairs:
+        if pair.axis == 0:
+            order[pair.first], order[pair.second] = pair.second, pair.first
+    return tuple(order)
