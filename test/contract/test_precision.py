@@ -1,8 +1,10 @@
 """Reduced precision: asked for or refused, told, repeatable to the byte, and near to float32."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from model.frozen.facts import read_facts
 from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.runtimes import openvino as openvino_module
-from model.frozen.runtimes.base import ProviderError
+from model.frozen.runtimes.base import ProviderError, engine_threads
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 from model.frozen.submission import run_submission
@@ -85,6 +87,18 @@ def test_a_run_in_one_precision_does_not_go_on_in_another(data, call, reduced, t
     ended = call(data.root, "--resume", "--precision", "float32")
     assert ended.code == 2
     assert "precision is bfloat16 there and float32 here" in ended.last_line
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to count threads in")
+def test_threads_do_not_multiply_with_the_graphs(reduced):
+    def count():
+        return int(re.search(r"^Threads:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+    graphs = read_facts(reduced.weights).graphs
+    before = count()
+    runtime = OpenVinoRuntime(reduced.weights, graphs, "bfloat16")
+    answers_of(reduced.weights, runtime)
+    assert count() - before <= len(graphs) + engine_threads() + 4
 
 
 def test_bfloat16_is_near_to_float32(reduced):

@@ -61,6 +61,8 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": engine_threads(),
             # Pinned threads would fight with those that decode images and write masks.
             "ENABLE_CPU_PINNING": False,
+            # One thread per model beside the common ones, not two: containers may limit their number.
+            "EXCLUSIVE_ASYNC_REQUESTS": True,
         }
         try:
             model = self._core.read_model(str(path))
