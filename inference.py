@@ -67,7 +67,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Exported weights. [default: weights/]")
 @click.option("--batch-size", default=8, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
-@click.option("--precision", default="auto", show_default=True,
+@click.option("--precision", default="auto", show_default=True, help="Less than float32 only if the weights allow it.",
               type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
               help="Resize logits, then arg max; or labels, as the official baseline does.")  # fmt: skip

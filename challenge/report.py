@@ -18,7 +18,7 @@ from challenge.journal import Record
 from challenge.writers import write_atomically
 
 SCHEMA = 1
-_PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "SimpleITK", "ray")
+_PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
 
 
 @dataclass

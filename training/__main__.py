@@ -269,12 +269,14 @@ def refine(run_folder: Path, data_root: Path, cache: Path | None) -> None:
 @click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
 @click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")
-def export(run_folder: Path, output: Path, scores: Path | None, sources: Path | None) -> None:
+@click.option("--precision", "reduced", multiple=True, type=click.Choice(["bfloat16"]),
+              help="inference.py may compute in it unasked: measured to do the scores no harm.")  # fmt: skip
+def export(run_folder: Path, output: Path, scores: Path | None, sources: Path | None, reduced: tuple[str, ...]) -> None:
     """Freeze a training RUN into weights that inference.py runs, with a model card."""
     from training.export_run import export_run
 
     output.mkdir(parents=True, exist_ok=True)
-    facts = export_run(run_folder, output, scores, sources)
+    facts = export_run(run_folder, output, scores, sources, reduced)
     click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")
 
 

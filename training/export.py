@@ -38,6 +38,7 @@ class ExportFacts:
     trained_on: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ("float32",)
     refinements: Mapping[str, Refinement] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,6 +109,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
         postprocess=facts.postprocess,
         graphs=graphs,
         tasks=tasks,
+        precisions=facts.precisions,
         extra=facts.extra,
     )
     write_facts(written, output)

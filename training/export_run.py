@@ -3,7 +3,7 @@
 import json
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,17 @@ class Source:
     licence: str
 
 
-def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: Path | None) -> Facts:
+def export_run(
+    run: Path,
+    output: Path,
+    scores_file: Path | None,
+    sources_file: Path | None,
+    reduced: Sequence[str] = (),
+) -> Facts:
     """Export the run's network (its EMA where there is one). Raises UserError for unreadable files.
 
     `scores_file` is the JSON of `evaluate score`; it goes into the facts and the card. `sources_file` names data and
-    licences by task (TOML).
+    licences by task (TOML). `reduced` names precisions below float32 that were measured to do the scores no harm.
     """
     network, config, found = load_network(run)
     temperatures = read_temperatures(run)
@@ -59,6 +65,7 @@ def export_run(run: Path, output: Path, scores_file: Path | None, sources_file: 
         trained_on=trained_on,
         fallback={task_id: tuple(values) for task_id, values in found["means"].items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
+        precisions=("float32", *reduced),
         refinements=read_refinements(run),
         extra={
             "recipe": checkpoint.load_best(run)["config"],

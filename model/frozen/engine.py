@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from challenge.errors import WeightsError
+from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
 from challenge.report import RunReport
 from model.frozen.facts import Facts, read_facts, verify
@@ -16,7 +16,7 @@ from model.frozen.loading import Batch
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
-from model.frozen.runtimes.onnx import OnnxRuntime
+from model.frozen.runtimes.choose import open_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +45,23 @@ def open_engine(facts: Facts, data_root: Path, options: Options, report: RunRepo
         engine = RayEngine(options.ray, build, gpu=options.device != "cpu")
         used = sorted({worker["device"] for worker in engine.workers})
         report.device = {"requested": options.device, "used": ", ".join(used), "workers": engine.workers}
-        report.precision = engine.workers[0]["precision"]
+        report.precision, *others = sorted({worker["precision"] for worker in engine.workers})
+        if others:
+            engine.close()
+            raise UserError(f"some workers compute in {report.precision}, some in {', '.join(others)}; "
+                            "name one with --precision, so that no answer depends on who gave it")  # fmt: skip
         logger.info("%d workers on a Ray cluster, %s", len(engine.workers), report.device["used"])
         return engine
     pipeline = _pipeline(facts, data_root, options)
     runtime = pipeline.router.runtime
-    report.device = {"requested": options.device, "used": runtime.device, "providers": list(runtime.providers)}
+    report.device = {"requested": options.device, "used": runtime.device,
+                     "engine": runtime.engine, "providers": list(runtime.providers)}  # fmt: skip
     report.precision = runtime.precision
     return pipeline
 
 
 def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
-    runtime = OnnxRuntime(options.weights, facts.graphs, options.device)
+    runtime = open_runtime(options.weights, facts, options.device, options.precision)
     router = Router(facts.with_priors(options.profile.own_tasks), runtime)
     return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.refine)
 

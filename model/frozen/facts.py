@@ -67,6 +67,8 @@ class Facts:
     postprocess: str
     graphs: Mapping[str, Graph]
     tasks: Mapping[str, TaskFacts]
+    precisions: tuple[str, ...] = ("float32",)
+    """What the graphs may be computed in without harm to the scores, by measurement."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -147,6 +149,7 @@ def write_facts(facts: Facts, folder: Path) -> None:
         "std": list(facts.std),
         "resize": {"method": facts.resampling, "fit": facts.fit},
         "postprocess": facts.postprocess,
+        "precisions": list(facts.precisions),
         "graphs": {
             name: {"file": g.file, "sha256": g.sha256, "inputs": list(g.inputs), "outputs": list(g.outputs)}
             for name, g in facts.graphs.items()
@@ -170,12 +173,17 @@ def write_facts(facts: Facts, folder: Path) -> None:
     (folder / FILE).write_text(json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
-_KNOWN = {"schema", "name", "system", "opset", "image_size", "mean", "std", "resize", "postprocess", "graphs", "tasks"}
+_KNOWN = {"schema", "name", "system", "opset", "image_size", "mean", "std", "resize", "postprocess", "precisions",
+          "graphs", "tasks"}  # fmt: skip
+_PRECISIONS = {"float32", "bfloat16", "float16"}
 
 
 def _facts(table: Mapping[str, Any]) -> Facts:
     if table["postprocess"] not in ("official", "own"):
         raise ValueError(f"postprocess {table['postprocess']!r}")
+    precisions = tuple(table.get("precisions", ["float32"]))
+    if not _PRECISIONS.issuperset(precisions):
+        raise ValueError(f"precisions {precisions!r}")
     return Facts(
         name=table["name"],
         system=table["system"],
@@ -191,6 +199,7 @@ def _facts(table: Mapping[str, Any]) -> Facts:
             for name, graph in table["graphs"].items()
         },
         tasks={task_id: _task(task_id, task) for task_id, task in table["tasks"].items()},
+        precisions=precisions,
         extra={key: value for key, value in table.items() if key not in _KNOWN},
     )
 

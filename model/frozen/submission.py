@@ -46,7 +46,6 @@ def run_submission(
     report.prior_tasks = facts.with_priors(own_tasks).prior_tasks
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
-    _check_precision(options.precision)
     engine = open_engine(facts, data_root, options, report)
     logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
@@ -141,11 +140,6 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
         part_id=options.part_id,
         part_rows=len(work.samples),
     )
-
-
-def _check_precision(precision: str) -> None:
-    if precision not in ("auto", "float32"):
-        raise UserError(f"--precision {precision}: this runtime offers float32 only; use auto or float32")
 
 
 def _announce_priors(samples: Sequence[Sample], prior_tasks: Sequence[str]) -> None:

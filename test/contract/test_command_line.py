@@ -66,9 +66,9 @@ def test_user_errors_are_exit_code_2_with_one_sentence(call, data, tmp_path):
 
 
 def test_unavailable_precision_is_refused(call):
-    result = call("--precision", "bfloat16")
+    result = call("--precision", "float16", **{"--device": "cpu"})
     assert result.returncode == 2
-    assert "float32 only" in last_line(result)
+    assert last_line(result) == "--precision float16 needs a GPU with TensorRT; use auto, float32 or bfloat16"
 
 
 def test_unwritable_output_is_refused(call, tmp_path):
@@ -87,7 +87,9 @@ def test_list_tasks(call):
 
 
 @pytest.mark.parametrize("module", ["challenge.images", "challenge.writers", "model.frozen.submission", "inference"])
-def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv(repository, module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'pandas', 'cv2', 'timm') if m in sys.modules])"
+def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv_nor_openvino(repository, module):
+    code = (
+        f"import sys, {module}; print([m for m in ('torch', 'pandas', 'cv2', 'timm', 'openvino') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
     assert result.stdout.strip() == "[]"

@@ -11,7 +11,7 @@ import torch
 
 from challenge.tasks import CATALOGUE
 from model.frozen.facts import read_facts
-from model.frozen.runtimes import onnx as runtime_module
+from model.frozen.runtimes import choose
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.networks.registry import build, list_systems
 
@@ -77,12 +77,12 @@ def test_an_error_in_a_worker_ends_the_run_instead_of_hanging_it(data, call, mon
 @pytest.fixture
 def listed_cuda(monkeypatch):
     """CUDA is listed and a device is there, but this machine's onnxruntime falls back to the CPU, as it does."""
-    if runtime_module.cuda_device_count():
+    if choose.cuda_device_count():
         pytest.skip("this machine has a CUDA device")
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(runtime_module, "cuda_device_count", lambda: 1)
+    monkeypatch.setattr(choose, "cuda_device_count", lambda: 1)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **_: real(*a, providers=["CPUExecutionProvider"]))
 
 
@@ -97,7 +97,12 @@ def test_a_silent_fallback_to_the_cpu_is_told_and_reported_for_auto(data, call, 
     ended = call(data.root, "--device", "auto")
     assert (ended.code, ended.answers) == (0, untouched)
     assert "device: cpu, because CUDA was found but onnxruntime could not use it" in caplog.text
-    assert ended.report["device"] == {"requested": "auto", "used": "cpu", "providers": ["CPUExecutionProvider"]}
+    assert ended.report["device"] == {
+        "requested": "auto",
+        "used": "cpu",
+        "engine": "onnxruntime",
+        "providers": ["CPUExecutionProvider"],
+    }
 
 
 def test_a_gpu_without_enough_memory_gets_smaller_batches(tiny_weights, monkeypatch):
@@ -132,7 +137,12 @@ def test_cuda_that_is_not_there_is_told(data, call, monkeypatch):
     assert refused.last_line == ("--device cuda: this onnxruntime has no CUDA provider; use --device cpu or auto")
     ended = call(data.root, "--device", "auto")
     assert ended.code == 0
-    assert ended.report["device"] == {"requested": "auto", "used": "cpu", "providers": ["CPUExecutionProvider"]}
+    assert ended.report["device"] == {
+        "requested": "auto",
+        "used": "cpu",
+        "engine": "onnxruntime",
+        "providers": ["CPUExecutionProvider"],
+    }
 
 
 def test_sessions_have_their_threads_set_and_do_not_spin(tiny_weights, monkeypatch):

@@ -60,6 +60,21 @@ def test_no_network_no_pickle_no_program(repository, phantom_folder, tiny_weight
     assert run.returncode == 0, run.stderr
 
 
+def test_openvino_tells_nobody(repository, tiny_weights):
+    """Its import reports itself where openvino-telemetry is installed; the block stands in the runtime's module."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    code = (
+        "import sys; from pathlib import Path; from model.frozen.facts import read_facts; "
+        "from model.frozen.runtimes.openvino import OpenVinoRuntime; import numpy as np; "
+        f"folder = Path({str(tiny_weights)!r}); runtime = OpenVinoRuntime(folder, read_facts(folder).graphs); "
+        "assert runtime.run('encoder', {'images': np.zeros((1, 256, 256, 3), np.uint8)}); "
+        "assert [name for name in sys.modules if name.startswith('openvino_telemetry.')] == []; sys.exit(0)"
+    )
+    run = watched(repository, attempt=code)
+    assert "FORBIDDEN" not in run.stderr
+    assert run.returncode == 0, run.stderr
+
+
 def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
     """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
     weights = shutil.copytree(tiny_weights, tmp_path / "weights")

@@ -60,6 +60,17 @@ def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weigh
         run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray=cluster), RunReport())
 
 
+def test_workers_of_different_precision_are_refused(tiny_weights, phantom_folder, tmp_path, monkeypatch):
+    """`auto` follows each node's processor; the answers must not."""
+    closed = []
+    described = [{"device": "cpu", "precision": precision} for precision in ("float32", "bfloat16")]
+    cluster = SimpleNamespace(workers=described, close=lambda: closed.append(True))
+    monkeypatch.setattr("model.frozen.ray_engine.RayEngine", lambda *_, **__: cluster)
+    with pytest.raises(UserError, match="some workers compute in bfloat16, some in float32; name one with --precision"):
+        run_submission(phantom_folder, tmp_path / "out", Options(tiny_weights, ray="auto"), RunReport())
+    assert closed
+
+
 def test_without_a_cluster_or_without_ray_the_error_says_what_to_do(
     tiny_weights, phantom_folder, tmp_path, monkeypatch
 ):

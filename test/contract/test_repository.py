@@ -51,7 +51,11 @@ def locked(repository, variant):
 def test_locks_hold_hashes_and_the_pins_of_the_requirements(repository, variant):
     lock = locked(repository, variant)
     assert [name for name, (_, hashes) in lock.items() if not hashes] == []
-    shared = [pin.split("==") for pin in pins(repository / "requirements-inference.txt") if "onnxruntime" not in pin]
+    shared = [
+        pin.split("==")
+        for pin in pins(repository / "requirements-inference.txt")
+        if not pin.startswith(("onnxruntime", "openvino"))
+    ]
     own = [pin.split("==") for pin in pins(repository / "docker" / f"{variant}.in")]
     for name, version in shared + own:
         assert lock[name.split("[")[0].lower()][0] == version
@@ -61,6 +65,8 @@ def test_locks_hold_hashes_and_the_pins_of_the_requirements(repository, variant)
 def test_images_agree_in_every_shared_version_and_cuda_is_12(repository):
     cpu, cuda = locked(repository, "cpu"), locked(repository, "cuda")
     assert {name for name in cpu.keys() & cuda.keys() if cpu[name] != cuda[name]} == set()
+    outside = next(pin for pin in pins(repository / "requirements-inference.txt") if pin.startswith("openvino"))
+    assert outside.partition(";")[0] == f"openvino=={cpu['openvino'][0]}"
     assert cpu["onnxruntime"][0] == cuda["onnxruntime-gpu"][0]
     assert {name for name in cpu.keys() | cuda.keys() if name.startswith("onnxruntime")} == {
         "onnxruntime",

@@ -1,5 +1,7 @@
 """What every system must do. A test class names the system and a small configuration; the rest is here."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from challenge.tasks import CATALOGUE, TaskKind
 from model.frozen.router import Router
+from model.frozen.runtimes.base import ProviderError
 from model.frozen.runtimes.onnx import OnnxRuntime
+from model.frozen.runtimes.openvino import OpenVinoRuntime
 from model.networks import build
 from model.networks.system import IMAGES, OUTPUT, TASK
 from training.export import ExportFacts, export
@@ -38,6 +42,14 @@ def run(network, images, task_id, indices=None):
         result = stage.module(*(values[key] for key in stage.inputs))
         values.update(zip(stage.outputs, (result,) if isinstance(result, torch.Tensor) else result, strict=True))
     return values[OUTPUT]
+
+
+def runtimes(folder, graphs):
+    """Yield the engines of this machine."""
+    yield OnnxRuntime(folder, graphs)
+    for precision in ("float32", "bfloat16"):
+        with suppress(ProviderError):
+            yield OpenVinoRuntime(folder, graphs, precision)
 
 
 class SystemMixin:
@@ -181,11 +193,15 @@ class SystemMixin:
         assert written.graphs["encoder"].inputs == (IMAGES,)  # so it runs once for all tasks of an image
         pixels = np.random.default_rng(0).integers(0, 256, (3, self.size, self.size, 3), dtype=np.uint8)
         images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
-        router = Router(written, OnnxRuntime(tmp_path, written.graphs, "cpu"))
         wanted = [list(EXPORTED), ["breast_lesion", "IUGC"], ["organ_cls", "cardiac_multi"]]
-        seen = set()
-        for task_id, numbers, frozen in router.run(pixels, wanted):
-            expected = network(images[numbers], task_id).numpy()
-            np.testing.assert_allclose(frozen, expected, atol=1e-4, rtol=1e-3, err_msg=task_id)
-            seen.add(task_id)
-        assert seen == set(EXPORTED)
+        for runtime in runtimes(tmp_path, written.graphs):
+            exact = runtime.precision == "float32"
+            seen = set()
+            for task_id, numbers, frozen in Router(written, runtime).run(pixels, wanted):
+                expected = network(images[numbers], task_id).numpy()
+                tolerance = 1e-4 if exact else 0.2 * max(1, np.abs(expected).max())
+                np.testing.assert_allclose(
+                    frozen, expected, atol=tolerance, rtol=1e-3, err_msg=f"{task_id} by {runtime.engine}"
+                )
+                seen.add(task_id)
+            assert seen == set(EXPORTED)

@@ -5,19 +5,34 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from model.frozen.limits import available_cpus
+
 Array = npt.NDArray[Any]
+
+_MOST_THREADS = 16
 
 
 class Runtime(Protocol):
     """Runs one graph at a time. Graphs are loaded when first used."""
 
+    engine: str
+    """`onnxruntime` or `OpenVINO`."""
     device: str
     """`cpu` or `cuda`: what is really used."""
     providers: tuple[str, ...]
     """The engine's own names of what it really uses, best first."""
     precision: str
-    """`float32`, `bfloat16` or `float16`."""
+    """`float32`, `bfloat16` or `float16`: what the large sums are computed in. Outputs are float32."""
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run `graph` on arrays whose first axis is the batch; return its outputs by name."""
         ...
+
+
+class ProviderError(Exception):
+    """An engine cannot use what it was asked to; the text says why."""
+
+
+def engine_threads() -> int:
+    """Threads of a large graph: the processors that this process may use, but not more than help."""
+    return min(available_cpus(), _MOST_THREADS)

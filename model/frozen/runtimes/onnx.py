@@ -1,6 +1,5 @@
-"""onnxruntime on CPU or CUDA."""
+"""onnxruntime on CPU, CUDA or TensorRT."""
 
-import ctypes
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,39 +7,48 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from challenge.errors import UserError, WeightsError
+from challenge.errors import WeightsError
 from model.frozen.facts import Graph
-from model.frozen.limits import available_cpus
-from model.frozen.runtimes.base import Array
+from model.frozen.runtimes.base import Array, ProviderError, engine_threads
 
 logger = logging.getLogger(__name__)
 
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
+_OPTIONS = {
+    TENSORRT: {"trt_fp16_enable": "1"},
+    CUDA: {"use_tf32": "0"},  # TF32 rounds to 10 bits: results would depend on the GPU's generation
+    CPU: {},
+}
+_NEEDS = {
+    TENSORRT: "TensorRT was found but onnxruntime could not use it (its libraries and the driver must match its build)",
+    CUDA: "CUDA was found but onnxruntime could not use it (driver and cuDNN must match its build)",
+}
 _ERRORS_ONLY = 3
 _LARGE_BYTES = 1 << 20
-_MOST_THREADS = 16
 
 
 class OnnxRuntime:
     """One session per graph, made when the graph is first used.
 
-    Each session has threads of its own, so only large graphs get several: containers may limit the number of threads.
+    `device` is `cpu` or `cuda`; `precision` is `float32` or, on CUDA and by TensorRT, `float16`. Each session has
+    threads of its own, so only large graphs get several: containers may limit the number of threads.
+
+    Raises ProviderError if onnxruntime cannot really use the device in that precision.
     """
 
-    def __init__(self, folder: Path, graphs: Mapping[str, Graph], device: str = "auto") -> None:
+    engine = "onnxruntime"
+
+    def __init__(
+        self, folder: Path, graphs: Mapping[str, Graph], device: str = "cpu", precision: str = "float32"
+    ) -> None:
         self._folder = folder
         self._graphs = graphs
         self._sessions: dict[str, ort.InferenceSession] = {}
-        self._threads = min(available_cpus(), _MOST_THREADS)
-        self.device = choose_device(device)
-        if self.device == "cuda" and not self._cuda_answers():
-            reason = "CUDA was found but onnxruntime could not use it (driver and cuDNN must match its build)"
-            if device == "cuda":
-                raise UserError(f"--device cuda: {reason}; use --device cpu or auto")
-            logger.warning("device: cpu, because %s", reason)
-            self.device = "cpu"
-        self.precision = "float32"
-        self.providers: tuple[str, ...] = (_CUDA, _CPU) if self.device == "cuda" else (_CPU,)
+        self.device, self.precision = device, precision
+        fastest = () if device == "cpu" else (CUDA,) if precision == "float32" else (TENSORRT, CUDA)
+        self.providers: tuple[str, ...] = (*fastest, CPU)
+        if self.device != "cpu":
+            self._check_provider()
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
@@ -59,54 +67,27 @@ class OnnxRuntime:
         ]
         return {name: np.concatenate([half[name] for half in halves]) for name in outputs}
 
-    def _cuda_answers(self) -> bool:
-        """Load the smallest graph: onnxruntime takes the CPU instead of CUDA without a word."""
+    def _check_provider(self) -> None:
+        """Load the smallest graph: onnxruntime takes a slower provider than it was asked for without a word."""
+        first = self.providers[0]
+        if first not in ort.get_available_providers():
+            raise ProviderError(f"this onnxruntime has no {first}")
         smallest = min(self._graphs, key=lambda name: (self._folder / self._graphs[name].file).stat().st_size)
-        works = _CUDA in self._load(smallest).get_providers()
-        if not works:
-            self._sessions.clear()
-        return works
+        if first not in self._load(smallest).get_providers():
+            raise ProviderError(_NEEDS[first])
 
     def _load(self, graph: str) -> ort.InferenceSession:
         path = self._folder / self._graphs[graph].file
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads if path.stat().st_size > _LARGE_BYTES else 1
+        options.intra_op_num_threads = engine_threads() if path.stat().st_size > _LARGE_BYTES else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Spinning threads would take the processors from the threads that decode images and write masks.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # TF32 rounds to 10 bits: results would depend on the GPU's generation.
-        cuda = [(_CUDA, {"use_tf32": "0"})] if self.device == "cuda" else []
+        providers = [(name, _OPTIONS[name]) for name in self.providers]
         try:
-            session = ort.InferenceSession(str(path), options, providers=[*cuda, _CPU])
+            session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise WeightsError(f"onnxruntime cannot load {path}: {error}; export the weights again") from error
         self._sessions[graph] = session
         return session
-
-
-def choose_device(wanted: str) -> str:
-    """Return `cpu` or `cuda` for `auto|cpu|cuda`, and log why. Raises UserError if `cuda` cannot be had."""
-    if wanted == "cpu":
-        return "cpu"
-    if _CUDA not in ort.get_available_providers():
-        reason = "this onnxruntime has no CUDA provider"
-    elif not cuda_device_count():
-        reason = "no CUDA device is visible (driver missing, or the container was started without --gpus)"
-    else:
-        ort.preload_dlls()
-        return "cuda"
-    if wanted == "cuda":
-        raise UserError(f"--device cuda: {reason}; use --device cpu or auto")
-    logger.info("device: cpu, because %s", reason)
-    return "cpu"
-
-
-def cuda_device_count() -> int:
-    """Number of CUDA devices by the driver's own word; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0

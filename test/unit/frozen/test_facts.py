@@ -33,6 +33,14 @@ def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
     assert facts.tasks["organ_cls"].path == ("encoder", "head.organ_cls")
 
 
+def test_weights_vouch_for_float32_alone_unless_they_say_more(folder):
+    assert read_facts(edited(folder, lambda table: table.pop("precisions"))).precisions == ("float32",)
+    both = ["float32", "bfloat16"]
+    assert read_facts(edited(folder, lambda table: table.update(precisions=both))).precisions == tuple(both)
+    with pytest.raises(WeightsError, match="precisions .*'int4'"):
+        read_facts(edited(folder, lambda table: table.update(precisions=["int4"])))
+
+
 def test_no_weights(tmp_path):
     with pytest.raises(WeightsError, match="there is no .*weights.json"):
         read_facts(tmp_path)

@@ -1,38 +1,11 @@
 import os
 
-import onnxruntime
 import pytest
 
-from challenge.errors import UserError, WeightsError
+from challenge.errors import WeightsError
 from model.frozen import limits
 from model.frozen.facts import read_facts
-from model.frozen.runtimes import onnx as runtime_module
-from model.frozen.runtimes.onnx import OnnxRuntime, choose_device
-
-
-def test_cpu_is_what_is_asked_for():
-    assert choose_device("cpu") == "cpu"
-
-
-@pytest.mark.parametrize(
-    ("providers", "devices", "reason"),
-    [(["CPUExecutionProvider"], 1, "no CUDA provider"), (["CUDAExecutionProvider"], 0, "no CUDA device is visible")],
-)
-def test_missing_cuda_is_an_error_for_cuda_and_a_log_line_for_auto(monkeypatch, caplog, providers, devices, reason):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    monkeypatch.setattr(runtime_module, "cuda_device_count", lambda: devices)
-    with caplog.at_level("INFO"):
-        assert choose_device("auto") == "cpu"
-    assert reason in caplog.text
-    with pytest.raises(UserError, match=reason):
-        choose_device("cuda")
-
-
-def test_cuda_is_taken_where_it_is(monkeypatch):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(runtime_module, "cuda_device_count", lambda: 1)
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    assert choose_device("auto") == choose_device("cuda") == "cuda"
+from model.frozen.runtimes.onnx import OnnxRuntime
 
 
 def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):

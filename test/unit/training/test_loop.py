@@ -163,7 +163,7 @@ def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, t
     write_folder(val, seed=9, per_task=3, only=TASKS)
     config = tiny_config(optim={"images": 32})
     train_run(config, replace(source, val_root=val), tmp_path / "run", Ranks())
-    export_run(tmp_path / "run", tmp_path / "weights", None, None)
+    assert export_run(tmp_path / "run", tmp_path / "weights", None, None).precisions == ("float32",)
     run_submission(val, tmp_path / "answers", Options(tmp_path / "weights", device="cpu"), RunReport())
     measured = measure(val, tmp_path / "answers")
     rows = by_task(measured.tasks, measured.cases)
