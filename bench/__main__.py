@@ -7,6 +7,7 @@ import click
 
 from bench.breakdown import breakdown
 from bench.end_to_end import end_to_end
+from bench.engines import engines
 from bench.load import load
 from bench.scaling import scaling
 from bench.scoring import scoring
@@ -21,7 +22,7 @@ def main() -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-for command in (breakdown, end_to_end, load, scaling, scoring, systems, throughput):
+for command in (breakdown, end_to_end, engines, load, scaling, scoring, systems, throughput):
     main.add_command(command)
 
 if __name__ == "__main__":
