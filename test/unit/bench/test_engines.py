@@ -19,6 +19,6 @@ def test_every_kind_is_timed_in_every_engine_that_works(tmp_path, monkeypatch, c
                                  catch_exceptions=False).stdout  # fmt: skip
     lines = [line for line in printed.splitlines() if line.startswith("|")]
     assert lines[0] == "| CPU ms per image | onnxruntime float32 |"
-    assert [line.split(" ")[1] for line in lines[2:]] == ["segmentation", "classification", "detection", "Regression"]
+    assert [line.split(" ")[1] for line in lines[2:]] == ["segmentation", "classification", "detection", "regression"]
     assert all(float(line.split("|")[2]) > 0 for line in lines[2:])
     assert "OpenVINO bfloat16 is left out: no bfloat16 in this test" in caplog.text
