@@ -166,7 +166,7 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 @click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_data_root
 @_predictions
-@click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.png.")
+@click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.jpg.")
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
     """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""

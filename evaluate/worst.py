@@ -31,7 +31,7 @@ def worst(result: Result, kind: TaskKind, count: int) -> list[Case]:
 def write_sheets(
     result: Result, data_root: Path, predictions: Path, output: Path, count: int
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Write `output/worst-KIND.png` for every kind that has answers; yield the file and a line per case in it.
+    """Write `output/worst-KIND.jpg` for every kind that has answers; yield the file and a line per case in it.
 
     Raises UserError if the folders cannot be read, or are not those that `result` was scored on.
     """
@@ -45,8 +45,8 @@ def write_sheets(
         if missing := [case.row for case in chosen if case.row not in samples]:
             raise UserError(f"{data_root} has no row {missing[0]}; give the folder that the scores were taken on")
         tiles = [_tile(case, samples[case.row], data_root, submission) for case in chosen]
-        path = output / f"worst-{kind.value.lower()}.png"
-        _sheet(tiles).save(path)
+        path = output / f"worst-{kind.value.lower()}.jpg"
+        _sheet(tiles).save(path, quality=85)
         lines = [f"{case.task_id}, {' '.join(described(case)).strip()}: {case.image_path}" for case in chosen]
         yield path, lines
 

@@ -36,7 +36,7 @@ def test_the_command_draws_a_sheet_per_kind_and_lists_its_cases(scores, data, sp
     arguments = ["worst", scores, "--data-root", data, "--predictions", spoilt, "--output", tmp_path, "--count", 6]
     printed = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).stdout
     kinds = {kind.value.lower() for kind in read_result(scores).kinds}
-    assert {path.name for path in tmp_path.iterdir()} == {f"worst-{kind}.png" for kind in kinds}
+    assert {path.name for path in tmp_path.iterdir()} == {f"worst-{kind}.jpg" for kind in kinds}
     for path in tmp_path.iterdir():
         with Image.open(path) as sheet:
             assert sheet.width > 5 * 300  # five beside each other, the sixth below
