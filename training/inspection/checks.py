@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
 
 from challenge import targets
 from challenge.errors import ImageError, ManifestError, PathError
@@ -20,6 +22,7 @@ from training.pixels import content_hash, in_parallel
 from training.point_order import follows
 from training.task_rules import rules_of
 
+_MANY_PIECES, _CRUMBS = 10, 0.02
 _MASK_ERRORS = (ImageError, PathError, OSError, SyntaxError, ValueError, EOFError)
 
 
@@ -123,7 +126,18 @@ def _check_mask(root: Path, sample: Sample, size: tuple[int, int]) -> tuple[tupl
     if classes[-1] >= sample.num_classes:
         return classes, error("mask value beyond the classes", f"{classes[-1]} of {sample.num_classes} classes")
     empty = [Finding(Level.WARNING, "empty mask", "background alone", sample)] if classes == (0,) else []
-    return classes, empty
+    return classes, [*empty, *_scattered(mask, classes, sample)]
+
+
+def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
+    """Say which classes are crumbs around one piece: the trace of masks that were compressed or redrawn."""
+    for number in filter(None, classes):
+        pieces = sitk.ConnectedComponent(sitk.GetImageFromArray((mask == number).astype(np.uint8)))
+        sizes = np.bincount(sitk.GetArrayViewFromImage(pieces).ravel())[1:]
+        outside = 1 - sizes.max() / sizes.sum()
+        if len(sizes) > _MANY_PIECES and outside > _CRUMBS:
+            detail = f"class {number} lies in {len(sizes)} pieces, {outside:.1%} of it outside the largest"
+            yield Finding(Level.WARNING, "scattered class", detail, sample)
 
 
 def _check_cells(sample: Sample, size: tuple[int, int]) -> Iterator[Finding]:

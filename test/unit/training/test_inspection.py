@@ -1,6 +1,7 @@
 """A folder with planted faults: each is found, and the cleaned folder has none."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -51,6 +52,12 @@ def faulty(tmp_path_factory):
     change("fetal_head_biometry", 1, point_3_xy="[5000, 2]")
     change("fetal_head_biometry", 2, point_4_xy="")
     file(change("fetal_head_biometry", 3)["image_path"]).write_bytes(b"no image")
+    crumbs = file(change("breast_lesion", 4)["mask_path"])
+    with Image.open(crumbs) as image:
+        labels = np.array(image)
+    for row, column in itertools.product((0, 1, 2), (0, 1, 2)):
+        labels[row:72:6, column:72:6] = 1
+    Image.fromarray(labels).save(crumbs, "PNG")
     mask = file(change("breast_lesion", 5)["mask_path"])
     with Image.open(mask) as image:
         Image.fromarray(np.asarray(image) * 3).save(mask, "PNG")
@@ -71,7 +78,10 @@ EXPECTED = {
     ("error", "mask value beyond the classes"): 1,
     ("error", "mask of another size"): 1,
     ("error", "unreadable mask"): 1,
+    ("warning", "scattered class"): 1,
 }
+LEFT = {"points out of order", "missing points", "scattered class"}
+"""What a row may be trained on with."""
 
 
 def counts(inspection):
@@ -90,7 +100,7 @@ def test_the_summary_names_rows_and_counts(faulty):
     text = "\n".join(summary_lines(inspect_folder(faulty)))
     assert "ERROR: box outside the image: 1" in text
     assert "Det-One.csv, line 2 (breast_lesion_det): (900.0" in text
-    assert "32 rows, 9 errors, 3 warnings" in text
+    assert "32 rows, 9 errors, 4 warnings" in text
     assert "? no column 'group'" in text
 
 
@@ -104,7 +114,7 @@ def test_the_cleaned_folder_can_be_trained_on(faulty, tmp_path):
     kept = write_clean_folder(inspect_folder(faulty), tmp_path / "clean")
     assert kept == 32 - 9
     again = inspect_folder(tmp_path / "clean")
-    assert counts(again) == {("warning", "points out of order"): 1, ("warning", "missing points"): 1}
+    assert counts(again) == {("warning", fault): 1 for fault in LEFT}
     clipped = [s for s in again.manifest.samples if s.cells.get("x_min") == "0"]
     assert len(clipped) == 1
     parts = load_parts(DataSource(tmp_path / "clean", tmp_path / "cache"), tiny_config(), Ranks())
@@ -147,4 +157,4 @@ def test_the_command_draws_and_says_by_its_exit_code(faulty, tmp_path):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert min(picture.size) > 200
     with (tmp_path / "out" / "findings.csv").open(encoding="utf-8", newline="") as stream:
-        assert {row["fault"] for row in csv.DictReader(stream)} == {"points out of order", "missing points"}
+        assert {row["fault"] for row in csv.DictReader(stream)} == LEFT
