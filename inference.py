@@ -71,7 +71,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
               type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
               help="Resize logits, then arg max; or labels, as the official baseline does.")  # fmt: skip
-@click.option("--refine", default="masks", type=click.Choice(Refine, case_sensitive=False), show_default=True,
+@click.option("--refine", default="none", type=click.Choice(Refine, case_sensitive=False), show_default=True,
               help="What the weights were found to gain by: tidied masks; the mirror image too.")  # fmt: skip
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids, other rows are skipped.")
 @click.option("--resume", is_flag=True, help="Go on where a killed or stopped run of the same command ended.")

@@ -16,7 +16,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     mask_resize: str = "logits"
-    refine: Refine = Refine.MASKS
+    refine: Refine = Refine.NONE
     tasks: tuple[str, ...] = ()
     resume: bool = False
     num_parts: int = 1

@@ -49,7 +49,7 @@ def test_an_image_and_its_mirror_image_get_mirrored_answers(mirrored, call, refi
     np.testing.assert_allclose(here[[1, 0, 2]], np.abs((256, 0) - there), atol=0.01)
 
 
-def test_masks_are_tidied_by_default_and_left_alone_on_request(data, call, refined_weights):
+def test_masks_are_tidied_on_request_alone(data, call, refined_weights):
     pieces = {}
     for level in ("none", "masks"):
         (data.root / "out").mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def test_masks_are_tidied_by_default_and_left_alone_on_request(data, call, refin
     assert (pieces["none"] & ~largest_piece(pieces["none"])).any()
     assert pieces["masks"].sum() != pieces["none"].sum()
     default = call(data.root, weights=refined_weights, output=data.root / "default")
-    assert default.answers == call(data.root, "--refine", "masks", weights=refined_weights).answers
+    assert default.answers == call(data.root, "--refine", "none", weights=refined_weights).answers
 
 
 def test_weights_that_say_nothing_answer_as_before(data, call):
