@@ -36,10 +36,10 @@ def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
     yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
     yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps"
     yield f"(the recipe's schedule is for {planned:,} images; it stands whole in `weights.json`)."
-    if training.get("images_before"):
-        yield f"It began with a network that had seen {training['images_before']:,} images before."
     if training.get("cpu_seconds"):
         yield f"That took {training['cpu_seconds']:,.0f} seconds of processor time."
+    if training.get("images_before"):
+        yield f"It began with a network that had seen {training['images_before']:,} images before."
     yield ""
     yield "## Tasks"
     yield ""
