@@ -54,6 +54,11 @@ class Resize:
             width, height, size, (size - inner_width) // 2, (size - inner_height) // 2, inner_width, inner_height
         )
 
+    @property
+    def aspect(self) -> float:
+        """How many times wider than high one grid pixel is in native pixels; 1 for a letterbox, but for rounding."""
+        return self.width * self.inner_height / (self.height * self.inner_width)
+
     def image(self, pixels: Pixels, resampling: Resampling) -> Pixels:
         """(H, W, 3) uint8 native -> (size, size, 3) uint8; the margin of a letterbox is black."""
         inner = RESAMPLERS[resampling](pixels, self.inner_width, self.inner_height)

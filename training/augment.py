@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -25,6 +26,8 @@ _TRIES = 5
 _LEAST_VISIBLE = 0.6  # of a box's area; less, and the object may no longer be what the label says
 _GAMMA = (0.7, 1.4)
 _NOISE = 0.08
+_BLUR = (0.4, 1.6)  # standard deviation in grid pixels
+_JPEG = (15, 60)  # quality
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,21 @@ class Item:
 
     `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
     NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
-    `also` are the same image's targets for other tasks, which move with it.
+    `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
+    square of the grid is in native pixels: what turns must turn as the native image would.
     """
 
     image: tv_tensors.Image
     target: Tensor
     also: tuple[Tensor, ...] = ()
+    aspect: float = 1.0
 
     def moved(self, image: tv_tensors.Image, move: Callable[[Tensor], Tensor]) -> "Item":
         """Return the moved image with every target moved; a class stays what it is."""
         first, *others = (
             move(target) if isinstance(target, tv_tensors.TVTensor) else target for target in (self.target, *self.also)
         )
-        return Item(image, first, tuple(others))
+        return Item(image, first, tuple(others), self.aspect)
 
 
 def train_preset(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator) -> Item:
@@ -77,33 +82,61 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
         item = item.moved(F.vertical_flip(item.image), partial(_flipped, axis=1))
     if rng.random() >= config.geometry:
         return item
-    size = item.image.shape[-1]
     limit = min(config.max_rotation, rules.max_rotation)
     for _ in range(_TRIES):
         angle = rng.uniform(-limit, limit)
         scale = float(np.exp(rng.uniform(np.log(config.min_scale), np.log(config.max_scale))))
-        shift = [round(size * rng.uniform(-config.max_shift, config.max_shift)) for _ in range(2)]
-        moved = item.moved(item.image, partial(_turned, angle=angle, shift=shift, scale=scale))
+        shift = rng.uniform(-config.max_shift, config.max_shift, 2)
+        motion = _Motion.of(item, angle, scale, shift)
+        moved = item.moved(item.image, motion.target)
         if all(_is_visible(target) for target in (moved.target, *moved.also)):
-            image = F.affine(item.image, angle, shift, scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)
-            return moved.moved(image, _clamped)
+            return moved.moved(motion.resampled(item.image, InterpolationMode.BILINEAR), _clamped)
     return item
 
 
-def _turned(target: Tensor, angle: float, shift: list[int], scale: float) -> Tensor:
-    if isinstance(target, tv_tensors.BoundingBoxes):
-        # What is cut off at the image's edge has lost its centre; `_clamped` cuts in the end.
-        target = tv_tensors.wrap(target.as_subclass(Tensor), like=target, clamping_mode=None)
-    turned: Tensor = F.affine(target, angle, shift, scale, [0.0, 0.0])
-    if isinstance(target, tv_tensors.BoundingBoxes):
-        # torchvision returns the box around the turned box; what is in it is rather the ellipse that it holds.
-        width, height = (target[:, 2:] - target[:, :2]).as_subclass(Tensor).unbind(dim=1)
-        cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
-        across, down = torch.hypot(width * cosine, height * sine), torch.hypot(width * sine, height * cosine)
-        plain = turned.as_subclass(Tensor)
-        centre, half = (plain[:, :2] + plain[:, 2:]) / 2, torch.stack([across, down], dim=1) / 2
-        turned = tv_tensors.wrap(torch.cat([centre - half, centre + half], dim=1), like=target)
-    return turned
+@dataclass(frozen=True)
+class _Motion:
+    """p -> matrix @ p + offset, in continuous grid pixels x, y."""
+
+    matrix: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, item: Item, degrees: float, scale: float, shift: npt.NDArray[np.float64]) -> "_Motion":
+        """Turn (clockwise) and zoom about the centre, in native proportions; shift by parts of the image's sides.
+
+        On a grid that the image was stretched to, a plain turn would shear it: no head that lies across the image looks
+        like an upright one turned by 90 degrees of the grid.
+        """
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        matrix = scale * np.array([[cosine, -sine / item.aspect], [sine * item.aspect, cosine]])
+        size = item.image.shape[-1]
+        centre = np.full(2, size / 2)
+        return cls(matrix, centre - matrix @ centre + size * shift)
+
+    def target(self, target: Tensor) -> Tensor:
+        """Move a mask, box or points."""
+        if isinstance(target, tv_tensors.Mask):
+            return self.resampled(target, InterpolationMode.NEAREST)
+        matrix = torch.from_numpy(self.matrix).to(target.dtype)
+        offset = torch.from_numpy(self.offset).to(target.dtype)
+        plain = target.as_subclass(Tensor)
+        if isinstance(target, tv_tensors.BoundingBoxes):
+            # What is in a box is rather the ellipse that it holds than its corners.
+            centre = (plain[:, :2] + plain[:, 2:]) / 2 @ matrix.T + offset
+            half = (((plain[:, 2:] - plain[:, :2]) / 2) ** 2 @ (matrix**2).T).sqrt()
+            plain = torch.cat([centre - half, centre + half], dim=1)
+        else:
+            plain = plain @ matrix.T + offset
+        wrapped: Tensor = tv_tensors.wrap(plain, like=target)
+        return wrapped
+
+    def resampled(self, image: Tensor, interpolation: InterpolationMode) -> Tensor:
+        """Move an image or a mask; what comes from outside is 0."""
+        inverse = np.linalg.inv(self.matrix)
+        rows = np.column_stack([inverse, -inverse @ self.offset])
+        moved: Tensor = F.perspective(image, None, None, interpolation, coefficients=[*rows.ravel().tolist(), 0.0, 0.0])
+        return moved
 
 
 def _flipped(target: Tensor, axis: int) -> Tensor:
@@ -145,6 +178,8 @@ def _repainted(image: tv_tensors.Image, config: AugmentConfig, rng: np.random.Ge
         (config.haze, ultrasound.haze),
         (config.speckle, ultrasound.speckle),
         (config.noise, _noise),
+        (config.blur, _blur),
+        (config.jpeg, _jpeg),
     ]
     chosen = [effect for probability, effect in effects if rng.random() < probability]
     if not chosen:
@@ -163,3 +198,16 @@ def _brightness_contrast(x: Tensor, change: float, rng: np.random.Generator) -> 
 def _noise(x: Tensor, rng: np.random.Generator) -> Tensor:
     amplitude = rng.uniform(0, _NOISE)
     return x + amplitude * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
+
+
+def _blur(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Fewer details, as of a coarser probe or a picture that was scaled down once."""
+    sigma = rng.uniform(*_BLUR)
+    blurred: Tensor = F.gaussian_blur(x, [2 * math.ceil(2 * sigma) + 1], [sigma])
+    return blurred
+
+
+def _jpeg(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """The blocks of a picture that was stored small."""
+    stored: Tensor = F.jpeg((x * 255).round().to(torch.uint8), int(rng.integers(*_JPEG)))
+    return stored.float() / 255

@@ -1,5 +1,6 @@
 """The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
 from training.trainable import Start
+
+logger = logging.getLogger(__name__)
 
 
 def build_network(
@@ -69,7 +72,7 @@ def _words(spec: TaskSpec) -> str:
 
 
 def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> None:
-    """Load every tensor but those of heads and adapters that the start does not have."""
+    """Load every tensor but those of heads and adapters that the start does not have, or has of another kind."""
     known = {spec.task_id: spec for spec in start.tasks}
     for task_id in new:
         if task_id in known and known[task_id] != new[task_id]:
@@ -77,7 +80,12 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
                 f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
                 "give the new task another name"
             )
-    heads = {part for t in set(new) - set(known) for part in network.stages[network.paths[t][-1]].module.modules()}
+    anew = set(new) - set(known)
+    for task_id in sorted(set(new) & set(known)):
+        if not any(key in start.state for key in _head_keys(network, task_id)):
+            logger.warning("%s: the start has another kind of head; this one begins anew", task_id)
+            anew.add(task_id)
+    heads = {part for t in anew for part in network.stages[network.paths[t][-1]].module.modules()}
     fresh = {
         key
         for name, module in network.named_modules()
@@ -94,6 +102,11 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
             "from; start from weights of the same system and options"
         )
     network.load_state_dict({key: value for key, value in loaded.items() if value is not None}, strict=False)
+
+
+def _head_keys(network: System, task_id: str) -> list[str]:
+    head = {id(parameter) for parameter in network.stages[network.paths[task_id][-1]].module.parameters()}
+    return [name for name, parameter in network.named_parameters() if id(parameter) in head]
 
 
 def _fitted(old: Tensor | None, new: Tensor) -> Tensor | None:

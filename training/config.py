@@ -56,7 +56,7 @@ class AugmentConfig:
 
     `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
     rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling.
+    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` take details away.
     """
 
     brightness_contrast: float = 0.2
@@ -70,6 +70,8 @@ class AugmentConfig:
     min_scale: float = 0.8
     max_scale: float = 1.25
     max_shift: float = 0.1
+    blur: float = 0.0
+    jpeg: float = 0.0
     speckle: float = 0.0
     depth_gain: float = 0.0
     shadow: float = 0.0
@@ -98,7 +100,8 @@ class LossConfig:
     """The loss of each kind, by the names in `training.losses`, and their settings.
 
     `class_weights` is `none`, `balanced` (one over the class's rows) or `root` (its square root). `boundary_weight`
-    is how much more a pixel near a true border counts; `heatmap_sigma` is in parts of the image's side.
+    is how much more a pixel near a true border counts; `heatmap_sigma` is in parts of the image's side. `tasks` name
+    another loss of the same kind for single tasks.
     """
 
     segmentation: str = "dice"
@@ -109,6 +112,7 @@ class LossConfig:
     class_weights: str = "none"
     boundary_weight: float = 4.0
     heatmap_sigma: float = 0.02
+    tasks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class Dataset:
             rules = rules.and_also(self._rules[other.task_id])
         pixels = torch.from_numpy(self._store.image(sample)).permute(2, 0, 1)
         also = tuple(self._target(other) for other in others)
-        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also)
+        aspect = self._store.resize_of(sample).aspect
+        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also, aspect)
         if self._augment is None:
             return eval_preset(item, rules)
         return train_preset(item, rules, self._augment, np.random.default_rng((self._seed, _AUGMENT, *key)))

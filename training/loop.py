@@ -52,7 +52,7 @@ class Trainer:
         self.device = set_up(config.runtime, self.ranks)
         train, dev = load_parts(source, config, self.ranks)
         specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
-        check_task_names(config.tasks, with_extra_tasks(specs.values()))
+        check_task_names([*config.tasks, *config.loss.tasks], with_extra_tasks(specs.values()))
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
         self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,
                             config.sampling.joint)  # fmt: skip

@@ -8,7 +8,7 @@ from torch import Tensor
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec, nearest
 from training.config import LossConfig
-from training.losses import classification, detection, regression, segmentation
+from training.losses import classification, detection, ellipse, regression, segmentation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Takes the raw output (float32) and the target of the kind, returns a scalar."""
@@ -62,6 +62,7 @@ LOSSES: Mapping[TaskKind, Mapping[str, Recipe]] = {
         "l1": _plain(regression.masked_l1),
         "heatmap_mse": _heatmap(regression.heatmap_mse),
         "heatmap_ce": _heatmap(regression.heatmap_cross_entropy),
+        "ellipse": _plain(ellipse.ellipse_loss),
     },
 }
 """Losses by task kind and by the name that configs use."""
@@ -69,7 +70,7 @@ LOSSES: Mapping[TaskKind, Mapping[str, Recipe]] = {
 
 def task_loss(spec: TaskSpec, config: LossConfig, class_counts: Sequence[int] = ()) -> Loss:
     """Return the loss of a task; `class_counts` are its training rows per class. Raises UserError."""
-    name, known = getattr(config, spec.kind), LOSSES[spec.kind]
+    name, known = config.tasks.get(spec.task_id) or getattr(config, spec.kind), LOSSES[spec.kind]
     if name not in known:
         raise UserError(f"unknown loss.{spec.kind} {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
     return known[name](config, class_counts)

@@ -4,13 +4,15 @@ Encoder and pyramid are the official baseline's (arXiv 2602.01055). Masks, boxes
 a place is never regressed from a pooled vector; classes are read from several levels of the encoder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.fpn import FPN
+from model.networks.ellipse_head import EllipseHead
 from model.networks.encoders import Encoder
 from model.networks.local_heads import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.registry import register_system
@@ -41,7 +43,8 @@ class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 
     `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every local task changes the dense map in a
-    way of its own, through so many channels, before its head reads it.
+    way of its own, through so many channels, before its head reads it. `ellipses` names keypoint tasks whose four
+    points are the ends of an ellipse's axes, with the usual width by height of their images; others get heatmaps.
     """
 
     can_swap_encoder = True
@@ -56,6 +59,7 @@ class Atlas(System):
         one_box: bool = True,
         reach: int = 0,
         adapter: int = 0,
+        ellipses: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(tasks)
         self.backbone = Encoder(encoder)
@@ -71,6 +75,10 @@ class Atlas(System):
                     head = LevelsHead(self.backbone.channels[1:], spec.num_classes, dropout)
                 case TaskKind.DETECTION:
                     head = BoxHead(channels, one_box)
+                case TaskKind.REGRESSION if ellipses and spec.task_id in ellipses:
+                    if spec.num_classes != 4:
+                        raise UserError(f"ellipses: {spec.task_id} has {spec.num_classes} points; an ellipse has 4")
+                    head = EllipseHead(channels, ellipses[spec.task_id])
                 case TaskKind.REGRESSION:
                     head = HeatmapHead(channels, spec.num_classes, reach)
             name = f"head.{spec.task_id}"

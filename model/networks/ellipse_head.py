@@ -1,0 +1,74 @@
+"""Four points that are the ends of an ellipse's two axes, as of a fetal head, read off the ellipse's area.
+
+An outline has no preferred point, so a map per end is vague along it, and on an upright head it has a peak at either
+end. An area has moments: they give centre and axes to a fraction of a cell, and the angle says which end comes first.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from model.networks.local_heads import MapHead, cell_centres
+
+
+class EllipseHead(nn.Module):
+    """One map says what lies inside; two more vote on twice the angle of the long axis, which a round head leaves open.
+
+    `aspect` is the usual width by height of this task's native images: on the square grid, right angles are lost.
+    """
+
+    def __init__(self, channels: int, aspect: float) -> None:
+        super().__init__()
+        self.area = MapHead(channels, 3, depth=1)
+        self.area.start_at(slice(1, 3), 0.0)
+        self.aspect = aspect
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, s, s) -> (B, 8) in 0..1 of the image: long axis from the smaller x, short one from the smaller y.
+
+        In training (B, 8 + s * s): the same, not yet clipped to the image, and the logits of the area.
+        """
+        maps: Tensor = self.area(features)
+        ends = axis_ends(maps, self.aspect)
+        return torch.cat([ends, maps[:, 0].flatten(1)], dim=1) if self.training else ends.clamp(0, 1)
+
+
+def axis_ends(maps: Tensor, aspect: float) -> Tensor:
+    """(B, 3, s, s) logits of the area and votes -> (B, 8), the ends of the axes in 0..1 of the image.
+
+    The second moments of a filled ellipse are a quarter of its squared half axes. On a grid that is stretched its axes
+    become conjugate diameters: the first follows from the angle, the second from the first.
+    """
+    inside = maps[:, 0].sigmoid()
+    weights = inside / inside.sum(dim=(1, 2), keepdim=True).clamp_min(1e-4)
+
+    def mean(values: Tensor) -> Tensor:
+        return (weights * values).sum(dim=(1, 2))
+
+    centres = cell_centres(maps.shape[-1], maps)
+    across, down = centres.view(1, 1, -1), centres.view(1, -1, 1)
+    x, y = mean(across), mean(down)
+    dx, dy = across - x.view(-1, 1, 1), down - y.view(-1, 1, 1)
+    xx, xy, yy = mean(dx * dx).clamp_min(1e-6), mean(dx * dy), mean(dy * dy).clamp_min(1e-6)
+
+    # Twice the angle, in native proportions: from the moments, bent by the votes.
+    wide, high = aspect**2 * xx, yy
+    cosine = (wide - high) / (wide + high) + mean(maps[:, 1])
+    sine = 2 * aspect * xy / (wide + high) + mean(maps[:, 2])
+    cosine = cosine / (cosine**2 + sine**2).clamp_min(1e-6).sqrt()
+    u = ((1 + cosine) / 2).clamp_min(1e-6).sqrt() / aspect
+    v = ((1 - cosine) / 2).clamp_min(1e-6).sqrt() * torch.where(sine < 0, -1.0, 1.0)
+    long = _half_diameter(u, v, xx, xy, yy)
+    # Conjugate to (u, v): along the tangent at its end.
+    p, q = xy * u - xx * v, yy * u - xy * v
+    down_first = torch.where(q < 0, -1.0, 1.0)
+    short = _half_diameter(p * down_first, q * down_first, xx, xy, yy)
+    middle = torch.stack([x, y], dim=1)
+    return torch.cat([middle - long, middle + long, middle - short, middle + short], dim=1)
+
+
+def _half_diameter(u: Tensor, v: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
+    """Return, as (B, 2), half the diameter along (u, v) of the ellipse with these second moments."""
+    determinant = (xx * yy - xy * xy).clamp_min(1e-9)
+    spread = (yy * u * u - 2 * xy * u * v + xx * v * v).clamp_min(1e-12)
+    length = 2 * (determinant / spread).sqrt()
+    return torch.stack([length * u, length * v], dim=1)
