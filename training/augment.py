@@ -202,8 +202,8 @@ def _noise(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _blur(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Fewer details, as of a coarser probe or a picture that was scaled down once."""
-    sigma = rng.uniform(*_BLUR)
-    blurred: Tensor = F.gaussian_blur(x, [2 * math.ceil(2 * sigma) + 1], [sigma])
+    sigma = float(rng.uniform(*_BLUR))
+    blurred: Tensor = F.gaussian_blur(x, 2 * math.ceil(2 * sigma) + 1, sigma)
     return blurred
 
 
