@@ -19,8 +19,12 @@ class EllipseHead(nn.Module):
     def __init__(self, channels: int, aspect: float) -> None:
         super().__init__()
         self.area = MapHead(channels, 3, depth=1)
-        self.area.start_at(slice(1, 3), 0.0)
         self.aspect = aspect
+        # No votes yet: the moments speak first.
+        last = self.area[-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter[1:] = 0
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, s, s) -> (B, 8) in 0..1 of the image: long axis from the smaller x, short one from the smaller y.

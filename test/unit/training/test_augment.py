@@ -124,6 +124,36 @@ def test_a_forbidden_flip_and_rotation_never_happens():
     torch.testing.assert_close(flipped.image, tv_tensors.Image(item.image.flip(-1)))
 
 
+@pytest.mark.parametrize("aspect", [1.0, 1.5, 0.6])
+def test_a_turn_keeps_right_angles_and_lengths_of_the_native_image(aspect):
+    # Two diameters of a circle in native proportions, on the grid.
+    native = torch.tensor([[-12.0, 0], [12, 0], [0, -12], [0, 12]])
+    grid = native / torch.tensor([aspect, 1.0]) + SIZE / 2
+    rules = TaskRules(max_rotation=90.0)
+    config = AugmentConfig(brightness_contrast=0, noise=0, geometry=1, max_rotation=90, min_scale=1.0, max_scale=1.0)
+    turned = set()
+    for seed in range(5):
+        item = Item(blob(48, 48), tv_tensors.KeyPoints(grid, canvas_size=(SIZE, SIZE)), aspect=aspect)
+        points = train_preset(item, rules, config, np.random.default_rng(seed)).target.as_subclass(torch.Tensor)
+        across, down = (points[[1, 3]] - points[[0, 2]]) * torch.tensor([aspect, 1.0])
+        torch.testing.assert_close(torch.stack([across.norm(), down.norm()]), torch.tensor([24.0, 24.0]))
+        assert float(across @ down) == pytest.approx(0, abs=1e-3)
+        turned.add(round(float(across[1])))
+    assert len(turned) > 2
+
+
+def test_an_image_turns_with_its_points_on_a_stretched_grid():
+    config = AugmentConfig(brightness_contrast=0, noise=0, geometry=1, max_rotation=60)
+    rules = TaskRules(max_rotation=60.0)
+    points = tv_tensors.KeyPoints(torch.tensor([[40.5, 40.5]]), canvas_size=(SIZE, SIZE))
+    for seed in range(5):
+        moved = train_preset(Item(blob(40.5, 40.5), points, aspect=1.5), rules, config, np.random.default_rng(seed))
+        weight = moved.image[0].float()
+        cells = torch.arange(SIZE) + 0.5
+        centre = torch.stack([(weight.sum(dim=0) @ cells), (weight.sum(dim=1) @ cells)]) / weight.sum()
+        torch.testing.assert_close(centre, moved.target[0].as_subclass(torch.Tensor), atol=0.5, rtol=0)
+
+
 def test_points_are_in_order_after_a_flip():
     rules = TaskRules(point_order="1-2:x")
     points = tv_tensors.KeyPoints(torch.tensor([[20.0, 40], [70, 50]]), canvas_size=(SIZE, SIZE))
@@ -160,8 +190,7 @@ def test_grey_value_effects_change_the_image_and_nothing_else(name):
         # A picture stays grey where it was: noise aside, the three channels agree.
         if name != "noise":
             assert torch.equal(moved.image[0], moved.image[2])
-    assert 0.1 < min(changes)
-    assert 0.5 < max(changes) < 80
+    assert 0.25 < max(changes) < 80
 
 
 @pytest.mark.parametrize("name", ["speckle", "depth_gain", "shadow", "haze"])

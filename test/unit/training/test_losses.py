@@ -25,6 +25,8 @@ from training.losses.segmentation import (
 
 HALVES = torch.zeros(2, 8, 8, dtype=torch.int64)
 HALVES[:, :, 4:] = 1
+AXES = [0.2, 0.5, 0.8, 0.5, 0.5, 0.3, 0.5, 0.7]
+"""Ends of an ellipse's axes."""
 
 
 def confident(target: Tensor, classes: int) -> Tensor:
@@ -203,6 +205,8 @@ def test_every_listed_loss_can_be_built_and_has_a_gradient():
             loss = task_loss(spec, LossConfig(**{str(kind): name}), [3, 2, 1])
             output, target = outputs[kind]
             output = torch.randn(2, 2, 16, 16) if name.startswith("heatmap") else output.clone()
+            if name == "ellipse":
+                output, target = torch.randn(2, 8 + 16 * 16), torch.tensor([AXES, AXES])
             value = loss(output.requires_grad_(), target)
             value.backward()
             assert math.isfinite(value.item()), name
@@ -218,6 +222,18 @@ def test_an_unknown_loss_names_the_nearest():
 def test_a_heatmap_loss_refuses_a_head_without_maps():
     with pytest.raises(UserError, match="need a keypoint head that gives maps"):
         task_loss(CATALOGUE["FUGC"], LossConfig(regression="heatmap_ce"))(torch.rand(1, 4), torch.rand(1, 4))
+
+
+def test_an_ellipse_loss_refuses_other_heads():
+    with pytest.raises(UserError, match="name the task in system.options.ellipses"):
+        LOSSES[TaskKind.REGRESSION]["ellipse"](LossConfig(), [])(torch.rand(1, 8), torch.rand(1, 8))
+
+
+def test_a_tasks_own_loss_goes_before_its_kinds():
+    config = LossConfig(regression="mse", tasks={"FUGC": "l1"})
+    far = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, 0.0]])
+    assert task_loss(CATALOGUE["FUGC"], config)(*far).item() == pytest.approx(0.25)
+    assert task_loss(CATALOGUE["IUGC"], config)(*far).item() == pytest.approx(0.125)
 
 
 def test_fixed_weights_of_kind_and_task_multiply():
