@@ -265,6 +265,17 @@ def refine(run_folder: Path, data_root: Path, cache: Path | None) -> None:
 
 
 @main.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
+@click.option("--output", required=True, type=FOLDER, help="Run folder, to be scored and exported.")
+def average(runs: tuple[Path, ...], output: Path) -> None:
+    """Average the weights of runs that began with the same network (`train --from`, another seed)."""
+    from training.averaging import average_runs
+
+    average_runs(runs, output)
+    click.echo(f"finished; next: python -m training score {output} --data-root DIR", err=True)
+
+
+@main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
 @click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")

@@ -1,0 +1,57 @@
+"""`training average`: the mean of two second rounds is a run like others; strangers have no mean."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from unit.training.recipes import tiny_config
+
+from challenge.errors import UserError
+from training.__main__ import main
+from training.averaging import average_runs
+from training.distributed import Ranks
+from training.export_run import export_run
+from training.loop import load_network
+from training.rows import DataSource
+from training.runs import train_run
+from training.trainable import read_start
+
+
+@pytest.fixture(scope="module")
+def runs(four_kinds, tmp_path_factory):
+    """A first round, and two second rounds from it."""
+    folder = tmp_path_factory.mktemp("runs")
+    config, source = tiny_config(optim={"images": 32}), DataSource(four_kinds, folder / "cache")
+    train_run(config, source, folder / "first", Ranks())
+    start, _ = read_start(folder / "first")
+    for seed in (1, 2):
+        train_run(replace(config, seed=seed), source, folder / f"second-{seed}", Ranks(), start=start)
+    return folder
+
+
+def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kinds, tmp_path):
+    arguments = ["average", runs / "second-1", runs / "second-2", "--output", tmp_path / "mean"]
+    assert CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).exit_code == 0
+    (first, _, _), (second, _, _) = load_network(runs / "second-1"), load_network(runs / "second-2")
+    mean, _, facts = load_network(tmp_path / "mean")
+    assert (facts["images_before"], facts["images_seen"]) == (32, 64)
+    one, two, changed = first.state_dict(), second.state_dict(), 0
+    for name, value in mean.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (one[name] + two[name]) / 2)
+            changed += not torch.equal(one[name], two[name])
+    assert changed > 5
+    arguments = ["score", tmp_path / "mean", "--data-root", four_kinds, "--cache", runs / "cache"]
+    assert "breast_lesion" in CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).output
+    export_run(tmp_path / "mean", tmp_path / "weights", None, None)
+    assert read_start(tmp_path / "weights")[0].facts["images_seen"] == 64
+
+
+def test_strangers_have_no_mean(runs, tmp_path):
+    with pytest.raises(UserError, match="began with different networks"):
+        average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
+    with pytest.raises(UserError, match="at least two runs"):
+        average_runs([runs / "second-1"], tmp_path / "mean")
+    with pytest.raises(UserError, match="holds a run already"):
+        average_runs([runs / "second-1", runs / "second-2"], runs / "first")

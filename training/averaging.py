@@ -1,0 +1,51 @@
+"""One network from several: the mean of the weights of runs that began with the same one (arXiv 2203.05482).
+
+Such runs lie in one basin; their mean costs nothing at inference and is often better than each of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from challenge.errors import UserError
+from training import checkpoint
+
+
+def average_runs(runs: Sequence[Path], output: Path) -> None:
+    """Write a run folder whose network is the mean of the best networks of `runs` (the EMA where there is one).
+
+    Images seen and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two
+    runs, for runs of another system or other tasks, or if `output` holds a run.
+    """
+    if len(runs) < 2:
+        raise UserError("a mean needs at least two runs")
+    if any((output / name).exists() for name in (checkpoint.BEST, checkpoint.LAST)):
+        raise UserError(f"{output} holds a run already; choose another folder")
+    states = [checkpoint.load_best(run) for run in runs]
+    first = states[0]
+    for run, state in zip(runs, states, strict=True):
+        if state["config"]["system"] != first["config"]["system"] or state["tasks"] != first["tasks"]:
+            raise UserError(f"{run} has another system or other tasks than {runs[0]}; their weights have no mean")
+        if state["facts"].get("images_before") != first["facts"].get("images_before"):
+            raise UserError(f"{run} and {runs[0]} began with different networks; their weights have no mean")
+    output.mkdir(parents=True, exist_ok=True)
+    mean = {
+        **{key: first[key] for key in ("config", "tasks", "sampler")},
+        "network": _mean([state["ema"] or state["network"] for state in states]),
+        "ema": None,
+        "images_seen": sum(state["images_seen"] for state in states),
+        "cpu_seconds": sum(state["cpu_seconds"] for state in states),
+        "facts": {**first["facts"], "dev": {}},
+    }
+    checkpoint.save(output / checkpoint.BEST, mean)
+
+
+def _mean(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Return the mean of every tensor of floats; counters are the first network's."""
+    return {
+        key: torch.stack([network[key] for network in networks]).mean(dim=0) if value.is_floating_point() else value
+        for key, value in networks[0].items()
+    }
