@@ -267,11 +267,12 @@ def refine(run_folder: Path, data_root: Path, cache: Path | None) -> None:
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be scored and exported.")
-def average(runs: tuple[Path, ...], output: Path) -> None:
+@click.option("--anew", multiple=True, metavar="TASK", help="Its head began anew in each run: take the first one's.")
+def average(runs: tuple[Path, ...], output: Path, anew: tuple[str, ...]) -> None:
     """Average the weights of runs that began with the same network (`train --from`, another seed)."""
     from training.averaging import average_runs
 
-    average_runs(runs, output)
+    average_runs(runs, output, anew)
     click.echo(f"finished; next: python -m training score {output} --data-root DIR", err=True)
 
 

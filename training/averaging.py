@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from challenge.errors import UserError
+from challenge.tasks import check_task_names
 from training import checkpoint
 
 
-def average_runs(runs: Sequence[Path], output: Path) -> None:
+def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -> None:
     """Write a run folder whose network is the mean of the best networks of `runs` (the EMA where there is one).
 
-    Images seen and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two
-    runs, for runs of another system or other tasks, or if `output` holds a run.
+    Tasks in `anew` keep the first run's head: heads that began anew in every run lie in different basins. Images seen
+    and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two runs, for
+    runs of another system, other tasks or another start, or if `output` holds a run.
     """
     if len(runs) < 2:
         raise UserError("a mean needs at least two runs")
@@ -31,10 +33,13 @@ def average_runs(runs: Sequence[Path], output: Path) -> None:
             raise UserError(f"{run} has another system or other tasks than {runs[0]}; their weights have no mean")
         if state["facts"].get("images_before") != first["facts"].get("images_before"):
             raise UserError(f"{run} and {runs[0]} began with different networks; their weights have no mean")
+    check_task_names(anew, [task_id for task_id, _, _ in first["tasks"]])
+    networks = [state["ema"] or state["network"] for state in states]
+    heads = tuple(f"heads.{task_id}." for task_id in anew)
     output.mkdir(parents=True, exist_ok=True)
     mean = {
         **{key: first[key] for key in ("config", "tasks", "sampler")},
-        "network": _mean([state["ema"] or state["network"] for state in states]),
+        "network": _mean(networks) | {key: value for key, value in networks[0].items() if key.startswith(heads)},
         "ema": None,
         "images_seen": sum(state["images_seen"] for state in states),
         "cpu_seconds": sum(state["cpu_seconds"] for state in states),

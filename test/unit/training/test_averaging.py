@@ -48,6 +48,14 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
     assert read_start(tmp_path / "weights")[0].facts["images_seen"] == 64
 
 
+def test_a_head_that_began_anew_is_the_first_runs(runs, tmp_path):
+    average_runs([runs / "second-2", runs / "second-1"], tmp_path / "mean", ["breast_lesion"])
+    first, mean = load_network(runs / "second-2")[0].state_dict(), load_network(tmp_path / "mean")[0].state_dict()
+    alike = {name.split(".")[1] for name in first if name.startswith("heads.") and torch.equal(first[name], mean[name])}
+    assert "breast_lesion" in alike
+    assert "breast_2cls" not in alike
+
+
 def test_strangers_have_no_mean(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
