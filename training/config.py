@@ -36,8 +36,9 @@ class EncoderConfig:
 class DataConfig:
     """The image grid, its normalisation, and the part of the training rows kept for decisions.
 
-    `tasks` are those to train, all of the data's if empty. Rows whose files or truth are damaged end the run with a
-    message, unless `skip_unreadable` leaves them out.
+    `split_seed` draws that part: it stays when `seed` changes, or a second round would decide by rows that the first
+    had learned. `tasks` are those to train, all of the data's if empty. Rows whose files or truth are damaged end the
+    run with a message, unless `skip_unreadable` leaves them out.
     """
 
     image_size: int = 256
@@ -46,6 +47,7 @@ class DataConfig:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     dev_fraction: float = 0.15
+    split_seed: int = 42
     tasks: tuple[str, ...] = ()
     skip_unreadable: bool = False
 

@@ -75,9 +75,9 @@ def _load(source: DataSource, config: Config) -> tuple[Part, Part]:
             logger.warning("%d training rows share a group or an image with --val-root; left out", len(dropped))
         return Part(train.root, kept, train.store), dev
     if source.fold:
-        kept, held_out = folds(train.samples, source.fold.count, config.seed, contents)[source.fold.number]
+        kept, held_out = folds(train.samples, source.fold.count, config.data.split_seed, contents)[source.fold.number]
     else:
-        kept, held_out = split(train.samples, config.data.dev_fraction, config.seed, contents)
+        kept, held_out = split(train.samples, config.data.dev_fraction, config.data.split_seed, contents)
     return Part(train.root, kept, train.store), Part(train.root, held_out, train.store)
 
 

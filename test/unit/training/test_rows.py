@@ -114,6 +114,14 @@ def test_only_the_chosen_tasks_are_read(four_kinds, tmp_path):
         load(four_kinds, tmp_path, data={"tasks": ["breast_2cl"]})
 
 
+def test_another_seed_keeps_the_rows_to_decide_by(breast, tmp_path):
+    def dev_images(**more):
+        return {s.image_path for s in load(breast, tmp_path, **more)[1].samples}
+
+    assert dev_images(seed=7) == dev_images()
+    assert any(dev_images(data={"split_seed": other}) != dev_images() for other in (1, 2, 3))
+
+
 def test_folds_and_a_validation_folder_replace_the_dev_fraction(breast, tmp_path):
     dev = [load(breast, tmp_path, fold=Fold(n, 2))[1].samples for n in range(2)]
     assert {s.image_path for s in dev[0]}.isdisjoint(s.image_path for s in dev[1])
