@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from challenge import targets
 from challenge.errors import UserError
+from challenge.geometry import Resize
+from challenge.manifest import read_manifest
+from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
+from evaluate.metrics.regression import radial_errors
 from model.networks import build
 from model.networks.ellipse_head import EllipseHead, axis_ends
 from model.networks.local_heads import HeatmapHead
@@ -112,3 +117,19 @@ def test_atlas_gives_the_named_task_an_ellipse_head_and_others_heatmaps():
 def test_an_ellipse_has_four_points():
     with pytest.raises(UserError, match="FUGC has 2 points; an ellipse has 4"):
         build("atlas", [CATALOGUE["FUGC"]], **OPTIONS, ellipses={"FUGC": 1.5})
+
+
+def test_the_points_of_real_heads_are_the_axes_of_their_masks(ultrasound_data):
+    """What the head rests on: read off the true mask, the axes end where the true points are."""
+    samples = read_manifest(ultrasound_data / "val").samples
+    masks = {s.image_path: s for s in samples if s.task_id == "fetal_head"}
+    errors = []
+    for sample in [s for s in samples if s.task_id == BIOMETRY.task_id][::4]:
+        labels = targets.read_mask(find_image(ultrasound_data / "val", str(masks[sample.image_path].mask_file)))
+        resize = Resize.of(labels.shape[1], labels.shape[0], 256)
+        area = torch.from_numpy(resize.mask(labels)) * 60.0 - 30.0
+        maps = torch.stack([area, torch.zeros_like(area), torch.zeros_like(area)])[None]
+        ends = axis_ends(maps, resize.aspect).view(4, 2) * 256
+        errors.append(radial_errors(resize.to_native(ends.numpy()), targets.points(sample)).mean())
+    assert len(errors) >= 40
+    assert sum(errors) / len(errors) < 1.5  # pixels of images of 512
