@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from model.networks.local_heads import MapHead, cell_centres
 
+_SHARPNESS = 2.0  # second moments feel the faintest trace of area far outside
+
 
 class EllipseHead(nn.Module):
     """One map says what lies inside; two more vote on twice the angle of the long axis, which a round head leaves open.
@@ -42,7 +44,7 @@ def axis_ends(maps: Tensor, aspect: float) -> Tensor:
     The second moments of a filled ellipse are a quarter of its squared half axes. On a grid that is stretched its axes
     become conjugate diameters: the first follows from the angle, the second from the first.
     """
-    inside = maps[:, 0].sigmoid()
+    inside = (_SHARPNESS * maps[:, 0]).sigmoid()
     weights = inside / inside.sum(dim=(1, 2), keepdim=True).clamp_min(1e-4)
 
     def mean(values: Tensor) -> Tensor:
