@@ -65,7 +65,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
               help="Challenge; auto: uusic if --input-json exists.")  # fmt: skip
 @click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True, help="UUSIC's list of images.")
 @click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Exported weights. [default: weights/]")
-@click.option("--batch-size", default=8, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
+@click.option("--batch-size", default=4, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="Less than float32 only if the weights allow it.",
               type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip

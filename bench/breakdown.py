@@ -127,7 +127,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--precision", "precisions", multiple=True, default=["auto"], show_default=True,
               help="As for inference.py; may be repeated, all weights are measured with each.")  # fmt: skip
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
-@click.option("--batch-size", default=8, show_default=True)
+@click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--picture", type=FILE, help="Draw the stages (PNG).")

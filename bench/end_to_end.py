@@ -14,6 +14,7 @@ from bench.contenders import Summary, Turn, ours, peer, summarise, take_turns
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from challenge.manifest import Manifest, read_manifest
+from model.frozen.options import Options
 
 SAME, REDUCED, DEFAULT = "B: ours, same weights, float32", "B: ours, same weights, bfloat16", "C: ours, default weights"
 
@@ -78,7 +79,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Weights of C. [default: weights/]")
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--batch-size", default=8, show_default=True, help="Rows of A's batches, images of ours.")
+@click.option("--batch-size", default=8, show_default=True, help="Rows of A's batches; ours have their default.")
 @click.option("--workers", default=0, show_default=True, help="Processes of A's DataLoader.")
 @click.option("--mixed", is_flag=True, help="Shuffle the manifests; otherwise the rows of a task stand together.")
 @click.option("--seed", default=0, show_default=True)
@@ -100,9 +101,9 @@ def end_to_end(
     labels = ("--mask-resize", "labels")  # as A does it
     contenders = (
         peer(same_weights, batch_size, workers),
-        ours(SAME, same_weights, batch_size, *labels, "--precision", "float32"),
-        ours(REDUCED, same_weights, batch_size, *labels, "--precision", "bfloat16", optional=True),
-        ours(DEFAULT, weights, batch_size),
+        ours(SAME, same_weights, Options.batch_size, *labels, "--precision", "float32"),
+        ours(REDUCED, same_weights, Options.batch_size, *labels, "--precision", "bfloat16", optional=True),
+        ours(DEFAULT, weights, Options.batch_size),
     )
     with tempfile.TemporaryDirectory() as name:
         data, work = Path(name) / "data", Path(name)

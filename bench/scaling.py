@@ -15,6 +15,7 @@ from bench.rows import ROOT, Phantoms, answered_by, mix, repeat, spread, write_r
 from bench.stopwatch import run
 from challenge.manifest import read_manifest
 from challenge.tasks import TaskSpec
+from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 @click.option("--rows", "counts", default="1000,4000,16000", show_default=True, callback=_numbers)
 @click.option("--tasks-per-image", "numbers", default="1,2,4", show_default=True, callback=_numbers)
 @click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="For --tasks-per-image.")
-@click.option("--batch-size", default=8, show_default=True)
+@click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="As for inference.py.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="All numbers.")
 def scaling(

@@ -52,6 +52,7 @@ class TimedRuntime(Runtime):
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime, self._clock = runtime, clock
         self.device, self.providers, self.precision = runtime.device, runtime.providers, runtime.precision
+        self.lanes = 1
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""

@@ -12,7 +12,7 @@ class Options:
     """How to run. `tasks` empty means all; `ray` is a cluster's address; see `inference.py --help` for the rest."""
 
     weights: Path
-    batch_size: int = 8
+    batch_size: int = 4
     device: str = "auto"
     precision: str = "auto"
     mask_resize: str = "logits"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ class Pipeline:
 
     router: Router
     data_root: Path
-    batch_size: int = 8
+    batch_size: int = 4
     """How many images are read ahead, in multiples; the batches themselves come with `run`."""
     mask_resize: str = "logits"
     refine: Refine = Refine.NONE
@@ -66,18 +66,23 @@ class Pipeline:
         """Answer every sample of `batches` exactly once; yield each as it leaves the network.
 
         `consume` is called once per sample, from worker threads, in no particular order; what it raises is raised
-        here. Unreadable images and non-finite outputs become fallbacks. No batch is begun once `stop` returns True.
+        here. Unreadable images and non-finite outputs become fallbacks. Once `stop` returns True no further batch is
+        taken; those that are ready for the network are still answered.
         """
-        workers = available_cpus()
+        workers, lanes = available_cpus(), self.router.runtime.lanes
         read = partial(load, data_root=self.data_root, facts=self.facts)
         finishing: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(workers, "load") as loaders, ThreadPoolExecutor(workers, "finish") as finishers:
+        with (
+            ThreadPoolExecutor(workers, "load") as loaders,
+            ThreadPoolExecutor(lanes, "network") as network,
+            ThreadPoolExecutor(workers, "finish") as finishers,
+        ):
             images = prefetch(loaders, read, (job for batch in batches for job in batch), 3 * self.batch_size)
+            ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
-                for batch in batches:
-                    if stop():
-                        break
-                    for outcome in self._outcomes(list(islice(images, len(batch)))):
+                # One batch waits, so that no lane does.
+                for outcomes in prefetch(network, self._outcomes, ready, lanes + 1):
+                    for outcome in outcomes:
                         finishing.append(finishers.submit(self._finish, outcome, consume))
                         yield outcome.sample
                     while len(finishing) > 4 * self.batch_size:
@@ -85,12 +90,17 @@ class Pipeline:
                 for future in finishing:
                     future.result()
             finally:
-                loaders.shutdown(wait=False, cancel_futures=True)
+                for pool in (loaders, network):
+                    pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Nothing is held between runs."""
 
-    def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
+    def _outcomes(self, batch: Sequence[Loaded]) -> list[_Outcome]:
+        """The outcome of every sample of a batch."""
+        return list(self._each_outcome(batch))
+
+    def _each_outcome(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]
         for loaded in batch:
             for sample in loaded.job.samples:

@@ -10,10 +10,11 @@ from model.frozen.limits import available_cpus
 Array = npt.NDArray[Any]
 
 _MOST_THREADS = 16
+_MOST_LANES = 2
 
 
 class Runtime(Protocol):
-    """Runs one graph at a time. Graphs are loaded when first used."""
+    """Runs graphs, which are loaded when first used. `run` may be called from several threads."""
 
     engine: str
     """`onnxruntime` or `OpenVINO`."""
@@ -23,6 +24,9 @@ class Runtime(Protocol):
     """The engine's own names of what it really uses, best first."""
     precision: str
     """`float32`, `bfloat16` or `float16`: what the large sums are computed in. Outputs are float32."""
+
+    lanes: int
+    """How many batches should be under way at once: where one keeps a core idle, another uses it."""
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run `graph` on arrays whose first axis is the batch; return its outputs by name."""
@@ -34,5 +38,10 @@ class ProviderError(Exception):
 
 
 def engine_threads() -> int:
-    """Threads of a large graph: the processors that this process may use, but not more than help."""
+    """Threads of all graphs together: the processors that this process may use, but not more than help."""
     return min(available_cpus(), _MOST_THREADS)
+
+
+def lanes() -> int:
+    """Batches that pass the network at once on CPUs: each more takes the memory of a batch's largest tensors."""
+    return min(available_cpus(), _MOST_LANES)

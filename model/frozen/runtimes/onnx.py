@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import WeightsError
 from model.frozen.facts import Graph
-from model.frozen.runtimes.base import Array, ProviderError, engine_threads
+from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class OnnxRuntime:
         self._folder = folder
         self._graphs = graphs
         self._sessions: dict[str, ort.InferenceSession] = {}
+        self._locks = {graph: Lock() for graph in graphs}
+        self.lanes = lanes() if device == "cpu" else 1
         self.device, self.precision = device, precision
         fastest = () if device == "cpu" else (CUDA,) if precision == "float32" else (TENSORRT, CUDA)
         self.providers: tuple[str, ...] = (*fastest, CPU)
@@ -52,7 +55,8 @@ class OnnxRuntime:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
-        session = self._sessions.get(graph) or self._load(graph)
+        with self._locks[graph]:
+            session = self._sessions.get(graph) or self._load(graph)
         outputs = self._graphs[graph].outputs
         try:
             return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
@@ -79,7 +83,7 @@ class OnnxRuntime:
     def _load(self, graph: str) -> ort.InferenceSession:
         path = self._folder / self._graphs[graph].file
         options = ort.SessionOptions()
-        options.intra_op_num_threads = engine_threads() if path.stat().st_size > _LARGE_BYTES else 1
+        options.intra_op_num_threads = engine_threads() // self.lanes if path.stat().st_size > _LARGE_BYTES else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Spinning threads would take the processors from the threads that decode images and write masks.

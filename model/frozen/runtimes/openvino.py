@@ -4,12 +4,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
 from challenge.errors import WeightsError
 from model.frozen.facts import Graph
-from model.frozen.runtimes.base import Array, ProviderError, engine_threads
+from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
 from model.frozen.runtimes.openvino_exact import keep_exact
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16"}
@@ -33,7 +34,10 @@ class OpenVinoRuntime:
         self._core = self._openvino.Core()
         self._folder = folder
         self._graphs = graphs
-        self._requests: dict[str, Any] = {}
+        self._models: dict[str, Any] = {}
+        self._requests: dict[str, list[Any]] = {graph: [] for graph in graphs}
+        self._locks = {graph: Lock() for graph in graphs}
+        self.lanes = lanes()
         self.precision = precision
         self.providers: tuple[str, ...] = ("CPU",)
         if precision == "bfloat16":
@@ -41,8 +45,12 @@ class OpenVinoRuntime:
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
-        request = self._requests.get(graph) or self._load(graph)
+        with self._locks[graph]:
+            model = self._models.get(graph) or self._load(graph)
+            idle = self._requests[graph]
+            request = idle.pop() if idle else model.create_infer_request()
         outputs = request.infer(dict(inputs), share_inputs=True)
+        idle.append(request)
         return {name: outputs[name] for name in self._graphs[graph].outputs}
 
     def _check_bfloat16(self) -> None:
@@ -57,7 +65,7 @@ class OpenVinoRuntime:
         path = self._folder / self._graphs[graph].file
         how = {
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": self.lanes,
             "INFERENCE_NUM_THREADS": engine_threads(),
             # Pinned threads would fight with those that decode images and write masks.
             "ENABLE_CPU_PINNING": False,
@@ -68,12 +76,12 @@ class OpenVinoRuntime:
             model = self._core.read_model(str(path))
             if self.precision == "bfloat16" and "images" in self._graphs[graph].inputs:
                 model = keep_exact(self._openvino, model, _EXACT_CONVOLUTIONS)
-            request = self._core.compile_model(model, "CPU", how).create_infer_request()
+            compiled = self._core.compile_model(model, "CPU", how)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise WeightsError(f"OpenVINO cannot load {path}: {reason}; use --precision float32") from error
-        self._requests[graph] = request
-        return request
+        self._models[graph] = compiled
+        return compiled
 
 
 def _import_openvino() -> ModuleType:
