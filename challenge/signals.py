@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request: the batch under way is finished, what is answered is written, then the run ends."""
+"""SIGTERM and Ctrl-C as a request: batches under way are finished, what is answered is written, then the run ends."""
 
 import signal
 from types import FrameType

@@ -81,7 +81,7 @@ class Pipeline:
             ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
                 # One batch waits, so that no lane does.
-                for outcomes in prefetch(network, self._outcomes, ready, lanes + 1):
+                for outcomes in prefetch(network, lambda batch: list(self._outcomes(batch)), ready, lanes + 1):
                     for outcome in outcomes:
                         finishing.append(finishers.submit(self._finish, outcome, consume))
                         yield outcome.sample
@@ -96,11 +96,7 @@ class Pipeline:
     def close(self) -> None:
         """Nothing is held between runs."""
 
-    def _outcomes(self, batch: Sequence[Loaded]) -> list[_Outcome]:
-        """The outcome of every sample of a batch."""
-        return list(self._each_outcome(batch))
-
-    def _each_outcome(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
+    def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]
         for loaded in batch:
             for sample in loaded.job.samples:

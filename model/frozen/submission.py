@@ -34,7 +34,7 @@ def run_submission(
 ) -> None:
     """Answer every row of the manifests below `data_root` into `output_dir`; fill `report` on the way.
 
-    Once `stop` returns True the run ends after the batch under way: the JSON files hold what is answered, the journal
+    Once `stop` returns True the run ends after the batches under way: the JSON files hold what is answered, the journal
     stays, and `report.status` is `stopped`. Raises UserError before any work if the manifests or the weights cannot be
     used, DiskFullError, OSError if `output_dir` cannot be written.
     """
