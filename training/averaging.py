@@ -13,6 +13,7 @@ from torch import Tensor
 from challenge.errors import UserError
 from challenge.tasks import check_task_names
 from training import checkpoint
+from training.config import from_dict
 
 
 def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -> None:
@@ -20,7 +21,7 @@ def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -
 
     Tasks in `anew` keep the first run's head: heads that began anew in every run lie in different basins. Images seen
     and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two runs, for
-    runs of another system, other tasks or another start, or if `output` holds a run.
+    runs of another system, other tasks, another start or other dev rows, or if `output` holds a run.
     """
     if len(runs) < 2:
         raise UserError("a mean needs at least two runs")
@@ -33,6 +34,8 @@ def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -
             raise UserError(f"{run} has another system or other tasks than {runs[0]}; their weights have no mean")
         if state["facts"].get("images_before") != first["facts"].get("images_before"):
             raise UserError(f"{run} and {runs[0]} began with different networks; their weights have no mean")
+        if from_dict(state["config"]).data != from_dict(first["config"]).data:
+            raise UserError(f"{run} and {runs[0]} decided by different rows; no rows are left to judge their mean by")
     check_task_names(anew, [task_id for task_id, _, _ in first["tasks"]])
     networks = [state["ema"] or state["network"] for state in states]
     heads = tuple(f"heads.{task_id}." for task_id in anew)

@@ -1,5 +1,6 @@
 """`training average`: the mean of two second rounds is a run like others; strangers have no mean."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
+from training import checkpoint
 from training.__main__ import main
 from training.averaging import average_runs
 from training.distributed import Ranks
@@ -59,6 +61,12 @@ def test_a_head_that_began_anew_is_the_first_runs(runs, tmp_path):
 def test_strangers_have_no_mean(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
+    shutil.copytree(runs / "second-2", tmp_path / "split")
+    state = checkpoint.load(tmp_path / "split" / checkpoint.LAST)
+    state["config"]["data"]["split_seed"] = 7
+    checkpoint.save(tmp_path / "split" / checkpoint.BEST, state)
+    with pytest.raises(UserError, match="decided by different rows"):
+        average_runs([runs / "second-1", tmp_path / "split"], tmp_path / "mean")
     with pytest.raises(UserError, match="at least two runs"):
         average_runs([runs / "second-1"], tmp_path / "mean")
     with pytest.raises(UserError, match="holds a run already"):
