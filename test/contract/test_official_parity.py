@@ -109,7 +109,6 @@ def largest(difference: np.ndarray) -> float:
 
 
 def check(deviation: Deviation, from_black: Deviation) -> None:
-    print(deviation)
     assert from_black.worst_mask > 0.01
     assert from_black.probability > 0.01
     assert from_black.box > 1
