@@ -63,7 +63,8 @@ def frozen_parameters(network: System, config: Config) -> list[nn.Parameter]:
 
 def shared_modules(network: System) -> list[nn.Module]:
     """Return the modules of all stages but the heads: encoder, decoder and whatever else several tasks use."""
-    names = {name for path in network.paths.values() for name in path[:-1]}
+    heads = {path[-1] for path in network.paths.values()}
+    names = {name for path in network.paths.values() for name in path} - heads
     return [network.stages[name].module for name in sorted(names)]
 
 

@@ -5,6 +5,7 @@ The stages are what is exported as separate graphs, so the network in training a
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,13 @@ class System(nn.Module):
     def encoder(self) -> nn.Module:
         """The shared encoder, which has a learning rate of its own."""
         return self.stages["encoder"].module
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of every stage too: some wrap modules that are registered elsewhere."""
+        super().train(mode)
+        for stage in self.stages.values():
+            stage.module.train(mode)
+        return self
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Fill the whole encoder from the state dict of `timm_name`. Raises UserError if it does not fit."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from challenge.errors import UserError
-from challenge.tasks import TaskKind, TaskSpec
+from challenge.tasks import TaskKind, TaskSpec, check_task_names
 from model.networks.decoders.fpn import FPN
 from model.networks.ellipse_head import EllipseHead
 from model.networks.encoders import Encoder
 from model.networks.local_heads import Adapter, BoxHead, HeatmapHead, MapHead
+from model.networks.mask_box_head import MASK, MaskBoxHead, SharedMask
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
@@ -45,6 +46,7 @@ class Atlas(System):
     `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every local task changes the dense map in a
     way of its own, through so many channels, before its head reads it. `ellipses` names keypoint tasks whose four
     points are the ends of an ellipse's axes, with the usual width by height of their images; others get heatmaps.
+    `box_masks` names, by detection task, the segmentation task whose mask of the same image the box listens to.
     """
 
     can_swap_encoder = True
@@ -60,6 +62,7 @@ class Atlas(System):
         reach: int = 0,
         adapter: int = 0,
         ellipses: Mapping[str, float] | None = None,
+        box_masks: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(tasks)
         self.backbone = Encoder(encoder)
@@ -87,6 +90,24 @@ class Atlas(System):
             self.heads[spec.task_id] = head
             if adapter and local:
                 self.adapters[spec.task_id] = Adapter(channels, adapter)
-                head = nn.Sequential(self.adapters[spec.task_id], head)
-            self.stages[name] = Stage(head, source, (OUTPUT,))
+            self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "pyramid", name) if local else ("encoder", name)
+        for box, mask in (box_masks or {}).items():
+            self._join(box, mask, one_box)
+
+    def _join(self, box: str, mask: str, one_box: bool) -> None:
+        """Let the path of the task `box` pass the head of the task `mask`."""
+        check_task_names((box, mask), self.tasks)
+        if self.tasks[box].kind is not TaskKind.DETECTION or self.tasks[mask].kind is not TaskKind.SEGMENTATION:
+            raise UserError(f"box_masks: {box} must be a detection task and {mask} a segmentation task")
+        if not one_box:
+            raise UserError("box_masks needs one_box: the best cell of a grid listens to no mask")
+        source, name = f"head.{mask}", f"head.{box}"
+        self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
+        self.stages[name] = Stage(MaskBoxHead(self._head(box)), ("dense", MASK), (OUTPUT,))
+        self.paths[box] = (*self.paths[mask], name)
+
+    def _head(self, task_id: str) -> nn.Module:
+        """Return the task's head, behind its adapter if it has one."""
+        head = self.heads[task_id]
+        return nn.Sequential(self.adapters[task_id], head) if task_id in self.adapters else head
