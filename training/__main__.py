@@ -196,7 +196,7 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
 @click.option("--val-root", type=FOLDER, help="Another data folder, to measure on.")
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Fit the temperature of every class head on the run's dev rows; `export` then builds it in."""
+    """Fit the temperature of every class head on the run's dev rows; `export` builds in those that hold."""
     from training.calibration import calibrate as fit
     from training.calibration import check_calibration
     from training.rows import DataSource
@@ -204,12 +204,13 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
     source = DataSource(data_root, cache or run_folder / "cache")
     found = {"dev": list(fit(run_folder, source))}
     if val_root:
-        found["val"] = list(check_calibration(run_folder, DataSource(data_root, source.cache, val_root)))
-    click.echo("| task | rows | temperature | ECE before | after |\n|---|---|---|---|---|")
+        found["val"] = list(check_calibration(run_folder, DataSource(data_root, source.cache, val_root), found["dev"]))
+    click.echo("| task | rows | temperature | built in | ECE before | after |\n|---|---|---|---|---|---|")
     for part, rows in found.items():
         for row in rows:
             click.echo(
-                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {row.before:.3f} | {row.after:.3f} |"
+                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {'yes' if row.kept else 'no'} "
+                f"| {row.before:.3f} | {row.after:.3f} |"
             )
 
 

@@ -1,12 +1,13 @@
 """Temperature scaling of a trained run's classes (Guo et al. 2017, arXiv 1706.04599), fitted on its dev rows.
 
 One number per task divides the logits, so that a probability of 0.8 is right in about 80 of 100 cases. It moves
-neither the predicted class nor the order of the images, hence no official score.
+neither the predicted class nor the order of the images, hence no official score. A few rows fit a temperature to
+themselves, so it is built in only if temperatures fitted without some patients hold for those patients too.
 """
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from challenge import targets
 from challenge.errors import UserError
+from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from model.networks.system import System
 from training.augment import normalise
@@ -23,6 +25,7 @@ from training.config import DataConfig
 from training.distributed import Ranks
 from training.loop import load_network
 from training.rows import DataSource, Part, load_parts
+from training.split import folds
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +33,17 @@ FILE = "temperatures.json"
 _BATCH = 16
 _BINS = 15
 _RANGE = (0.2, 5.0)
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A task's temperature, and the expected calibration error on some rows without and with it."""
+    """A task's temperature, if it is `kept`, and the expected calibration error on some rows without and with it."""
 
     task_id: str
     rows: int
     temperature: float
+    kept: bool
     before: float
     after: float
 
@@ -57,28 +62,30 @@ class Tempered(nn.Module):
 
 
 def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
-    """Fit a temperature for every classification task on the run's own dev rows; write `run/temperatures.json`.
+    """Fit a temperature for every classification task on the run's own dev rows; write those that are kept.
 
-    Yields what was found, in the order of the tasks' names.
+    Yields what was found, in the order of the tasks' names; then `run/temperatures.json` is there.
     """
     network, config, _ = load_network(run)
     _, dev = load_parts(source, config, Ranks())
-    temperatures = {}
-    for task_id, (logits, labels) in _logits(network, dev, config.data):
+    kept = {}
+    for task_id, samples, logits, labels in _logits(network, dev, config.data):
         temperature = fit_temperature(logits, labels)
-        temperatures[task_id] = temperature
-        yield _calibration(task_id, logits, labels, temperature)
-    (run / FILE).write_text(json.dumps(temperatures, indent=1) + "\n", "utf-8")
+        holds = holds_for_others(samples, logits, labels)
+        if holds:
+            kept[task_id] = temperature
+        yield _calibration(task_id, logits, labels, temperature, holds)
+    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
-def check_calibration(run: Path, source: DataSource) -> Iterator[Calibration]:
-    """Measure the run's temperatures on rows that fitted nothing: all those of `source.val_root`."""
+def check_calibration(run: Path, source: DataSource, found: Sequence[Calibration]) -> Iterator[Calibration]:
+    """Measure temperatures on rows that fitted nothing: all those of `source.val_root`."""
     network, config, _ = load_network(run)
     _, held_out = load_parts(source, config, Ranks())
-    temperatures = read_temperatures(run)
-    for task_id, (logits, labels) in _logits(network, held_out, config.data):
-        if task_id in temperatures:
-            yield _calibration(task_id, logits, labels, temperatures[task_id])
+    fitted = {one.task_id: one for one in found}
+    for task_id, _, logits, labels in _logits(network, held_out, config.data):
+        if task_id in fitted:
+            yield _calibration(task_id, logits, labels, fitted[task_id].temperature, fitted[task_id].kept)
 
 
 def read_temperatures(run: Path) -> dict[str, float]:
@@ -114,6 +121,25 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return 2 / (low + high)
 
 
+def holds_for_others(samples: Sequence[Sample], logits: Tensor, labels: Tensor) -> bool:
+    """Whether temperatures fitted on four fifths of the patients lower the cross-entropy of the others.
+
+    The gain, a mean over the five fifths, must be larger than its standard error. (N, K) logits and (N,) labels.
+    """
+    gains = []
+    for _, others in folds(samples, _FOLDS, seed=0):
+        chosen = {id(sample) for sample in others}
+        held = torch.tensor([id(sample) in chosen for sample in samples])
+        if held.any() and not held.all():
+            temperature = fit_temperature(logits[~held], labels[~held])
+            plain, tempered = (F.cross_entropy(logits[held] / t, labels[held]) for t in (1.0, temperature))
+            gains.append(float(plain - tempered))
+    if len(gains) < 2:
+        return False
+    spread = torch.tensor(gains).std() / len(gains) ** 0.5
+    return sum(gains) / len(gains) > float(spread)
+
+
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     """(N, K) and (N,) -> mean over 15 equal bins of confidence of |accuracy - confidence|, weighted by their rows."""
     confidence, predicted = probabilities.max(dim=1)
@@ -123,18 +149,18 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     return float(torch.stack(gaps).sum() / len(labels))
 
 
-def _calibration(task_id: str, logits: Tensor, labels: Tensor, temperature: float) -> Calibration:
+def _calibration(task_id: str, logits: Tensor, labels: Tensor, temperature: float, kept: bool) -> Calibration:
     before, after = (expected_calibration_error((logits / t).softmax(dim=1), labels) for t in (1.0, temperature))
-    return Calibration(task_id, len(labels), temperature, before, after)
+    return Calibration(task_id, len(labels), temperature, kept, before, after)
 
 
 @torch.no_grad()
-def _logits(network: System, part: Part, data: DataConfig) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """Yield every classification task with its (N, K) logits and (N,) labels."""
+def _logits(network: System, part: Part, data: DataConfig) -> Iterator[tuple[str, list[Sample], Tensor, Tensor]]:
+    """Yield every classification task with its rows, their (N, K) logits and (N,) labels."""
     for task_id in sorted({s.task_id for s in part.samples if s.kind is TaskKind.CLASSIFICATION}):
         samples = [sample for sample in part.samples if sample.task_id == task_id]
         logits = []
         for start in range(0, len(samples), _BATCH):
             pixels = [torch.from_numpy(part.store.image(sample)) for sample in samples[start : start + _BATCH]]
             logits.append(network(normalise(torch.stack(pixels).permute(0, 3, 1, 2), data), task_id))
-        yield task_id, (torch.cat(logits), torch.tensor([targets.label(sample) for sample in samples]))
+        yield task_id, samples, torch.cat(logits), torch.tensor([targets.label(sample) for sample in samples])

@@ -8,14 +8,18 @@ import torch
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
+from challenge.manifest import Row, Sample
+from challenge.tasks import TaskKind
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
+from training import calibration
 from training.calibration import (
     FILE,
     calibrate,
     check_calibration,
     expected_calibration_error,
     fit_temperature,
+    holds_for_others,
     read_temperatures,
 )
 from training.distributed import Ranks
@@ -53,24 +57,50 @@ def test_tempering_lowers_the_error_of_too_sure_logits():
     assert after < 0.3 * before
 
 
-def test_a_run_is_calibrated_on_its_dev_rows_and_exported_so(four_kinds, tmp_path):
+def rows(count, groups):
+    """Samples of one task, dealt to so many patients."""
+    return [
+        Sample(
+            f"{n}.png", "breast_2cls", TaskKind.CLASSIFICATION, 3, Row("a.csv", n), cells={"group": f"p{n % groups}"}
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("sharpness", "groups", "holds"), [(3.0, 50, True), (1.0, 50, False), (3.0, 1, False)])
+def test_a_temperature_is_kept_if_it_holds_for_patients_that_did_not_fit_it(sharpness, groups, holds):
+    logits, labels = honest(400, sharpness)
+    assert holds_for_others(rows(400, groups), logits, labels) is holds
+
+
+def test_a_gain_with_one_patient_alone_is_not_kept():
+    logits, labels = honest(100, 1.0)
+    logits[::5] *= 8.0  # patient 0 of 5: so sure of so many wrong answers that the temperature of all rows rises
+    assert fit_temperature(logits, labels) > 1.5
+    assert not holds_for_others(rows(100, 5), logits, labels)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_run_is_calibrated_on_its_dev_rows_and_exported_so(four_kinds, tmp_path, monkeypatch, holds):
+    monkeypatch.setattr(calibration, "holds_for_others", lambda *_: holds)
     source = DataSource(four_kinds, tmp_path / "cache")
     run = tmp_path / "run"
     train_run(tiny_config(data={"dev_fraction": 0.4}), source, run, Ranks())
     plain = export_run(run, tmp_path / "plain", None, None)
     (found,) = calibrate(run, source)
-    assert found.task_id == "breast_2cls"
-    assert read_temperatures(run) == {"breast_2cls": found.temperature}
-    (checked,) = check_calibration(run, DataSource(four_kinds, tmp_path / "cache", four_kinds))
-    assert (checked.rows, checked.temperature) == (8, found.temperature)
+    assert (found.task_id, found.kept) == ("breast_2cls", holds)
+    kept = {"breast_2cls": found.temperature} if holds else {}
+    assert read_temperatures(run) == kept
+    (checked,) = check_calibration(run, DataSource(four_kinds, tmp_path / "cache", four_kinds), [found])
+    assert (checked.rows, checked.temperature, checked.kept) == (8, found.temperature, holds)
     tempered = export_run(run, tmp_path / "tempered", None, None)
-    assert tempered.extra["temperatures"] == {"breast_2cls": found.temperature}
+    assert tempered.extra["temperatures"] == kept
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     one, other = (
         next(iter(Router(facts, OnnxRuntime(tmp_path / name, facts.graphs, "cpu")).run(images, [["breast_2cls"]] * 2)))
         for name, facts in (("plain", plain), ("tempered", tempered))
     )
-    np.testing.assert_allclose(one[2] / found.temperature, other[2], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one[2] / kept.get("breast_2cls", 1.0), other[2], rtol=1e-4, atol=1e-6)
 
 
 def test_damaged_temperatures_are_named(tmp_path):
