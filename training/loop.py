@@ -181,10 +181,6 @@ class Trainer:
             target = batch.targets[task_id].to(self.device, non_blocking=True)
             target = self.ranks.gather_rows(target, len(draw.rows))[positions]
             losses[task_id] = self.losses[task_id](output, target.long() if target.dtype is torch.uint8 else target)
-            if target.dtype is torch.uint8:  # a trial: the map of the coarse levels alone must do too
-                for partial in self.network.pyramid.partial[:-1]:
-                    coarse = self.network.heads[task_id](partial)[positions]
-                    losses[task_id] = losses[task_id] + 0.3 * self.losses[task_id](coarse.float(), target.long())
         return losses
 
     def _train_mode(self) -> None:

@@ -57,12 +57,10 @@ class FPN(nn.Module):
     def forward(self, *features: Tensor) -> Tensor:
         """Encoder maps, finest first -> (B, segmentation_channels, S / 4, S / 4)."""
         merged: Tensor | None = None
-        self.partial: list[Tensor] = []
         top: Tensor | None = None
         for lateral, level, feature in zip(self.laterals, self.levels, reversed(features), strict=True):
             here = lateral(feature)
             top = here if top is None else here + F.interpolate(top, scale_factor=2.0, mode="nearest")
             merged = level(top) if merged is None else merged + level(top)
-            self.partial.append(merged)
         dropped: Tensor = self.dropout(merged)
         return dropped
