@@ -10,8 +10,8 @@ from model.frozen.facts import read_facts, verify
 from model.frozen.submission import Options, run_submission
 
 # A little below what the model card reports, for other processors; far above an untrained network.
-LEAST = {"DSC": 0.85, "AUC": 0.95, "IoU": 0.67}
-MOST_MRE = 12.0
+LEAST = {"DSC": 0.86, "AUC": 0.95, "IoU": 0.69}
+MOST_MRE = 11.0
 
 
 @pytest.fixture(scope="module")
