@@ -99,10 +99,16 @@ def test_the_box_moves_with_the_mask_and_the_mask_is_none_of_the_answer():
     [
         ({"box_masks": {"thyroid_nodule_det": "organ_cls"}}, "organ_cls a segmentation task"),
         ({"box_masks": {"organ_cls": "thyroid_nodule"}}, "organ_cls must be a detection task"),
-        ({"box_masks": {"thyroid_nodule_det": "thyroid_nodul"}}, "did you mean 'thyroid_nodule'"),
         ({"box_masks": {"thyroid_nodule_det": "thyroid_nodule"}, "one_box": False}, "needs one_box"),
     ],
 )
 def test_what_cannot_be_joined_is_said(options, message):
     with pytest.raises(UserError, match=message):
         build("atlas", CATALOGUE.values(), **TINY, **options)
+
+
+def test_boxes_of_data_that_has_no_masks_stay_as_they_are():
+    network = build(
+        "atlas", [CATALOGUE["thyroid_nodule_det"]], **TINY, box_masks={"thyroid_nodule_det": "breast_lesion"}
+    )
+    assert network.paths["thyroid_nodule_det"] == ("encoder", "pyramid", "head.thyroid_nodule_det")
