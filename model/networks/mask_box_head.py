@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from model.networks.local_heads import cell_centres
 
+MASK = "mask"
+
 _MARGIN = 1.0  # sides of the box: how far beyond it the mask still counts
 _SHARPNESS = 2.0  # the logits' factor, so that cells far from a border are all or nothing
 _SEEN = 0.5  # a mask that is nowhere this probable near the box says nothing
-
-
-MASK = "mask"
 
 
 class SharedMask(nn.Module):
