@@ -5,11 +5,8 @@ Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or 
 last line of stderr is one sentence.
 """
 
-import json
 import logging
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +15,18 @@ import click
 from challenge.errors import UserError
 from challenge.exits import Exit, exit_code
 from challenge.merge import merge
-from challenge.profile import INPUT_JSON, PROFILES, choose_profile, uusic
+from challenge.profile import INPUT_JSON, PROFILES, choose_profile
 from challenge.report import RunReport
 from challenge.signals import StopRequest
-from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.facts import task_lines
+from model.frozen.interface import DEFAULT_WEIGHTS, Model
 from model.frozen.options import Options
 from model.frozen.refine import Refine
 from model.frozen.submission import run_submission
 
-DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
+__all__ = ["Model", "main", "run"]
 
 logger = logging.getLogger("inference")
-
-
-class Model:
-    """The interface that the challenge's organisers know."""
-
-    def __init__(self, weights: str | os.PathLike[str] = DEFAULT_WEIGHTS) -> None:
-        self.weights = Path(weights)
-
-    def predict(self, data_root: str, output_dir: str, batch_size: int = 8) -> None:
-        """Answer every row of `data_root/csv_files/*.csv` into `output_dir`. Raises UserError for unusable input."""
-        run_submission(Path(data_root), Path(output_dir), Options(self.weights, batch_size), RunReport())
-
-    def predict_segmentation_and_classification(
-        self, data_list: list[Mapping[str, str]], input_dir: str, output_dir: str
-    ) -> dict[str, Any]:
-        """Answer UUSIC's list into `output_dir`; return what `classification.json` there holds. Raises UserError."""
-        options = Options(self.weights, profile=uusic(data_list))
-        run_submission(Path(input_dir), Path(output_dir), options, RunReport())
-        return dict(json.loads((Path(output_dir) / CLASSIFICATION_FILE).read_text("utf-8")))
-
-
 FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
 
 
