@@ -1,18 +1,71 @@
-"""Make truncated image files decodable, without Pillow's process-wide switch for it (threads decode side by side)."""
+"""Truncated and damaged files: find damage that decoders do not notice, and make decodable what is there.
+
+Pillow's process-wide switch for truncated files is not used: threads decode side by side.
+"""
 
 import struct
 import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from challenge import jpeg
+from challenge.errors import ImageError
+from challenge.intensity import Pixels
+
+LEAST = 0.5
+"""Of a picture's rows, the share that must be there. A file that holds less is no picture."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A file that holds less than a hundredth of its pixels tells nothing, and a false header could cost gigabytes.
-_MOST_MISSING = 100
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_FEW_ZEROS = 0.01
 
 
-def repaired(data: bytes) -> bytes | None:
-    """Return the file's bytes mended so that a strict decoder takes them, or None if nothing can be done."""
-    if data.startswith(b"\xff\xd8"):
-        return data + b"\xff\xd9"  # an end marker: decoders fill what is missing
+def check_whole(data: bytes) -> None:
+    """Raises ValueError for damage that decoders pass over in silence."""
+    if data.startswith(_PNG_SIGNATURE):
+        for name, body, checksum in _png_chunks(data):
+            if name == b"IDAT" and checksum != zlib.crc32(name + body):
+                raise ValueError("a checksum is wrong")
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        length = 8 + int.from_bytes(data[4:8], "little")
+        if length > len(data) or not data[length - 16 : length].strip(b"\0"):
+            raise ValueError("the end is missing")
+
+
+def is_short(data: bytes, pixels: Pixels) -> bool:
+    """Whether decoded pixels end as those of a file do that ends too early, though it has an end."""
+    if data.startswith(jpeg.SIGNATURE):
+        return jpeg.looks_cut(pixels) and jpeg.share(data) < 1
+    if data.startswith(_PNG_SIGNATURE) and not pixels[-1].any():
+        repaired_png = _repaired_png(data)
+        return repaired_png is not None and repaired_png[1] < 1
+    return False
+
+
+def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
+    """Tell of rows of zeros at the end, or at the beginning, of a file of plain numbers. Raises ImageError if most are.
+
+    Copies that were broken off end so. A dark picture does too, but then it has zeros elsewhere.
+    """
+    rows = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
+    if not len(rows):
+        return ("all pixels are 0",)
+    picture = pixels[rows[0] : rows[-1] + 1]
+    if len(picture) == len(pixels) or (picture == 0).mean() > _FEW_ZEROS:
+        return ()
+    if len(picture) < len(pixels) * LEAST:
+        raise ImageError(f"{name}: only {len(picture)} of {len(pixels)} rows hold anything; the file is incomplete")
+    return (f"{len(pixels) - len(picture)} rows of zeros; the file may be incomplete",)
+
+
+def repaired(data: bytes) -> tuple[bytes, float] | None:
+    """Return the file's bytes mended so that a strict decoder takes them, and the share of the rows that are there.
+
+    None if nothing can be done.
+    """
+    if data.startswith(jpeg.SIGNATURE):
+        return jpeg.without_end(data) + jpeg.END, jpeg.share(data)
     if data.startswith(_PNG_SIGNATURE):
         return _repaired_png(data)
     if data.startswith(b"BM") and len(data) >= 54:
@@ -20,42 +73,51 @@ def repaired(data: bytes) -> bytes | None:
     return None
 
 
-def _repaired_bmp(data: bytes) -> bytes | None:
-    start, _, width, height, _, bits = struct.unpack_from("<IIiiHH", data, 10)
-    length = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
-    if length > len(data) * _MOST_MISSING:
+def _repaired_bmp(data: bytes) -> tuple[bytes, float] | None:
+    start, _, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
+    length = (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    share = (len(data) - start) / max(1, length)
+    if compression not in (0, 3) or share < LEAST:  # nothing is allocated for what a header claims
         return None
-    return data + bytes(max(0, length - len(data)))
+    return data + bytes(max(0, start + length - len(data))), min(1.0, share)
 
 
-def _repaired_png(data: bytes) -> bytes | None:
+def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
     """Rewrite a PNG from the scan lines that can still be inflated; missing ones become zeros."""
-    kept, pixels, position = [], b"", len(_PNG_SIGNATURE)
-    header = b""
-    while position + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        body = data[position + 8 : position + 8 + length]
-        if name == b"IHDR":
-            header = body
-        elif name == b"IDAT":
-            pixels += body
-        elif name in (b"PLTE", b"tRNS") and len(body) == length:
-            kept.append((name, body))
-        position += 12 + length
+    chunks = [(name, body) for name, body, _ in _png_chunks(data)]
+    header = next((body for name, body in chunks if name == b"IHDR"), b"")
     if len(header) != 13:
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if interlaced or colour not in _PNG_CHANNELS or width * height > 100_000_000:
         return None
     line = 1 + (width * depth * _PNG_CHANNELS[colour] + 7) // 8
-    raw = _inflate(pixels, line * height)
-    if line * height > len(raw) * _MOST_MISSING:
+    raw = _inflate(b"".join(body for name, body in chunks if name == b"IDAT"), line * height)
+    share = len(raw) // line / height
+    if share < LEAST:
         return None
     raw = raw[: len(raw) // line * line].ljust(line * height, b"\0")
-    chunks = [(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]
+    kept = [chunk for chunk in chunks if chunk[0] in (b"PLTE", b"tRNS")]
+    return _png([(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]), share
+
+
+def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
     return _PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Yield name, content and checksum of each chunk, the last one perhaps cut off. Zeros at the end are no content."""
+    position = len(_PNG_SIGNATURE)
+    if b"IEND" not in data[-100:]:
+        data = data.rstrip(b"\0")
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        checksum = data[position + 8 + length : position + 12 + length]
+        yield name, body, int.from_bytes(checksum) if len(checksum) == 4 else None
+        position += 12 + length
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
@@ -64,9 +126,9 @@ def _inflate(data: bytes, limit: int) -> bytes:
     out = bytearray()
     try:
         for start in range(0, len(data), 512):
-            out += decompressor.decompress(data[start : start + 512], max(0, limit - len(out)))
+            out += decompressor.decompress(data[start : start + 512], max(1, limit - len(out)))
             if len(out) >= limit:
                 break
     except zlib.error:
         pass
-    return bytes(out)
+    return bytes(out[:limit])

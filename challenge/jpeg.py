@@ -1,0 +1,79 @@
+"""What a JPEG file says in its markers, and how much of its picture is really there (ITU-T T.81, annex B)."""
+
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from challenge.intensity import Pixels
+
+SIGNATURE = b"\xff\xd8"
+END = b"\xff\xd9"
+
+_SCAN, _END, _JFIF, _ADOBE = 0xDA, 0xD9, 0xE0, 0xEE
+_NO_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
+_AFTER_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+_DCT = (0xC0, 0xC1, 0xC2)
+_PROGRESSIVE = 0xC2
+# Bytes that hold no marker, decode to anything but grey, and are the same every time.
+_NOISE = bytes(np.random.default_rng(1).integers(1, 255, 1 << 14, np.uint8))
+_FILLED = (127, 128)  # decoders show what is missing as the middle of the range, which CMYK turns round
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield each marker's code, and where its content begins and ends; last the end marker, if it is there."""
+    position = len(SIGNATURE)
+    while position + 2 <= len(data) and data[position] == 0xFF:
+        code = data[position + 1]
+        position += 1 if code == 0xFF else 2
+        if code == _END:
+            yield code, position - 2, position
+            return
+        if code == 0xFF or code in _NO_LENGTH:
+            continue
+        end = position + int.from_bytes(data[position : position + 2])
+        yield code, position + 2, end
+        position = end
+        if code == _SCAN:
+            found = _AFTER_SCAN.search(data, end)
+            position = found.end() - 2 if found else len(data)
+
+
+def colours(data: bytes) -> str | None:
+    """Return "YCbCr" or "RGB", as the markers of a DCT-coded colour JPEG say, or None if they say nothing."""
+    kind, is_dct = None, False
+    for code, start, end in segments(data):
+        if code == _JFIF and data.startswith(b"JFIF\0", start):
+            kind = kind or "YCbCr"
+        elif code == _ADOBE and data.startswith(b"Adobe", start) and end - start >= 12:
+            kind = "YCbCr" if data[start + 11] else "RGB"
+        is_dct |= code in _DCT
+    return kind if is_dct else None
+
+
+def looks_cut(pixels: Pixels) -> bool:
+    """Whether a decoded JPEG ends in the grey that decoders put where nothing is."""
+    return bool(np.isin(pixels[-1, -8:], _FILLED).all())
+
+
+def share(data: bytes) -> float:
+    """Return the share of the rows that the data hold, 0..1. Raises what a decoder raises if they hold no header.
+
+    What is missing is filled twice, with nothing and with noise: the rows before the first difference are there. Of a
+    progressive file the first scan counts; later ones sharpen it.
+    """
+    codes = [code for code, *_ in segments(data)]
+    if _PROGRESSIVE in codes and codes.count(_SCAN) > 1:
+        return 1.0
+    body = without_end(data)
+    with_nothing, with_noise = (np.asarray(Image.open(io.BytesIO(body + fill + END))) for fill in (b"", _NOISE))
+    different = np.flatnonzero((with_nothing != with_noise).reshape(len(with_nothing), -1).any(axis=1))
+    return float(different[0]) / len(with_nothing) if len(different) else 1.0
+
+
+def without_end(data: bytes) -> bytes:
+    """Return the data before the end marker; where there is none, without zeros and half a marker at the end."""
+    end = next((start for code, start, _ in segments(data) if code == _END), None)
+    return data.rstrip(b"\0").rstrip(b"\xff") if end is None else data[:end]
