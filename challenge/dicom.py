@@ -66,7 +66,7 @@ def elements(data: Bytes) -> Iterator[Element]:
     order, explicit, syntax = "<", [True], ""  # `explicit` is a stack: one entry per open sequence
     in_meta, after_pixels = True, False
     while position < end:
-        if after_pixels and end - position < _LEAST_ELEMENT:
+        if after_pixels and (end - position < _LEAST_ELEMENT or not bytes(data[position:]).strip(b"\0")):
             return
         if in_meta and _unpack(data, "<H", position)[0] != _META_GROUP:
             in_meta = False
@@ -112,10 +112,10 @@ def _header(data: Bytes, order: str, position: int, tag: Tag, explicit: bool) ->
     if not explicit or tag in (_ITEM, _ITEM_END, _SEQUENCE_END):
         return "", _unpack(data, order + "I", position + 4)[0], position + 8
     name = bytes(data[position + 4 : position + 6]).decode("latin-1")
-    # The decoder reads a long length after blanks instead of a type, and a short one after zeros.
+    # The decoder reads a long length after blanks instead of a type.
     if name in _LONG_FORM or name in _UNTYPED:
         return name, _unpack(data, order + "I", position + 8)[0], position + 12
-    if not re.fullmatch("[A-Z]{2}|\0\0", name):
+    if not re.fullmatch("[A-Z]{2}", name):
         raise ValueError(f"element {tag[0]:04x},{tag[1]:04x} has no type")
     return name, _unpack(data, order + "H", position + 6)[0], position + 8
 

@@ -16,7 +16,7 @@ from challenge import jpeg
 from challenge.dicom import check_lengths, fragments, stated_size
 from challenge.errors import ImageError
 from challenge.intensity import Numbers, Stated
-from challenge.volume import VOLUME_LIMIT, Frame
+from challenge.volume import LEAST, VOLUME_LIMIT, Frame
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # a second to import, and few runs need it
@@ -50,9 +50,8 @@ def read_frame(path: Path) -> Frame:
     array = array.reshape(frames, *array.shape[array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1) :])
     values = array[frames // 2]
     header = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
-    if values.ndim == 3:
-        return _with_true_colours(path, Frame(values, frames), header.get(_PHOTOMETRIC, ""))
-    return Frame(values, frames, _stated(header))
+    frame = Frame(values, frames, _stated(header))
+    return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
 
 
 def _opened(path: Path) -> "sitk.ImageFileReader":
@@ -149,18 +148,29 @@ def _number(header: Mapping[str, str], key: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _with_true_colours(path: Path, frame: Frame, photometric: str) -> Frame:
-    """Decode a JPEG frame anew where its own marks contradict the header, by which GDCM goes."""
+def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
+    """GDCM takes a JPEG frame's colours from the header, and fills what is missing in silence: the data know better."""
     with _mapped(path) as data:
         parts = fragments(data)
     if len(parts) != frame.frames:
-        parts = [b"".join(parts)] if frame.frames == 1 else []
-    marked = jpeg.colours(parts[frame.frames // 2]) if parts else None
-    if marked is None or (marked == "YCbCr") == (photometric in _CONVERTED):
+        parts = [b"".join(parts)] if parts and frame.frames == 1 else []
+    if not parts or not jpeg.is_dct(part := parts[frame.frames // 2]):
         return frame
-    with Image.open(BytesIO(parts[frame.frames // 2]), formats=("JPEG",)) as image:
+    faults = _faults(part, path.name)
+    marked = jpeg.colours(part)
+    if frame.values.ndim < 3 or marked is None or (marked == "YCbCr") == (photometric in _CONVERTED):
+        return replace(frame, faults=faults)
+    with Image.open(BytesIO(jpeg.without_end(part) + jpeg.END), formats=("JPEG",)) as image:
         values: Numbers = np.asarray(image.convert("RGB"))
     if values.shape != frame.values.shape:
-        return frame
+        raise ImageError(f"{path.name}: the JPEG data and the DICOM header disagree on the size")
     note = f"the JPEG data are {marked}, though the header says {photometric!r}"
-    return replace(frame, values=values, notes=(note,))
+    return replace(frame, values=values, notes=(note,), faults=faults)
+
+
+def _faults(part: bytes, name: str) -> tuple[str, ...]:
+    if part.rstrip(b"\0").endswith(jpeg.END) and jpeg.hole(part) is None:
+        return ()
+    if (share := jpeg.share(part)) < LEAST:
+        raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
+    return ("truncated JPEG data; the missing part was filled",)

@@ -29,7 +29,8 @@ from challenge import raster
 from challenge.errors import ImageError
 from challenge.intensity import Pixels, to_eight_bit
 from challenge.medical import HEAD_BYTES, frame_size, open_frame, reader_of
-from challenge.repair import LEAST, check_whole, is_short, repaired, zero_notes
+from challenge.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
+from challenge.volume import LEAST
 
 logger = logging.getLogger(__name__)
 
@@ -80,30 +81,30 @@ def read_image(path: Path) -> DecodedImage:
         if mended:
             return mended
         what = "no image" if isinstance(first, UnidentifiedImageError) else "damaged image"
-        raise ImageError(f"{path.name}: {what} ({type(first).__name__}; begins with {data[:16]!r})") from first
+        why = str(first) if isinstance(first, DamageError) else type(first).__name__
+        raise ImageError(f"{path.name}: {what} ({why}; begins with {data[:16]!r})") from first
 
 
 def _decode(data: bytes, name: str) -> DecodedImage:
     check_whole(data)
     pixels, notes = raster.decode(data, name, lambda size: _check_limit(size, name))
-    if is_short(data, pixels):
-        raise ValueError("the end is missing")
-    return _as_rgb(pixels, notes)
+    check_end(data, pixels)
+    return _as_rgb(pixels, (*notes, *zero_notes(pixels, name)) if is_plain(data) else notes)
 
 
 def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
     """Decode what can be saved of a damaged file; None if nothing can. Raises ImageError if it is less than half."""
     try:
-        mended, share = repaired(data) or (b"", 1.0)
-        if not mended:
+        mended, share = repaired(data) or (None, 0.0)
+        if mended is None:
             return None
-        pixels, notes = raster.decode(mended, name, lambda size: _check_limit(size, name))
+        if share >= LEAST:
+            pixels, notes = raster.decode(mended, name, lambda size: _check_limit(size, name))
+            return _as_rgb(pixels, (*notes, "truncated file; the missing part was filled"))
     except Exception:  # see read_image
         logger.debug("%s: not decodable after repair either", name, exc_info=True)
         return None
-    if share < LEAST:
-        raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
-    return _as_rgb(pixels, (*notes, "truncated file; the missing part was filled"))
+    raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
@@ -141,4 +142,5 @@ def _read_medical(path: Path, reader: str) -> DecodedImage:
     frame = open_frame(path, reader)
     pixels, notes = to_eight_bit(frame.values, frame.stated)
     frames = (f"{frame.frames} frames; the middle one was used",) if frame.frames > 1 else ()
-    return _as_rgb(pixels, (*notes, *frames, *frame.notes, *frame.faults, *zero_notes(pixels, path.name)))
+    faults = frame.faults or zero_notes(pixels, path.name)
+    return _as_rgb(pixels, (*notes, *frames, *frame.notes, *faults))

@@ -74,11 +74,11 @@ def _scaled(values: Numbers, stated: Stated) -> tuple[Pixels, tuple[str, ...]]:
         if _is_sane(stated.window, values, high):
             return _linear(values, *stated.window), ()
         notes = ("its window shows next to nothing and is not used",)
-    if 0 <= low and 255 / _FAR_BELOW < high <= RANGES[-1] and _are_whole(values):
+    if low >= 0 and 255 / _FAR_BELOW < high <= RANGES[-1] and _are_whole(values):
         return _from_zero(values, high, stated.maximum, notes)
     if values.dtype == np.int8 and low < 0:
         return (values.astype(np.int16) + 128).astype(np.uint8), (*notes, "signed 8 bit: 128 was added")
-    if 0 <= low and 1 / _FAR_BELOW < high <= 1 and values.dtype.kind == "f":
+    if low >= 0 and 1 / _FAR_BELOW < high <= 1 and values.dtype.kind == "f":
         return _linear(values, 0, 1), (*notes, "numbers in 0..1: scaled from this range")
     return _linear(values, low, high), (*notes, f"numbers from {low:g} to {high:g}: scaled from this range")
 

@@ -17,6 +17,8 @@ _NO_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
 _AFTER_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _DCT = (0xC0, 0xC1, 0xC2)
 _PROGRESSIVE = 0xC2
+_TABLES = 0xC4
+_HOLE = bytes(64)
 # Bytes that hold no marker, decode to anything but grey, and are the same every time.
 _NOISE = bytes(np.random.default_rng(1).integers(1, 255, 1 << 14, np.uint8))
 _FILLED = (127, 128)  # decoders show what is missing as the middle of the range, which CMYK turns round
@@ -41,16 +43,20 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             position = found.end() - 2 if found else len(data)
 
 
+def is_dct(data: bytes) -> bool:
+    """Whether the data are a JPEG of the common kind: neither lossless nor JPEG-LS nor JPEG 2000."""
+    return data.startswith(SIGNATURE) and any(code in _DCT for code, *_ in segments(data))
+
+
 def colours(data: bytes) -> str | None:
-    """Return "YCbCr" or "RGB", as the markers of a DCT-coded colour JPEG say, or None if they say nothing."""
-    kind, is_dct = None, False
+    """Return "YCbCr" or "RGB", as the markers of colour say, or None if they say nothing."""
+    kind = None
     for code, start, end in segments(data):
         if code == _JFIF and data.startswith(b"JFIF\0", start):
             kind = kind or "YCbCr"
         elif code == _ADOBE and data.startswith(b"Adobe", start) and end - start >= 12:
             kind = "YCbCr" if data[start + 11] else "RGB"
-        is_dct |= code in _DCT
-    return kind if is_dct else None
+    return kind
 
 
 def looks_cut(pixels: Pixels) -> bool:
@@ -73,7 +79,37 @@ def share(data: bytes) -> float:
     return float(different[0]) / len(with_nothing) if len(different) else 1.0
 
 
+def hole(data: bytes) -> int | None:
+    """Return where a run of zeros begins in the compressed data that no picture compresses to, or None.
+
+    Zeros are the first code of each table. Only if this means "nothing more" in all tables, they are flat ground.
+    """
+    if _HOLE not in data:
+        return None
+    found, flat, scan = None, True, False
+    for code, start, end in segments(data):
+        if code == _PROGRESSIVE:  # its codes may mean many blocks of nothing
+            return None
+        flat &= code != _TABLES or _first_codes(data[start:end]) == {0}
+        if code == _SCAN and not scan:
+            scan, at = True, data.find(_HOLE, end)
+            found = at if at >= 0 else None
+    return None if flat else found
+
+
+def _first_codes(tables: bytes) -> set[int]:
+    """Return what zeros mean in each of a segment's Huffman tables (B.2.4.2)."""
+    codes, position = set(), 0
+    while position + 17 < len(tables):
+        codes.add(tables[position + 17])
+        position += 17 + sum(tables[position + 1 : position + 17])
+    return codes
+
+
 def without_end(data: bytes) -> bytes:
-    """Return the data before the end marker; where there is none, without zeros and half a marker at the end."""
+    """Return the data before a hole or the end marker; without either, before zeros and half a marker at the end."""
+    gap = hole(data)
+    if gap is not None:
+        return data[:gap]
     end = next((start for code, start, _ in segments(data) if code == _END), None)
     return data.rstrip(b"\0").rstrip(b"\xff") if end is None else data[:end]

@@ -7,7 +7,7 @@ SimpleITK reads DICOM alone (`challenge.gdcm`).
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from challenge import gdcm, metaimage, nifti, nrrd
+from challenge import gdcm, metaimage, nifti, nrrd, tiff
 from challenge.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.errors import ImageError
 from challenge.intensity import Numbers
@@ -39,8 +39,7 @@ _OTHER_MARKS = (
     b"\xff\xd8\xff",
     b"GIF8",
     b"BM",
-    b"II*\0",
-    b"MM\0*",
+    *tiff.MARKS,
     b"RIFF",
     b"\0\0\0\x0cjP",
     b"\xff\x4f\xff",

@@ -50,7 +50,7 @@ def is_image_of_pair(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Volume:
-    """Return what the header says; of a pair either file may be named. Raises ImageError if it is damaged, or no NIfTI."""
+    """Return what the header says; of a pair either file may be named. Raises ImageError if it is damaged."""
     name = path.name
     with header_file(path).open("rb") as stream:
         raw = stream.read(_RAW_BYTES)

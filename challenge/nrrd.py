@@ -1,4 +1,4 @@
-"""The header of an NRRD file (.nrrd, or .nhdr with a data file beside it): lines of `field: value`, then a blank line."""
+"""The header of an NRRD file (.nrrd, or .nhdr with a data file beside it): lines of `field: value`, a blank line."""
 
 import re
 from collections.abc import Mapping

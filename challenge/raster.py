@@ -1,7 +1,7 @@
 """What Pillow makes of an image file -> 8-bit grey levels or RGB; the bits that Pillow drops are kept.
 
-Pillow reduces colours of 16 bits to their high byte, knows no sign in 8 bits, and leaves white zeros (TIFF) of more than
-8 bits as they are. Such numbers are read here: plain ones from the file, compressed ones by decoding the bytes apart.
+Pillow reduces colours of 16 bits to their high byte, knows no sign in 8 bits, and leaves TIFF's white zeros of more
+than 8 bits as they are. Such numbers are read here: plain ones from the file, compressed ones byte by byte.
 """
 
 import io
@@ -17,7 +17,6 @@ from PIL import Image, UnidentifiedImageError
 from challenge import tiff
 from challenge.errors import ImageError
 from challenge.intensity import NOTHING, Numbers, Pixels, Stated, range_of, to_eight_bit
-from challenge.repair import zero_notes
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ _NETPBM = re.compile(rb"P([56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s")
 _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"}
 _LOW_BYTES |= {"RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B", "RGBX;16N": "RGBX;16B"}  # on little-endian machines
 _LOW_BYTES |= {"RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}
-_PLAIN = ("BMP", "DIB", "PPM", "TIFF")
 _DEEP = ("JPEG2000", "PPM")
 _VERY_DARK = 16
 
@@ -57,7 +55,7 @@ def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[
         numbers, stated = _numbers(image, data, directory, name)
         pixels, notes = to_eight_bit(numbers, stated)
         _log_orientation(image, name)
-        return pixels, (*notes, *_frame_notes(image), *_zero_notes(image, pixels, name), *_dark_notes(image, pixels))
+        return pixels, (*notes, *_frame_notes(image), *_dark_notes(image, pixels))
 
 
 def header_size(data: bytes) -> Size | None:
@@ -72,7 +70,8 @@ def _numbers(image: Image.Image, data: bytes, directory: tiff.Directory | None, 
         return own
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return _turned(np.clip(np.asarray(image), 0, 65535).astype(np.uint16), directory), NOTHING
+        numbers = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
+        return _turned(numbers, directory), Stated(maximum=directory.maximum if directory else None)
     if image.mode in ("I", "F"):
         return _turned(_as_stated(np.asarray(image), directory), directory), NOTHING
     if image.mode in ("L", "LA", "La"):
@@ -157,11 +156,6 @@ def _frame_notes(image: Image.Image) -> tuple[str, ...]:
     except Exception:  # a later frame is damaged; the first is decoded already
         frames = 2
     return (f"{frames} frames; the first was used",) if frames > 1 and image.format != "MPO" else ()
-
-
-def _zero_notes(image: Image.Image, pixels: Pixels, name: str) -> tuple[str, ...]:
-    """Formats of plain numbers show in their pixels alone that a copy was broken off."""
-    return zero_notes(pixels, name) if image.format in _PLAIN else ()
 
 
 def _dark_notes(image: Image.Image, pixels: Pixels) -> tuple[str, ...]:

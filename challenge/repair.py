@@ -3,6 +3,7 @@
 Pillow's process-wide switch for truncated files is not used: threads decode side by side.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,41 +13,52 @@ import numpy as np
 from challenge import jpeg
 from challenge.errors import ImageError
 from challenge.intensity import Pixels
-
-LEAST = 0.5
-"""Of a picture's rows, the share that must be there. A file that holds less is no picture."""
+from challenge.volume import LEAST
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _FEW_ZEROS = 0.01
+_PLAIN = re.compile(rb"BM|P[1-6]\s|II[*+]\0|MM\0[*+]")
+
+
+class DamageError(Exception):
+    """Damage of a file that its decoder passes over in silence."""
 
 
 def check_whole(data: bytes) -> None:
-    """Raises ValueError for damage that decoders pass over in silence."""
+    """Raises DamageError for damage that decoders pass over in silence."""
     if data.startswith(_PNG_SIGNATURE):
         for name, body, checksum in _png_chunks(data):
             if name == b"IDAT" and checksum != zlib.crc32(name + body):
-                raise ValueError("a checksum is wrong")
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+                raise DamageError("a checksum is wrong")
+    elif data.startswith(jpeg.SIGNATURE) and jpeg.hole(data) is not None:
+        raise DamageError("a part of the data is zeros")
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         length = 8 + int.from_bytes(data[4:8], "little")
         if length > len(data) or not data[length - 16 : length].strip(b"\0"):
-            raise ValueError("the end is missing")
+            raise DamageError("the end is missing")
 
 
-def is_short(data: bytes, pixels: Pixels) -> bool:
-    """Whether decoded pixels end as those of a file do that ends too early, though it has an end."""
+def check_end(data: bytes, pixels: Pixels) -> None:
+    """Raises DamageError if decoded pixels are cut off, though the file has an end."""
+    is_short = False
     if data.startswith(jpeg.SIGNATURE):
-        return jpeg.looks_cut(pixels) and jpeg.share(data) < 1
-    if data.startswith(_PNG_SIGNATURE) and not pixels[-1].any():
-        repaired_png = _repaired_png(data)
-        return repaired_png is not None and repaired_png[1] < 1
-    return False
+        is_short = jpeg.looks_cut(pixels) and jpeg.share(data) < 1
+    elif data.startswith(_PNG_SIGNATURE) and not pixels[-1].any():
+        is_short = (_repaired_png(data) or (b"", 1.0))[1] < 1
+    if is_short:
+        raise DamageError("the end is missing")
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether the file is of a format whose numbers are not compressed, as a rule."""
+    return bool(_PLAIN.match(data))
 
 
 def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
     """Tell of rows of zeros at the end, or at the beginning, of a file of plain numbers. Raises ImageError if most are.
 
-    Copies that were broken off end so. A dark picture does too, but then it has zeros elsewhere.
+    Copies that were broken off look so. A dark picture does too, but then it has zeros elsewhere.
     """
     rows = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
     if not len(rows):
@@ -62,7 +74,7 @@ def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
 def repaired(data: bytes) -> tuple[bytes, float] | None:
     """Return the file's bytes mended so that a strict decoder takes them, and the share of the rows that are there.
 
-    None if nothing can be done.
+    None if nothing can be done; no bytes if the share is below `LEAST`.
     """
     if data.startswith(jpeg.SIGNATURE):
         return jpeg.without_end(data) + jpeg.END, jpeg.share(data)
@@ -77,8 +89,10 @@ def _repaired_bmp(data: bytes) -> tuple[bytes, float] | None:
     start, _, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
     length = (abs(width) * bits + 31) // 32 * 4 * abs(height)
     share = (len(data) - start) / max(1, length)
-    if compression not in (0, 3) or share < LEAST:  # nothing is allocated for what a header claims
+    if compression not in (0, 3):
         return None
+    if share < LEAST:  # nothing is allocated for what a header claims
+        return b"", share
     return data + bytes(max(0, start + length - len(data))), min(1.0, share)
 
 
@@ -95,7 +109,7 @@ def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
     raw = _inflate(b"".join(body for name, body in chunks if name == b"IDAT"), line * height)
     share = len(raw) // line / height
     if share < LEAST:
-        return None
+        return b"", share
     raw = raw[: len(raw) // line * line].ljust(line * height, b"\0")
     kept = [chunk for chunk in chunks if chunk[0] in (b"PLTE", b"tRNS")]
     return _png([(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]), share

@@ -1,4 +1,4 @@
-"""What a TIFF file says in its first directory, and numbers of the types that Pillow does not take (TIFF 6.0, section 2)."""
+"""What a TIFF file says in its first directory, and numbers that Pillow does not take (TIFF 6.0, section 2)."""
 
 import math
 import struct
@@ -8,15 +8,15 @@ import numpy as np
 
 from challenge.intensity import Numbers
 
-MARKS = (b"II*\0", b"MM\0*")
+MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS = 256, 257, 258, 259, 262, 273
 _ORIENTATION, _SAMPLES, _LENGTHS, _PLANAR, _FORMAT = 274, 277, 279, 284, 339
 _ON_THE_SIDE = (5, 6, 7, 8)
-_FORMS = {1: "B", 3: "H", 4: "I"}
+_FORMS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _FORMAT_NAMES = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
-_MOST_VALUES = 1 << 20
+_MOST_VALUES, _MOST_TAGS = 1 << 20, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Directory:
         return self.one(_PHOTOMETRIC, 1) in (0, 1, 2)
 
     @property
+    def maximum(self) -> int | None:
+        """The largest number of 9 to 15 bits; None of others."""
+        bits = self.one(_BITS, 1)
+        return (1 << bits) - 1 if 8 < bits < 16 else None
+
+    @property
     def is_planar(self) -> bool:
         """Whether each channel stands alone."""
         return self.one(_PLANAR, 1) == 2 and self.one(_SAMPLES, 1) > 1
@@ -72,21 +78,23 @@ class Directory:
 
 
 def read_directory(data: bytes) -> Directory | None:
-    """Return the first directory of a TIFF file; None if it is damaged, or no (classic) TIFF."""
+    """Return the first directory of a TIFF file; None if it is damaged, or no TIFF."""
     if not data.startswith(MARKS):
         return None
-    order = "<" if data.startswith(b"II") else ">"
+    order, is_big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
+    first, number, entry, room = (8, "Q", "HHQ", 8) if is_big else (4, "I", "HHI", 4)
     tags = {}
     try:
-        (start,) = struct.unpack_from(order + "I", data, 4)
-        (count,) = struct.unpack_from(order + "H", data, start)
-        for position in range(start + 2, start + 2 + 12 * count, 12):
-            tag, form, length = struct.unpack_from(order + "HHI", data, position)
+        (start,) = struct.unpack_from(order + number, data, first)
+        (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, start)
+        start += 8 if is_big else 2
+        for position in range(start, start + min(count, _MOST_TAGS) * (4 + 2 * room), 4 + 2 * room):
+            tag, form, length = struct.unpack_from(order + entry, data, position)
             if form in _FORMS and 0 < length < _MOST_VALUES:
                 layout = f"{order}{length}{_FORMS[form]}"
-                at = position + 8
-                if struct.calcsize(layout) > 4:
-                    (at,) = struct.unpack_from(order + "I", data, at)
+                at = position + 4 + room
+                if struct.calcsize(layout) > room:
+                    (at,) = struct.unpack_from(order + number, data, at)
                 tags[tag] = struct.unpack_from(layout, data, at)
     except struct.error:
         return None

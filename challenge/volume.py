@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from challenge.errors import ImageError
 from challenge.intensity import NOTHING, Numbers, Stated
@@ -119,7 +118,7 @@ def with_colour_axis(volume: Volume) -> Volume:
 
 
 def read_volume(volume: Volume) -> Frame:
-    """Return the middle frame. Raises ImageError if the file is too large, unreadable, or holds less than half of it."""
+    """Return the middle frame. Raises ImageError if the file is too large, unreadable, or holds less than half."""
     colours = _frames_as_colours(volume)
     if colours is None:
         return _read_frame(volume)
