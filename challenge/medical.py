@@ -11,7 +11,7 @@ from challenge import gdcm, metaimage, nifti, nrrd, tiff
 from challenge.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.errors import ImageError
 from challenge.intensity import Numbers
-from challenge.volume import Frame, Volume, read_volume
+from challenge.volume import Frame, Volume, read_volume, with_colour_axis
 
 HEAD_BYTES = 1 << 12
 """As much of a file as `reader_of` wants to see."""
@@ -92,6 +92,6 @@ def read_frame(path: Path, reader_name: str) -> tuple[Numbers, int]:
 
 def _header(path: Path, reader_name: str) -> Volume:
     try:
-        return _HEADERS[reader_name](path)
+        return with_colour_axis(_HEADERS[reader_name](path))
     except OSError as error:
         raise ImageError(f"{path.name}: {error.strerror or error}") from error

@@ -41,7 +41,7 @@ def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[
     """
     directory = tiff.read_directory(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _opened(data, directory)
     except UnidentifiedImageError:
         if directory is None:
             raise
@@ -56,6 +56,15 @@ def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[
         pixels, notes = to_eight_bit(numbers, stated)
         _log_orientation(image, name)
         return pixels, (*notes, *_frame_notes(image), *_dark_notes(image, pixels))
+
+
+def _opened(data: bytes, directory: tiff.Directory | None) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if directory is None or not directory.is_deep or not directory.is_white_zero:
+            raise
+        return Image.open(io.BytesIO(tiff.with_black_zero(data, directory)), formats=FORMATS)
 
 
 def header_size(data: bytes) -> Size | None:

@@ -25,6 +25,8 @@ class Directory:
 
     order: str
     tags: dict[int, tuple[int, ...]]
+    places: dict[int, tuple[int, str]]
+    """Where each tag's numbers stand, and how they are packed."""
 
     def one(self, tag: int, otherwise: int) -> int:
         """Return the first number of a tag."""
@@ -51,6 +53,11 @@ class Directory:
         """The largest number of 9 to 15 bits; None of others."""
         bits = self.one(_BITS, 1)
         return (1 << bits) - 1 if 8 < bits < 16 else None
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the numbers have more than 8 bits."""
+        return self.one(_BITS, 1) > 8
 
     @property
     def is_planar(self) -> bool:
@@ -83,7 +90,7 @@ def read_directory(data: bytes) -> Directory | None:
         return None
     order, is_big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
     first, number, entry, room = (8, "Q", "HHQ", 8) if is_big else (4, "I", "HHI", 4)
-    tags = {}
+    tags, places = {}, {}
     try:
         (start,) = struct.unpack_from(order + number, data, first)
         (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), data, start)
@@ -95,10 +102,18 @@ def read_directory(data: bytes) -> Directory | None:
                 at = position + 4 + room
                 if struct.calcsize(layout) > room:
                     (at,) = struct.unpack_from(order + number, data, at)
-                tags[tag] = struct.unpack_from(layout, data, at)
+                tags[tag], places[tag] = struct.unpack_from(layout, data, at), (at, layout)
     except struct.error:
         return None
-    return Directory(order, tags)
+    return Directory(order, tags, places)
+
+
+def with_black_zero(data: bytes, directory: Directory) -> bytes:
+    """Return the file with its zero called black, for a decoder that knows its numbers only so."""
+    at, layout = directory.places[_PHOTOMETRIC]
+    changed = bytearray(data)
+    struct.pack_into(layout, changed, at, 1)
+    return bytes(changed)
 
 
 def read_plain(data: bytes, directory: Directory) -> Numbers | None:
