@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from challenge.intensity import Pixels
@@ -59,24 +60,48 @@ def colours(data: bytes) -> str | None:
     return kind
 
 
-def looks_cut(pixels: Pixels) -> bool:
-    """Whether a decoded JPEG ends in the grey that decoders put where nothing is."""
-    return bool(np.isin(pixels[-1, -8:], _FILLED).all())
+def is_short(data: bytes, pixels: Pixels) -> bool:
+    """Whether the data end too early, though they have an end. `pixels` are what a decoder made of them.
+
+    Decoders put grey where nothing is. Of a progressive file they leave out what sharpens it.
+    """
+    if _PROGRESSIVE in (code for code, *_ in segments(data)):
+        return not _are_all_sharpened(data) or bool(_rows_that_differ(data).any())
+    return bool(np.isin(pixels[-1, -8:], _FILLED).all()) and share(data) < 1
+
+
+def _are_all_sharpened(data: bytes) -> bool:
+    """Whether the scans of a progressive file bring all bits of all coefficients (G.1.1.1)."""
+    missing: dict[tuple[int, int], int] = {}
+    for code, start, end in segments(data):
+        content = data[start:end]
+        if code == _PROGRESSIVE and len(content) >= 6:
+            missing = {(number, at): 1 for number in content[6::3] for at in range(64)}
+        if code == _SCAN and content and len(content) >= 4 + 2 * content[0]:
+            first, last, bits = content[1 + 2 * content[0] : 4 + 2 * content[0]]
+            for number in content[1 : 1 + 2 * content[0] : 2]:
+                missing |= {(number, at): bits & 15 for at in range(first, last + 1)}
+    return not any(missing.values())
 
 
 def share(data: bytes) -> float:
     """Return the share of the rows that the data hold, 0..1. Raises what a decoder raises if they hold no header.
 
-    What is missing is filled twice, with nothing and with noise: the rows before the first difference are there. Of a
-    progressive file the first scan counts; later ones sharpen it.
+    Of a progressive file the first scan counts; later ones sharpen it.
     """
     codes = [code for code, *_ in segments(data)]
     if _PROGRESSIVE in codes and codes.count(_SCAN) > 1:
         return 1.0
+    different = _rows_that_differ(data)
+    return float(different.argmax()) / len(different) if different.any() else 1.0
+
+
+def _rows_that_differ(data: bytes) -> npt.NDArray[np.bool_]:
+    """Which rows change with what follows the data, noise or nothing: the data do not reach them."""
     body = without_end(data)
     with_nothing, with_noise = (np.asarray(Image.open(io.BytesIO(body + fill + END))) for fill in (b"", _NOISE))
-    different = np.flatnonzero((with_nothing != with_noise).reshape(len(with_nothing), -1).any(axis=1))
-    return float(different[0]) / len(with_nothing) if len(different) else 1.0
+    different: npt.NDArray[np.bool_] = (with_nothing != with_noise).reshape(len(with_nothing), -1).any(axis=1)
+    return different
 
 
 def hole(data: bytes) -> int | None:
@@ -86,15 +111,15 @@ def hole(data: bytes) -> int | None:
     """
     if _HOLE not in data:
         return None
-    found, flat, scan = None, True, False
+    is_flat, first_scan, stop = True, None, len(data)
     for code, start, end in segments(data):
         if code == _PROGRESSIVE:  # its codes may mean many blocks of nothing
             return None
-        flat &= code != _TABLES or _first_codes(data[start:end]) == {0}
-        if code == _SCAN and not scan:
-            scan, at = True, data.find(_HOLE, end)
-            found = at if at >= 0 else None
-    return None if flat else found
+        is_flat &= code != _TABLES or _first_codes(data[start:end]) == {0}
+        first_scan = end if code == _SCAN and first_scan is None else first_scan
+        stop = start if code == _END else stop
+    found = -1 if is_flat or first_scan is None else data.find(_HOLE, first_scan, stop)
+    return None if found < 0 else found
 
 
 def _first_codes(tables: bytes) -> set[int]:

@@ -2,6 +2,7 @@
 
 import math
 import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS = 256, 257, 258, 259, 262, 273
 _ORIENTATION, _SAMPLES, _LENGTHS, _PLANAR, _FORMAT = 274, 277, 279, 284, 339
 _ON_THE_SIDE = (5, 6, 7, 8)
+_TILES, _TILE_LENGTHS = 324, 325
+_LZW, _DEFLATE = 5, (8, 32946)
+_HOLE = bytes(64)
+_CHUNK = 1 << 20
 _FORMS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _FORMAT_NAMES = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
@@ -78,6 +83,16 @@ class Directory:
             return None
         return np.dtype(f"{self.order}{kind}{width // 8}")
 
+    def has_hole(self, data: bytes) -> bool:
+        """Whether compressed data hold zeros to which no picture is compressed."""
+        compression = self.one(_COMPRESSION, 1)
+        if _HOLE not in data or compression not in (_LZW, *_DEFLATE):
+            return False
+        starts = self.tags.get(_STRIPS) or self.tags.get(_TILES, ())
+        lengths = self.tags.get(_LENGTHS) or self.tags.get(_TILE_LENGTHS, ())
+        parts = [data[at : at + length] for at, length in zip(starts, lengths, strict=False)]
+        return any(_HOLE in part and (compression == _LZW or not _inflates(part)) for part in parts)
+
     def __str__(self) -> str:
         bits = "/".join(map(str, dict.fromkeys(self.tags.get(_BITS, (1,)))))
         kind = _FORMAT_NAMES.get(self.one(_FORMAT, 1), "unknown")
@@ -106,6 +121,18 @@ def read_directory(data: bytes) -> Directory | None:
     except struct.error:
         return None
     return Directory(order, tags, places)
+
+
+def _inflates(data: bytes) -> bool:
+    """Whether a zlib stream is whole, its checksum included."""
+    decompressor = zlib.decompressobj()
+    try:
+        while data and not decompressor.eof:
+            decompressor.decompress(data, _CHUNK)
+            data = decompressor.unconsumed_tail
+    except zlib.error:
+        return False
+    return decompressor.eof
 
 
 def with_black_zero(data: bytes, directory: Directory) -> bytes:
