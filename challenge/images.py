@@ -27,7 +27,8 @@ from PIL import Image, UnidentifiedImageError
 
 from challenge import raster
 from challenge.errors import ImageError
-from challenge.intensity import Pixels, to_eight_bit
+from challenge.intensity import Pixels as Pixels
+from challenge.intensity import to_eight_bit
 from challenge.medical import HEAD_BYTES, frame_size, open_frame, reader_of
 from challenge.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
 from challenge.volume import LEAST

@@ -91,7 +91,7 @@ def _is_sane(window: tuple[float, float], values: Numbers, high: float) -> bool:
 
 
 def _are_whole(values: Numbers) -> bool:
-    return values.dtype.kind in "iu" or bool((values == np.floor(values)).all())  # type: ignore[call-overload]
+    return values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
 
 
 def _from_zero(

@@ -19,6 +19,7 @@ _AFTER_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
 _DCT = (0xC0, 0xC1, 0xC2)
 _PROGRESSIVE = 0xC2
 _TABLES = 0xC4
+_COEFFICIENTS = 64
 _HOLE = bytes(64)
 # Bytes that hold no marker, decode to anything but grey, and are the same every time.
 _NOISE = bytes(np.random.default_rng(1).integers(1, 255, 1 << 14, np.uint8))
@@ -76,11 +77,11 @@ def _are_all_sharpened(data: bytes) -> bool:
     for code, start, end in segments(data):
         content = data[start:end]
         if code == _PROGRESSIVE and len(content) >= 6:
-            missing = {(number, at): 1 for number in content[6::3] for at in range(64)}
-        if code == _SCAN and content and len(content) >= 4 + 2 * content[0]:
+            missing = {(number, at): 1 for number in content[6:18:3] for at in range(_COEFFICIENTS)}
+        if code == _SCAN and content and content[0] <= 4 and len(content) >= 4 + 2 * content[0]:
             first, last, bits = content[1 + 2 * content[0] : 4 + 2 * content[0]]
             for number in content[1 : 1 + 2 * content[0] : 2]:
-                missing |= {(number, at): bits & 15 for at in range(first, last + 1)}
+                missing |= {(number, at): bits & 15 for at in range(first, min(last + 1, _COEFFICIENTS))}
     return not any(missing.values())
 
 

@@ -12,7 +12,7 @@ from challenge.volume import Volume, checked_axes
 BEGINNING = re.compile(rb"\s*(ObjectType|ObjectSubType|NDims|Comment|TransformType|DimSize)\s*[=:]")
 """How the content of a MetaImage file begins."""
 
-_HEADER_BYTES = 1 << 16
+_HEADER_BYTES = 1 << 20
 _LINE = re.compile(rb"(?P<key>[^\n=:]*)[=:](?P<value>[^\n]*)\n")
 _TYPES = {
     "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",

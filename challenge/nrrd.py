@@ -11,7 +11,7 @@ from challenge.volume import Volume, checked_axes
 
 MARK = b"NRRD000"
 
-_HEADER_BYTES = 1 << 16
+_HEADER_BYTES = 1 << 20
 _TYPES = {
     "signed char": "i1", "int8": "i1", "int8_t": "i1",
     "uchar": "u1", "unsigned char": "u1", "uint8": "u1", "uint8_t": "u1",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from challenge import tiff
 from challenge.errors import ImageError
@@ -58,7 +58,7 @@ def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[
         return pixels, (*notes, *_frame_notes(image), *_dark_notes(image, pixels))
 
 
-def _opened(data: bytes, directory: tiff.Directory | None) -> Image.Image:
+def _opened(data: bytes, directory: tiff.Directory | None) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -73,7 +73,9 @@ def header_size(data: bytes) -> Size | None:
     return directory.size if directory and min(directory.size) > 0 else None
 
 
-def _numbers(image: Image.Image, data: bytes, directory: tiff.Directory | None, name: str) -> tuple[Numbers, Stated]:
+def _numbers(
+    image: ImageFile.ImageFile, data: bytes, directory: tiff.Directory | None, name: str
+) -> tuple[Numbers, Stated]:
     own = _own_tiff(data, directory, name) or _netpbm(data) or _deep_colours(image, data)
     if own:
         return own
@@ -118,8 +120,9 @@ def _turned(values: Numbers, directory: tiff.Directory | None) -> Numbers:
     if directory is None or not directory.is_white_zero:
         return values
     if values.dtype.kind == "u" and (top := range_of(values.max().item())):
-        return np.subtract(values.dtype.type(top), values)
-    return np.subtract(values.max().item() + values.min().item(), values, dtype=np.float64)
+        return np.subtract(top, values, dtype=values.dtype)
+    turned: Numbers = np.subtract(values.max().item() + values.min().item(), values, dtype=np.float64)
+    return turned
 
 
 def _netpbm(data: bytes) -> tuple[Numbers, Stated] | None:
@@ -135,9 +138,9 @@ def _netpbm(data: bytes) -> tuple[Numbers, Stated] | None:
     return values.astype(np.uint16), Stated(maximum=maximum if maximum < (1 << 16) - 1 else None)
 
 
-def _deep_colours(image: Image.Image, data: bytes) -> tuple[Numbers, Stated] | None:
+def _deep_colours(image: ImageFile.ImageFile, data: bytes) -> tuple[Numbers, Stated] | None:
     """Colours of 16 bits in PNG and TIFF, of which Pillow decodes one byte at a time."""
-    forms = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile if tile.args}
+    forms = {_form(tile.args) for tile in image.tile}
     (form, *others) = forms or {""}
     if form == "LA;16B":  # both bytes of both channels look like four channels
         grey = _decoded_as(data, "RGBA")
@@ -149,11 +152,16 @@ def _deep_colours(image: Image.Image, data: bytes) -> tuple[Numbers, Stated] | N
     return np.asarray(image)[..., :3].astype(np.uint16) << 8 | low, NOTHING
 
 
+def _form(args: tuple[object, ...] | str | None) -> str:
+    """Return the raw mode in what a decoder is told."""
+    return str(args[0]) if isinstance(args, tuple) and args else str(args or "")
+
+
 def _decoded_as(data: bytes, form: str) -> npt.NDArray[np.uint8]:
     """Decode with another of Pillow's raw modes than the file asks for."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         image.tile = [
-            tile._replace(args=form if isinstance(tile.args, str) else (form, *tile.args[1:])) for tile in image.tile
+            tile._replace(args=(form, *tile.args[1:]) if isinstance(tile.args, tuple) else form) for tile in image.tile
         ]
         image.load()
         return np.asarray(image)

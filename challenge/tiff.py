@@ -3,6 +3,7 @@
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,10 +89,19 @@ class Directory:
         compression = self.one(_COMPRESSION, 1)
         if _HOLE not in data or compression not in (_LZW, *_DEFLATE):
             return False
+        parts = self.parts(data)
+        return any(_HOLE in part and (compression == _LZW or not _inflates(part)) for part in parts)
+
+    def parts(self, data: bytes) -> Iterator[bytes]:
+        """Yield the strips or tiles, as far as they are no more than the file."""
         starts = self.tags.get(_STRIPS) or self.tags.get(_TILES, ())
         lengths = self.tags.get(_LENGTHS) or self.tags.get(_TILE_LENGTHS, ())
-        parts = [data[at : at + length] for at, length in zip(starts, lengths, strict=False)]
-        return any(_HOLE in part and (compression == _LZW or not _inflates(part)) for part in parts)
+        left = len(data)
+        for at, length in zip(starts, lengths, strict=False):
+            left -= length
+            if left < 0:
+                return
+            yield data[at : at + length]
 
     def __str__(self) -> str:
         bits = "/".join(map(str, dict.fromkeys(self.tags.get(_BITS, (1,)))))
@@ -148,13 +158,10 @@ def read_plain(data: bytes, directory: Directory) -> Numbers | None:
 
     Raises ValueError if a part of them is missing.
     """
-    strips, lengths = directory.tags.get(_STRIPS), directory.tags.get(_LENGTHS)
-    if directory.is_compressed or directory.dtype is None or not strips or not lengths:
+    if directory.is_compressed or directory.dtype is None or _STRIPS not in directory.tags:
         return None
     width, height, samples = directory.one(_WIDTH, 0), directory.one(_HEIGHT, 0), directory.one(_SAMPLES, 1)
-    parts = [data[at : at + length] for at, length in zip(strips, lengths, strict=False)]
-    whole = b"".join(parts)
-    count = math.prod((width, height, samples))
+    whole, count = b"".join(directory.parts(data)), math.prod((width, height, samples))
     if len(whole) < count * directory.dtype.itemsize:
         raise ValueError("a part of the pixels is missing")
     values = np.frombuffer(whole, directory.dtype, count).astype(directory.dtype.newbyteorder("="))

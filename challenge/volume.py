@@ -93,7 +93,7 @@ def checked_axes(texts: list[str] | list[int], name: str) -> tuple[int, ...]:
 def sibling(path: Path, name: str) -> Path:
     """Return the file `name` in the folder of `path`. Raises ImageError for any other place, links included."""
     if not name or set(name) & set("/\\%\0") or name.strip(".") == "" or name == "LIST":
-        raise ImageError(f"{path.name}: the header names {name[:200]!r}; only one data file beside it is read")
+        raise ImageError(f"{path.name}: the header names {name[:200]!r}; only a file beside it is read")
     found = path.parent / name
     try:
         folder = path.resolve().parent
