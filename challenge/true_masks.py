@@ -36,6 +36,7 @@ __all__ = ["TrueMask", "read_true_mask", "read_true_masks"]
 
 _MOST_CLASSES = 256
 _ORIENTATION, _BITS, _WHITE_IS_ZERO, _CHANNELS, _SAMPLE_FORMAT = 0x0112, 258, 262, 277, 339
+_PNG_MARK = b"\x89PNG"
 _PNG_DEPTH = 24
 """Where a PNG file says how many bits a channel has."""
 
@@ -74,6 +75,9 @@ def _read(path: Path, num_classes: int) -> TrueMask:
     reader = reader_of(path, head)
     if reader:
         return _read_medical(path, reader, num_classes)
+    if head.startswith(_PNG_MARK):
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()  # decoding alone ignores the checksums, and makes other labels of damaged bytes
     with Image.open(path, formats=FORMATS) as image:
         return _read_picture(image, head, num_classes)
 

@@ -339,6 +339,11 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(MaskError, match=r"^mask.png: the mask (cannot be read|is damaged)"):
         read(path)
+    path = stored(tmp_path, Image.fromarray(ellipse()), compress_level=0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:400] + bytes(200) + whole[600:])
+    with pytest.raises(MaskError, match=r"^mask.png: the mask is damaged \(.*broken PNG file"):
+        read(path)
     path.write_bytes(b"nothing")
     with pytest.raises(MaskError, match=r"^mask.png: the mask is no image"):
         read(path)
