@@ -28,12 +28,14 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from challenge.errors import ImageError, MaskError
-from challenge.images import BYTE_LIMIT, FORMATS, PIXEL_LIMIT, SIDE_LIMIT
+from challenge.images import BYTE_LIMIT, PIXEL_LIMIT, SIDE_LIMIT
 from challenge.mask_values import REMEDY, Labels, TrueMask, from_colours, from_numbers, from_palette, united
 from challenge.medical import HEAD_BYTES, frame_size, read_frame, reader_of
 
 __all__ = ["TrueMask", "read_true_mask", "read_true_masks"]
 
+_FORMATS = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "WEBP", "JPEG", "JPEG2000")
+"""What Pillow may try: formats that open no other file and run no program."""
 _MOST_CLASSES = 256
 _ORIENTATION, _BITS, _WHITE_IS_ZERO, _CHANNELS, _SAMPLE_FORMAT = 0x0112, 258, 262, 277, 339
 _PNG_MARK = b"\x89PNG"
@@ -78,7 +80,7 @@ def _read(path: Path, num_classes: int) -> TrueMask:
     if head.startswith(_PNG_MARK):
         with Image.open(path, formats=("PNG",)) as image:
             image.verify()  # decoding alone ignores the checksums, and makes other labels of damaged bytes
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(path, formats=_FORMATS) as image:
         return _read_picture(image, head, num_classes)
 
 
