@@ -294,8 +294,8 @@ def test_medical_files_hold_class_indices(tmp_path, ending):
     path = tmp_path / f"mask.{ending}"
     sitk.WriteImage(sitk.GetImageFromArray(ellipse(3)), str(path))
     np.testing.assert_array_equal(read(path, 3)[0], ellipse(3))
-    sitk.WriteImage(sitk.GetImageFromArray(np.stack([ellipse()] * 3)), str(path))
-    with pytest.raises(MaskError, match="holds 3 slices, a mask has one"):
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([ellipse()] * 5)), str(path))
+    with pytest.raises(MaskError, match="holds 5 slices, a mask has one"):
         read(path)
 
 
