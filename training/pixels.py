@@ -81,6 +81,11 @@ class PixelStore:
         """The content hash of every image that was found, by `image_path`."""
         return {files.names[0]: key for files, key in self._images.keys.items()}
 
+    @property
+    def mask_contents(self) -> Mapping[str, str]:
+        """The content hash of the masks of every image and task that were found, by the first one's `mask_file`."""
+        return {files.names[0]: key for files, key in self._masks.keys.items()}
+
     def reading(self, sample: Sample) -> Reading:
         """Return the sizes of a row's files, or why they cannot be read."""
         image, masks = image_of(sample), self._masks_of.get(key_of(sample))
