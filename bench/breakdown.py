@@ -17,7 +17,7 @@ from bench.stopwatch import FailedError, run
 from challenge.exits import Exit
 from challenge.manifest import Manifest, read_manifest
 from model.frozen.facts import read_facts
-from model.frozen.limits import available_cpus
+from challenge.limits import available_cpus
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
-from model.frozen.limits import available_cpus
+from challenge.limits import available_cpus
 from model.frozen.loading import Batch, Loaded, load, prefetch
 from model.frozen.refine import Refine, Refinement
 from model.frozen.router import Router

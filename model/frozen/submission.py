@@ -17,7 +17,7 @@ from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
-from model.frozen.limits import available_cpus, memory_limit_mib
+from challenge.limits import available_cpus, memory_limit_mib
 from model.frozen.loading import Batch, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
