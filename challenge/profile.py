@@ -24,7 +24,7 @@ class Profile:
     `read_manifest` gets the data root and the known tasks; `write_mask` the output folder, a row and its mask;
     `entry` turns any other answer into JSON, which the journal keeps; `write_json` gets the output folder and a
     function that gives a kind's entries in manifest order. Where weights lack one of `own_tasks`, the prior answers,
-    which is no fallback.
+    which is no fallback. `list_file` is the list of images, where that is a file outside of the data root.
     """
 
     name: str
@@ -33,12 +33,13 @@ class Profile:
     entry: Callable[[Sample, Prediction], Entry]
     write_json: Callable[[Path, Callable[[TaskKind], Iterable[Entry]]], None]
     own_tasks: Sequence[TaskSpec] = ()
+    list_file: Path | None = None
 
 
 def uusic(source: Path | list[Mapping[str, str]]) -> Profile:
     """Return the profile of UUSIC 2025 for the list in the file `source`, or for the list itself."""
     if isinstance(source, Path):
-        return replace(UUSIC, read_manifest=lambda _, tasks: read_list(source, tasks))
+        return replace(UUSIC, read_manifest=lambda _, tasks: read_list(source, tasks), list_file=source)
     return replace(UUSIC, read_manifest=lambda _, tasks: parse_list(source, "data_list", tasks))
 
 
