@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from challenge.errors import UserError
-from challenge.paths import JSON_FILES, MANIFEST_FOLDER, RESERVED
+from challenge.paths import MANIFEST_FOLDER, RESERVED
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from challenge.writers import write_atomically
 
-ANSWER_FILES = (*JSON_FILES.values(), CLASSIFICATION_FILE)
 _KEPT_NAMES = {*RESERVED, CLASSIFICATION_FILE, "weights.json"}
 _REPLACED_ENDINGS = {".json", ".zip", ".html", ".md", ".txt"}
 _MOST_LINKS = 40
@@ -29,7 +28,8 @@ def check_answers_folder(output_dir: Path, *inputs: Path) -> None:
     for folder in inputs:
         if is_same(output_dir, folder):
             raise UserError(f"--output {output_dir} is the folder {folder} that is read; give another folder")
-    if any(_csv_files(output_dir)):
+    manifests = Path(os.path.realpath(output_dir), MANIFEST_FOLDER)
+    if any(path.suffix.casefold() == ".csv" for path in files_in(manifests)):
         raise UserError(
             f"--output {output_dir} is a data folder (it holds {MANIFEST_FOLDER}/*.csv), whose masks would be "
             "replaced; give another folder"
@@ -59,7 +59,9 @@ def check_file_target(path: Path, forbidden_roots: Iterable[Path]) -> None:
     target = Path(os.path.realpath(path))
     for root in forbidden_roots:
         if _lies_in(target, root):
-            raise UserError(f"{path} lies in {root}, where nothing may be replaced; give a path outside of it")
+            raise UserError(
+                f"{path} would be written in {root}, where nothing may be replaced; give a path outside of it"
+            )
     found = _status(target)
     if found is None:
         _check_new(path, target)
@@ -95,6 +97,14 @@ def write_file(path: Path, data: bytes) -> None:
 def is_stream(path: Path) -> bool:
     """Whether `write_file` would write into `path`: a device, a FIFO, an open descriptor."""
     return _descriptor(path) is not None or (path.exists() and not path.is_file())
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """Yield what lies in a folder; nothing if there is none, or if it may not be listed."""
+    try:
+        yield from folder.iterdir()
+    except OSError:
+        return
 
 
 def is_same(path: Path, other: Path) -> bool:
@@ -171,13 +181,6 @@ def _open_stream(path: Path) -> int:
 def _write_into(descriptor: int, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
-
-
-def _csv_files(folder: Path) -> Iterator[Path]:
-    try:
-        yield from (path for path in (folder / MANIFEST_FOLDER).iterdir() if path.suffix.casefold() == ".csv")
-    except OSError:  # there is no such folder
-        return
 
 
 def _place(path: Path) -> tuple[int, int] | None:

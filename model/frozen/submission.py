@@ -6,14 +6,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
 from challenge.limits import available_cpus, memory_limit_mib
 from challenge.manifest import Sample, superseded
-from challenge.output_files import ANSWER_FILES, check_answers_folder, check_inputs_are_kept
+from challenge.output_files import check_answers_folder, check_inputs_are_kept, files_in
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
 from challenge.progress import progress
 from challenge.report import RunReport
@@ -127,10 +127,11 @@ def _samples(data_root: Path, options: Options, facts: Facts, report: RunReport)
 
 def _check_output(data_root: Path, output_dir: Path, samples: Sequence[Sample], options: Options) -> None:
     check_answers_folder(output_dir, data_root, options.weights)
+    output_dir = Path(os.path.realpath(output_dir))  # "new/../data" is there only once "new" is made
     masks = [sample.mask_file for sample in samples if sample.mask_file]
-    check_links(output_dir, masks)
-    answers = [output_dir / mask for mask in masks] + [output_dir / name for name in ANSWER_FILES]
-    check_inputs_are_kept(answers, _inputs(data_root, samples, options))
+    answers = [*masks, *map(PurePosixPath, options.profile.answer_files)]
+    check_links(output_dir, answers)
+    check_inputs_are_kept((output_dir / answer for answer in answers), _inputs(data_root, samples, options))
 
 
 def _inputs(data_root: Path, samples: Sequence[Sample], options: Options) -> Iterator[Path]:
@@ -143,8 +144,8 @@ def _inputs(data_root: Path, samples: Sequence[Sample], options: Options) -> Ite
             yield data_root / sample.mask_file
         if true_mask := sample.cells.get("true_mask"):
             yield data_root / true_mask
-    yield from (data_root / MANIFEST_FOLDER).glob("*")
-    yield from options.weights.iterdir()
+    yield from files_in(data_root / MANIFEST_FOLDER)
+    yield from files_in(options.weights)
     if options.profile.list_file:
         yield options.profile.list_file
 
