@@ -24,7 +24,7 @@ class DiskFullError(Exception):
         """Return the error for a run that has `answered` of `rows` and needs about `needed` bytes more."""
         return cls(
             f"no room is left in {folder} after {answered} of {rows} rows: the others need about {on_disk(needed):,} "
-            f"bytes, {shutil.disk_usage(folder).free:,} are free; make room and run the same command with --resume"
+            f"bytes, {_free(folder):,} are free; make room and run the same command with --resume"
         )
 
     @classmethod
@@ -32,8 +32,14 @@ class DiskFullError(Exception):
         """Return the error for a command that starts over: `purpose` needs about `needed` bytes in `folder`."""
         return cls(
             f"no room is left in {folder} for {purpose}: about {on_disk(needed):,} bytes are needed, "
-            f"{shutil.disk_usage(folder).free:,} are free; make room and run the same command again"
+            f"{_free(folder):,} are free; make room and run the same command again"
         )
+
+
+def _free(folder: Path) -> int:
+    """Bytes that are free where `folder` is, or is to be made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def is_full(error: OSError) -> bool:

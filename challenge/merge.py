@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
@@ -101,24 +102,25 @@ def _write(parts: Sequence[_Part], output_dir: Path, report: RunReport) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     if any(output_dir.iterdir()):
         logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
-    copied: list[Path] = []
+    profile = PROFILES[parts[0].identity.profile]
+    made = [output_dir / name for name in profile.answer_files if not (output_dir / name).exists()]
     try:
         for part in parts:
             for record in part.journal.records():
                 report.add(record)
                 if record.mask:
-                    copied.extend(_copy(record.mask, part.folder, output_dir))
-
-        def entries(kind: TaskKind) -> Iterator[Entry]:
-            records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
-            return (record.entry for record in records if record.kind is kind and record.entry is not None)
-
-        PROFILES[parts[0].identity.profile].write_json(output_dir, entries)
+                    made.extend(_copy(record.mask, part.folder, output_dir))
+        profile.write_json(output_dir, partial(_entries, parts))
     except BaseException:
-        # Masks without all the others are no answer, and they take the room that the next try needs.
-        for path in copied:
+        # Some of the files are no answer, and they take the room that the next try needs.
+        for path in made:
             path.unlink(missing_ok=True)
         raise
+
+
+def _entries(parts: Sequence[_Part], kind: TaskKind) -> Iterator[Entry]:
+    records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
+    return (record.entry for record in records if record.kind is kind and record.entry is not None)
 
 
 def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> Iterator[Path]:

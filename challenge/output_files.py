@@ -96,7 +96,8 @@ def write_file(path: Path, data: bytes) -> None:
 
 def is_stream(path: Path) -> bool:
     """Whether `write_file` would write into `path`: a device, a FIFO, an open descriptor."""
-    return _descriptor(path) is not None or (path.exists() and not path.is_file())
+    found = _status(path)
+    return _descriptor(path) is not None or (found is not None and not stat.S_ISREG(found.st_mode))
 
 
 def files_in(folder: Path) -> Iterator[Path]:

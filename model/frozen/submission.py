@@ -54,9 +54,9 @@ def run_submission(
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
-    _prepare(output_dir, options.resume)
     identity = _identity(samples, work, options, report)
     try:
+        _prepare(output_dir, options.resume)
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
@@ -185,6 +185,8 @@ def _prepare(output_dir: Path, resume: bool) -> None:
         if any(output_dir.iterdir()) and not resume:
             logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
     except OSError as error:
+        if is_full(error):
+            raise
         raise UserError(
             f"the output folder {output_dir} cannot be used ({error.strerror}); mount a writable one"
         ) from error

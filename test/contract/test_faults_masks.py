@@ -123,7 +123,7 @@ def test_parts_that_are_links_to_the_output(data, call, parts, tmp_path):
 
 
 @pytest.mark.parametrize("link", [False, True])
-@pytest.mark.parametrize("fails_at", [1, 2, 3])
+@pytest.mark.parametrize("fails_at", [1, 3])
 def test_a_full_disk_at_merge_gives_the_room_back(data, call, parts, tmp_path, monkeypatch, fails_at, link):
     whole, before = call(data.root).answers, [contents(part) for part in parts]
     calls = []
@@ -140,7 +140,7 @@ def test_a_full_disk_at_merge_gives_the_room_back(data, call, parts, tmp_path, m
             patch.setattr(os, "link", full_link)
         with pytest.raises(DiskFullError, match=r"for the merged answers: about [\d,]+ bytes .* same command again$"):
             merge(parts, tmp_path / "merged", RunReport())
-    assert [path for path in (tmp_path / "merged").rglob("*") if path.suffix == ".png" or "partial" in path.name] == []
+    assert contents(tmp_path / "merged") == {}
     assert [contents(part) for part in parts] == before
     merge(parts, tmp_path / "merged", RunReport())
     assert answers(tmp_path / "merged") == whole

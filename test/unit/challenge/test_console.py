@@ -11,6 +11,7 @@ import pytest
 from challenge.console import LineFormatter, lasting_streams, log_to_stderr, printable, say
 from challenge.errors import UserError
 from challenge.exits import exit_code
+from challenge.progress import progress
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,15 @@ def test_progress_is_copied_to_a_stdout_of_its_own(monkeypatch, tmp_path, copy, 
 
 def test_nothing_is_said_twice_where_both_are_one_file(monkeypatch, tmp_path):
     assert logged(monkeypatch, tmp_path, copy=True, same=True) == (ALL, [])
+
+
+def test_a_name_moves_no_bar_on_a_terminal(monkeypatch, tmp_path):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with (tmp_path / "err").open("w") as err:
+        monkeypatch.setattr(sys, "stderr", err)
+        log_to_stderr("INFO", copy_progress=False)
+        for _ in progress([1], terminal=True):
+            logging.root.handle(logging.LogRecord("a", logging.INFO, "", 0, "name\n\x1b[2J", (), None))
+    text = (tmp_path / "err").read_text()
+    assert r"INFO name\n\x1b[2J" in text
+    assert "\x1b[2J" not in text

@@ -73,6 +73,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(monkeypatch, tmp_path):
 
 
 def test_the_error_of_a_full_disk_names_what_to_do(tmp_path):
-    text = str(DiskFullError.again(tmp_path, "the zip", 5000))
-    assert text.startswith(f"no room is left in {tmp_path} for the zip: about 8,192 bytes are needed, ")
+    folder = tmp_path / "not" / "there"
+    text = str(DiskFullError.again(folder, "the zip", 5000))
+    assert text.startswith(f"no room is left in {folder} for the zip: about 8,192 bytes are needed, ")
     assert text.endswith("make room and run the same command again")
+    assert str(DiskFullError.of(folder, 1, 3, 1)).endswith("make room and run the same command with --resume")
