@@ -1,20 +1,24 @@
 """The frozen entry point: challenge data in, the challenge's output folder out.
 
 Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or weights (the user can fix it);
-3 complete, but with fallbacks, under --strict; 143 and 130 stopped by SIGTERM or Ctrl-C, to be resumed. On failure the
-last line of stderr is one sentence.
+3 complete, but with fallbacks, under --strict; 128 + n stopped by signal n (143 SIGTERM, 130 Ctrl-C), to be resumed. On
+failure the last line of stderr is one sentence.
 """
 
 import logging
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from challenge.console import log_to_stderr, say
+from challenge.disk import DiskFullError
 from challenge.errors import UserError
 from challenge.exits import Exit, exit_code
 from challenge.merge import merge
+from challenge.output_files import check_file_target, is_stream
 from challenge.profile import INPUT_JSON, PROFILES, choose_profile
 from challenge.report import RunReport
 from challenge.signals import StopRequest
@@ -75,7 +79,7 @@ def main(
     **how: Any,
 ) -> int:
     """Answer every row of INPUT/csv_files/*.csv (or of UUSIC's list) in the layout that the challenge scores."""
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    log_to_stderr(log_level, copy_progress=report_file is None or not is_stream(report_file))
     options = Options(profile=choose_profile(profile, input_json), **how)
     if list_tasks:
         click.echo("\n".join(task_lines(options.weights)))
@@ -84,33 +88,41 @@ def main(
         raise click.UsageError("--merge takes the outputs of all parts, as in --merge PART... --output OUT")
     if options.part_id >= options.num_parts:
         raise click.UsageError(f"--part-id {options.part_id} is not below --num-parts {options.num_parts}")
+    if report_file:
+        check_file_target(report_file, (output_dir, data_root, options.weights, input_json, *parts))
     report, stop = RunReport(), StopRequest()
-    try:
+    with nullcontext() if merging else stop, _reporting(report, report_file):
         if merging:
             merge(parts, output_dir, report)
         else:
-            with stop:
-                run_submission(data_root, output_dir, options, report, stop)
+            run_submission(data_root, output_dir, options, report, stop)
         report.exit_code = Exit.WITH_FALLBACKS if strict and report.fallbacks else Exit.OK
         if report.status == "stopped" and stop.received:
             report.exit_code = 128 + stop.received
+    logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
+                len(report.fallbacks))  # fmt: skip
+    if last_word := report.last_word():
+        say(last_word)
+    return report.exit_code
+
+
+@contextmanager
+def _reporting(report: RunReport, path: Path | None) -> Iterator[None]:
+    """Write the report at the end of the block, whatever becomes of it."""
+    try:
+        yield
     except UserError:
         report.exit_code = Exit.USER
         raise
     finally:
-        if report_file:
-            _write(report, report_file)
-    logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
-                len(report.fallbacks))  # fmt: skip
-    if last_word := report.last_word():
-        click.echo(last_word, err=True)
-    return report.exit_code
+        if path:
+            _write(report, path)
 
 
 def _write(report: RunReport, path: Path) -> None:
     try:
         report.write(path)
-    except OSError as error:
+    except (OSError, DiskFullError) as error:
         if report.status != "failed":
             raise
         logger.error("the report %s could not be written: %s", path, error)  # the last line is for what went wrong

@@ -15,9 +15,9 @@ from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
 from bench.stopwatch import FailedError, run
 from challenge.exits import Exit
+from challenge.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
 from model.frozen.facts import read_facts
-from model.frozen.limits import available_cpus
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Exit codes, and the promise that the last line of stderr is one sentence that says what went wrong."""
 
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from enum import IntEnum
 
 import click
 
+from challenge.console import lasting_streams, printable, say
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
 
@@ -21,20 +23,26 @@ class Exit(IntEnum):
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a click command (standalone mode off) and return the process's exit code."""
+    """Run a click command (standalone mode off) and return the process's exit code, whatever became of its streams."""
+    with lasting_streams():
+        return _exit_code(command)
+
+
+def _exit_code(command: Callable[[], object]) -> int:
     try:
         code = command()
         return code if isinstance(code, int) else Exit.OK
     except click.ClickException as error:
-        error.show()
+        error.show(shown := io.StringIO())
+        sys.stderr.write(printable(shown.getvalue(), keep="\n"))
         return Exit.USER
     except (UserError, DiskFullError) as error:
-        click.echo(str(error), err=True)
+        say(str(error))
         return Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; run the same command with --resume", err=True)
+        say("interrupted; run the same command with --resume")
         return 130
     except Exception as error:  # the last resort: whatever it is, the last line must say it in one sentence
-        traceback.print_exc(file=sys.stderr)
-        click.echo(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", err=True)
+        sys.stderr.write(printable(traceback.format_exc(), keep="\t\n"))
+        say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         return Exit.UNEXPECTED

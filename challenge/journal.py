@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from challenge.disk import is_full
+from challenge.disk import flush, is_full
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 
@@ -140,7 +140,7 @@ class Journal:
 
     def sync(self) -> None:
         """Wait until the disk has all rows. Raises OSError."""
-        os.fsync(self._descriptor)
+        flush(self._descriptor)
 
     def remove(self) -> None:
         """Delete the file: the run is complete. Raises OSError."""

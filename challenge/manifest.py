@@ -4,18 +4,21 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from challenge.errors import ManifestError, PathError
-from challenge.paths import MANIFEST_FOLDER, RESERVED, inside_root
+from challenge.paths import MANIFEST_FOLDER, RESERVED, inside_root, official_path
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest, parse_kind
 
 logger = logging.getLogger(__name__)
 
 REQUIRED_COLUMNS = ("image_path", "task_id", "task_name")
+_ANSWERED_COLUMNS = (*REQUIRED_COLUMNS, "num_classes", "mask_path")
+"""What the answers depend on. All other columns hold the truth, or what nobody reads."""
 _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
@@ -37,7 +40,7 @@ class Sample:
 
     `image_path` is the cell as it stands (it is echoed in the answers). `mask_file` is where a segmentation mask
     lies below the data or output root. `cells` are the row's other cells, read by the `label`, `box` and `points`
-    functions of `challenge.targets`. `note` says what of the row was unknown and taken for something else.
+    functions of `challenge.targets`. `note` says what of the row is odd or was taken for something else.
     """
 
     image_path: str
@@ -57,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All samples in manifest order.
+    """All samples in manifest order. Two rows of one image and task with different masks are two samples.
 
     `repeated` are the rows that name a sample again: answered once, but the official script scores each.
     """
@@ -66,11 +69,14 @@ class Manifest:
     repeated: tuple[Sample, ...] = ()
 
 
-def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) -> Manifest:
+def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE, *, truth: bool = False) -> Manifest:
     """Read every `csv_files/*.csv` below `data_root`, in the order of their names.
 
     `tasks` are the known tasks: a row's kind and class count come from there, else from its `task_name` and
     `num_classes`. Raises ManifestError (exit code 2) with file, line and remedy.
+
+    A row with more cells than columns, or with equal-named columns that differ, has no sure meaning. It is an error if
+    the columns with the `truth` are to be read, or if an answer depends on the column; else the sample has a `note`.
     """
     folder = data_root / MANIFEST_FOLDER
     if not folder.is_dir():
@@ -83,11 +89,11 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE) ->
     )
     if not files:
         raise ManifestError(f"{folder} holds no .csv file; put at least one manifest there")
-    samples: dict[tuple[str, str], Sample] = {}
+    samples: dict[tuple[str, str, PurePosixPath | None], Sample] = {}
     repeated = []
     for path in files:
-        for sample in _read_file(path, tasks):
-            key = (sample.image_path, sample.task_id)
+        for sample in _read_file(path, tasks, truth):
+            key = (sample.image_path, sample.task_id, sample.mask_file)
             if key in samples:
                 repeated.append(sample)
                 logger.info("%s repeats %s; answered once", sample.row, samples[key].row)
@@ -126,17 +132,46 @@ def superseded(samples: Iterable[Sample]) -> list[Sample]:
     return lost
 
 
-def _read_file(path: Path, tasks: Mapping[str, TaskSpec]) -> Iterator[Sample]:
+def _read_file(path: Path, tasks: Mapping[str, TaskSpec], truth: bool) -> Iterator[Sample]:
     lines = _lines(path)
     header = [name.strip().casefold() for name in next(lines)[1]]
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         found = " ".join(", ".join(header).split())[:500]
         raise ManifestError(f"{path.name} lacks the column(s) {', '.join(missing)}; found: {found}; add the column(s)")
+    doubled = sorted({name for name in header if name and header.count(name) > 1})
+    vague = doubled if truth else _ANSWERED_COLUMNS
     for line, cells in lines:
         if any(cell.strip() for cell in cells):
             row = Row(path.name, line)
-            yield _sample(MappingProxyType(dict(zip(header, cells, strict=False))), row, tasks)
+            pairs = list(zip_longest(header, cells[: len(header)], fillvalue=""))
+            oddities = [*_surplus(len(header), cells, row, truth), *_contradictions(pairs, doubled, row, vague)]
+            by_name = dict(reversed(pairs[: len(cells)]))  # of equal columns the first counts
+            yield _sample(MappingProxyType(by_name), row, tasks, oddities)
+
+
+def _surplus(columns: int, cells: Sequence[str], row: Row, truth: bool) -> Iterator[str]:
+    """Yield a sentence if a row has more cells than columns, as an unquoted comma in a number or a remark gives it."""
+    if any(cell.strip() for cell in cells[columns:]):
+        text = f"{len(cells)} cells for {columns} columns; put cells that hold a comma in quotes"
+        if truth:
+            raise ManifestError(f"{row}: {text}")
+        yield text
+
+
+def _contradictions(
+    pairs: Sequence[tuple[str, str]], doubled: Sequence[str], row: Row, vague: Collection[str]
+) -> Iterator[str]:
+    """Yield a sentence for each of the `doubled` columns whose cells differ. For those in `vague` it is an error."""
+    for name in doubled:
+        first, *others = (cell.strip() for column, cell in pairs if column == name)
+        other = next((cell for cell in others if cell != first), first)
+        if other == first:
+            continue
+        text = f"two columns {name!r} hold {first!r} and {other!r}"
+        if name in vague:
+            raise ManifestError(f"{row}: {text}; remove one of them")
+        yield f"{text}; the first counts"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -171,7 +206,7 @@ def _decode(path: Path) -> str:
     return text
 
 
-def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
+def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec], oddities: Sequence[str]) -> Sample:
     image_path, task_id = cells.get("image_path", ""), cells.get("task_id", "").strip()
     if not image_path.strip() or not task_id:
         raise ManifestError(f"{row}: image_path or task_id is empty; fill it in or remove the row")
@@ -185,7 +220,19 @@ def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec]) -
         )
     num_classes = known.num_classes if known else _num_classes(cells, kind, row)
     mask_file = _mask_file(cells, image_path, task_id, num_classes, row) if kind is TaskKind.SEGMENTATION else None
-    return Sample(image_path, task_id, kind, num_classes, row, mask_file, cells)
+    notes = [*oddities, *_elsewhere(cells, mask_file)]
+    return Sample(image_path, task_id, kind, num_classes, row, mask_file, cells, "; ".join(notes) or None)
+
+
+def _elsewhere(cells: Mapping[str, str], mask_file: PurePosixPath | None) -> Iterator[str]:
+    """Yield a sentence if the official script would look for the mask elsewhere than it is written."""
+    text = cells.get("mask_path", "").strip()
+    if mask_file and _is_filled(text) and PurePosixPath(official_path(text)) != mask_file:
+        yield f"the official script reads the mask {official_path(text)!r}, but it is written to {str(mask_file)!r}"
+
+
+def _is_filled(text: str) -> bool:
+    return bool(text) and text.casefold() != "nan"
 
 
 def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
@@ -204,7 +251,7 @@ def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
 
 def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_classes: int, row: Row) -> PurePosixPath:
     text = cells.get("mask_path", "").strip()
-    if text and text.casefold() != "nan":
+    if _is_filled(text):
         try:
             mask_file = inside_root(text)
         except PathError as error:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-from challenge.disk import DiskFullError, is_full
+from challenge.disk import DiskFullError, is_full, on_disk
 from challenge.errors import UserError
 from challenge.journal import Identity, Journal, MaskFile, read_journal
+from challenge.output_files import check_answers_folder, is_same
 from challenge.paths import output_file
 from challenge.profile import PROFILES
 from challenge.report import RunReport
@@ -32,10 +34,11 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
     """Write to `output_dir` what one run over all rows would have written; the parts stay as they are.
 
     Raises UserError, before anything is written, unless the parts are those of one run, each complete and given once;
-    DiskFullError; OSError.
+    DiskFullError, and nothing of the merged run is left; OSError.
     """
-    if any(output_dir.resolve() == folder.resolve() for folder in folders):
+    if any(is_same(output_dir, folder) for folder in folders):
         raise UserError(f"--output {output_dir} is one of the parts; give another folder")
+    check_answers_folder(output_dir)
     with ExitStack() as stack:
         parts = []
         for folder in folders:
@@ -50,8 +53,8 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
         except OSError as error:
             if not is_full(error):
                 raise
-            needed = sum(record.mask.size for part in parts for record in part.journal.records() if record.mask)
-            raise DiskFullError.of(output_dir, report.answered, report.rows, needed) from error
+            needed = sum(on_disk(size) for part in parts for size in _sizes(part))
+            raise DiskFullError.again(output_dir, "the merged answers", needed) from error
     report.status = "complete"
 
 
@@ -89,28 +92,58 @@ def _check_complete(part: _Part) -> None:
             raise UserError(f"{record.row}: {part.folder / record.mask.file} is missing or altered; {remedy}")
 
 
+def _sizes(part: _Part) -> Iterator[int]:
+    """Bytes that the answers of a part take, at the least."""
+    yield part.journal.size
+    yield from (record.mask.size for record in part.journal.records() if record.mask)
+
+
 def _write(parts: Sequence[_Part], output_dir: Path, report: RunReport) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     if any(output_dir.iterdir()):
         logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
-    for part in parts:
-        for record in part.journal.records():
-            report.add(record)
-            if record.mask:
-                _copy(record.mask, part.folder, output_dir)
+    profile = PROFILES[parts[0].identity.profile]
+    made = [output_dir / name for name in profile.answer_files if not (output_dir / name).exists()]
+    try:
+        for part in parts:
+            for record in part.journal.records():
+                report.add(record)
+                if record.mask:
+                    made.extend(_copy(record.mask, part.folder, output_dir))
+        profile.write_json(output_dir, partial(_entries, parts))
+    except BaseException:
+        # Some of the files are no answer, and they take the room that the next try needs.
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
-    def entries(kind: TaskKind) -> Iterator[Entry]:
-        records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
-        return (record.entry for record in records if record.kind is kind and record.entry is not None)
 
-    PROFILES[parts[0].identity.profile].write_json(output_dir, entries)
+def _entries(parts: Sequence[_Part], kind: TaskKind) -> Iterator[Entry]:
+    records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
+    return (record.entry for record in records if record.kind is kind and record.entry is not None)
 
 
-def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> None:
-    """A second name for the same file where the disk allows it: parts are many and masks are large."""
-    target = output_file(output_dir, PurePosixPath(mask.file))
+def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> Iterator[Path]:
+    """Copy a mask, and yield the copy unless it is there already.
+
+    A second name for the same file where the disk allows it: parts are many and masks are large. A link (as git-annex,
+    DVC or datalad make them) gets no second name: it would lead nowhere from another folder.
+    """
+    source, target = folder / mask.file, output_file(output_dir, PurePosixPath(mask.file))
+    if target.exists() and target.samefile(source):
+        return
+    if source.is_symlink() or not _link(source, target):
+        written = write_atomically(target, [source.read_bytes()])
+        if written != (mask.size, mask.crc32):
+            raise UserError(f"{source} was altered while it was copied; run that part again with --resume")
+    yield target
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file the second name `target`, in the place of what may be there. Return whether that can be done."""
     target.unlink(missing_ok=True)
     try:
-        os.link(folder / mask.file, target)
+        os.link(source, target)
     except OSError:
-        write_atomically(target, [(folder / mask.file).read_bytes()])
+        return False
+    return True

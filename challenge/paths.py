@@ -1,9 +1,10 @@
 """The only place that turns a manifest's path into a path on disk, in or out, safely."""
 
 import logging
+import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -49,24 +50,43 @@ def inside_root(text: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
+def official_path(text: str) -> str:
+    """Return what the official script makes of a manifest's path: it removes every `../`, wherever it stands."""
+    return text.replace("../", "")
+
+
 def find_image(data_root: Path, text: str) -> Path:
     """Return the file that an `image_path` cell means, below `data_root`.
 
     Tried in order: the exact name, its other Unicode normal forms (NFC, NFD), one case-insensitive match (logged).
     Raises ImageError if there is no such file, PathError if the path leaves the folder.
     """
+    found, exact = _find(data_root, text)
+    if not exact:
+        logger.info("%r was found as %s", text, found)
+    return found
+
+
+def find_quietly(data_root: Path, text: str) -> Path | None:
+    """Return what `find_image` would, without a word; None if it would raise an error."""
+    try:
+        return _find(data_root, text)[0]
+    except (ImageError, PathError):
+        return None
+
+
+def _find(data_root: Path, text: str) -> tuple[Path, bool]:
+    """The file, and whether its name is the one in `text`, but for its Unicode form."""
     relative = inside_root(text)
     try:
-        found = _exactly(data_root, relative)
-        if found is not None:
-            return found
+        if found := _exactly(data_root, relative):
+            return found, True
         found = _ignoring_case(data_root, relative)
     except OSError as error:  # a name longer than the file system allows, a folder that may not be listed
         raise ImageError(f"no such file: {text!r} ({error.strerror or error})") from error
     if found is None:
         raise ImageError(f"no such file: {text!r}")
-    logger.info("%r was found as %s", text, found)
-    return found
+    return found, False
 
 
 def _exactly(data_root: Path, relative: PurePosixPath) -> Path | None:
@@ -106,11 +126,20 @@ def _fold(name: str) -> str:
 def output_file(output_dir: Path, relative: PurePosixPath) -> Path:
     """Return `output_dir / relative` with its folders made, refusing links that lead out of `output_dir`.
 
-    Raises PathError if a folder on the way, or the file itself, is a link that leaves `output_dir`.
+    Raises PathError if a folder on the way is a link that leaves `output_dir`, or if the file itself is a link.
     """
+    check_links(output_dir, [relative])  # before any folder is made: it would be made behind the link
     target = output_dir / relative
-    # Before any folder is made: it would be made behind the link.
-    if not target.parent.resolve().is_relative_to(output_dir.resolve()) or target.is_symlink():
-        raise PathError(f"{target} leaves the output folder through a link; remove the link")
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def check_links(output_dir: Path, files: Iterable[PurePosixPath]) -> None:
+    """Raise PathError if a link lies in the place of one of `files` below `output_dir`, or leads its folder out."""
+    root, inside = Path(os.path.realpath(output_dir)), set()
+    for file in files:
+        target = output_dir / file
+        if file.parent not in inside and Path(os.path.realpath(target.parent)).is_relative_to(root):
+            inside.add(file.parent)
+        if file.parent not in inside or target.is_symlink():
+            raise PathError(f"{target} leaves the output folder through a link; remove the link")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from challenge.journal import MaskFile
 from challenge.manifest import Manifest, Sample, read_manifest
+from challenge.paths import JSON_FILES
 from challenge.predictions import BlankMask, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic import writers as uusic_writers
 from challenge.uusic.heads import head_table
-from challenge.uusic.manifest import parse_list, read_list
+from challenge.uusic.manifest import CLASSIFICATION_FILE, parse_list, read_list
 from challenge.writers import Entry, entry, write_json, write_mask
 
 INPUT_JSON = Path("/input_json")
@@ -24,7 +25,8 @@ class Profile:
     `read_manifest` gets the data root and the known tasks; `write_mask` the output folder, a row and its mask;
     `entry` turns any other answer into JSON, which the journal keeps; `write_json` gets the output folder and a
     function that gives a kind's entries in manifest order. Where weights lack one of `own_tasks`, the prior answers,
-    which is no fallback.
+    which is no fallback. `answer_files` are the names of the JSON files; `list_file` is the list of images, where that
+    is a file outside of the data root.
     """
 
     name: str
@@ -32,13 +34,15 @@ class Profile:
     write_mask: Callable[[Path, Sample, MaskPrediction | BlankMask], MaskFile]
     entry: Callable[[Sample, Prediction], Entry]
     write_json: Callable[[Path, Callable[[TaskKind], Iterable[Entry]]], None]
+    answer_files: Sequence[str]
     own_tasks: Sequence[TaskSpec] = ()
+    list_file: Path | None = None
 
 
 def uusic(source: Path | list[Mapping[str, str]]) -> Profile:
     """Return the profile of UUSIC 2025 for the list in the file `source`, or for the list itself."""
     if isinstance(source, Path):
-        return replace(UUSIC, read_manifest=lambda _, tasks: read_list(source, tasks))
+        return replace(UUSIC, read_manifest=lambda _, tasks: read_list(source, tasks), list_file=source)
     return replace(UUSIC, read_manifest=lambda _, tasks: parse_list(source, "data_list", tasks))
 
 
@@ -49,13 +53,14 @@ def choose_profile(name: str, list_file: Path) -> Profile:
     return FMC_UIA
 
 
-FMC_UIA = Profile("fmc", read_manifest, write_mask, entry, write_json)
+FMC_UIA = Profile("fmc", read_manifest, write_mask, entry, write_json, tuple(JSON_FILES.values()))
 UUSIC = Profile(
     "uusic",
     lambda _, tasks: read_list(INPUT_JSON, tasks),
     uusic_writers.write_mask,
     uusic_writers.entry,
     uusic_writers.write_json,
+    (CLASSIFICATION_FILE,),
     head_table().own_tasks,
 )
 

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -31,7 +31,7 @@ def progress(
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty() if terminal is None else terminal:
+    if _is_terminal(sys.stderr) if terminal is None else terminal:
         with logging_redirect_tqdm():
             yield from tqdm(items, total=total, desc=label or None, dynamic_ncols=True, file=sys.stderr)
         return
@@ -45,6 +45,11 @@ def progress(
             logger.info("%s", _line(label, done, total, now - start))
             said = now
     logger.info("%s%s in %s", _prefix(label), f"{done:,}", _duration(clock() - start))
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A closed stderr is None."""
+    return stream is not None and stream.isatty()
 
 
 def _line(label: str, done: int, total: int | None, seconds: float) -> str:

@@ -13,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from challenge.disk import DiskFullError, is_full
 from challenge.exits import Exit
 from challenge.journal import Record
-from challenge.writers import write_atomically
+from challenge.output_files import write_file
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
@@ -103,10 +104,19 @@ class RunReport:
         }
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the report as JSON; see `write_file`. Raises OSError, DiskFullError if that is what is wrong."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, [text.encode() + b"\n"])
+        # A file's name may hold bytes that are no text; JSON's escape for them is the one that Python writes.
+        data = text.encode(errors="backslashreplace") + b"\n"
+        try:
+            write_file(path, data)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise DiskFullError(
+                f"no room is left for the report {path} of {len(data):,} bytes; the answers are not affected, make "
+                "room before you run the command again"
+            ) from error
 
 
 def peak_memory_mib() -> float:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from challenge.disk import flush
 from challenge.journal import MaskFile
 from challenge.manifest import Sample
 from challenge.paths import JSON_FILES, output_file
@@ -93,7 +93,7 @@ def write_atomically(target: Path, chunks: Iterable[bytes], *, durable: bool = T
                 size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
             if durable:
                 stream.flush()
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)

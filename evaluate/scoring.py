@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from challenge.errors import ImageError, PathError
 from challenge.images import read_size
+from challenge.limits import available_cpus
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES, find_image
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
@@ -51,7 +51,7 @@ class Measured:
 
 def default_jobs() -> int:
     """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cpus()
 
 
 def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Measured:

@@ -1,7 +1,7 @@
 """Samples -> images -> batches -> network -> predictions, with bounded queues on both sides of the network."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.images import Pixels
+from challenge.limits import available_cpus
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
-from model.frozen.limits import available_cpus
 from model.frozen.loading import Batch, Loaded, load, prefetch
 from model.frozen.refine import Refine, Refinement
 from model.frozen.router import Router
@@ -106,12 +106,21 @@ class Pipeline:
                     yield _Outcome(sample, loaded, reason=f"the weights have no task {sample.task_id!r}")
                 elif not self._is_answered(sample):
                     yield _Outcome(sample, loaded)
-        asked = [{s.task_id: s for s in loaded.job.samples if self._is_answered(s)} for loaded in readable]
+        asked = [self._asked(loaded.job.samples) for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
             for task_id, numbers, outputs in self._outputs(images, [list(tasks) for tasks in asked]):
                 for number, output in zip(numbers, outputs, strict=True):
-                    yield _Outcome(asked[number][task_id], readable[number], output)
+                    for sample in asked[number][task_id]:
+                        yield _Outcome(sample, readable[number], output)
+
+    def _asked(self, samples: Sequence[Sample]) -> Mapping[str, list[Sample]]:
+        """What the network is asked of an image: its tasks, each with the rows that get the answer (two masks, say)."""
+        asked: dict[str, list[Sample]] = {}
+        for sample in samples:
+            if self._is_answered(sample):
+                asked.setdefault(sample.task_id, []).append(sample)
+        return asked
 
     def _outputs(self, images: Pixels, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
         """What `Router.run` yields; with the mirror image's answers in it for tasks that gain by them."""

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from challenge.errors import UserError
+from challenge.limits import available_cpus
 from challenge.manifest import Sample
-from model.frozen.limits import available_cpus
 from model.frozen.loading import Batch, cut
 from model.frozen.pipeline import Answer, Pipeline
 

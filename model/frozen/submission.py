@@ -4,20 +4,22 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
+from challenge.limits import available_cpus, memory_limit_mib
 from challenge.manifest import Sample, superseded
+from challenge.output_files import check_answers_folder, check_inputs_are_kept, files_in
+from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
 from challenge.progress import progress
 from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
-from model.frozen.limits import available_cpus, memory_limit_mib
 from model.frozen.loading import Batch, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
@@ -36,11 +38,12 @@ def run_submission(
 
     Once `stop` returns True the run ends after the batches under way: the JSON files hold what is answered, the journal
     stays, and `report.status` is `stopped`. Raises UserError before any work if the manifests or the weights cannot be
-    used, DiskFullError, OSError if `output_dir` cannot be written.
+    used, or if an answer would replace an input; DiskFullError; OSError if `output_dir` cannot be written.
     """
     facts = read_facts(options.weights)
     report.weights = {"name": facts.name, "sha256": verify(facts, options.weights)}
     samples = _samples(data_root, options, facts, report)
+    _check_output(data_root, output_dir, samples, options)
     asked = {sample.task_id for sample in samples}
     own_tasks = (spec for spec in options.profile.own_tasks if spec.task_id in asked)
     report.prior_tasks = facts.with_priors(own_tasks).prior_tasks
@@ -51,9 +54,9 @@ def run_submission(
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
-    _prepare(output_dir, options.resume)
     identity = _identity(samples, work, options, report)
     try:
+        _prepare(output_dir, options.resume)
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
@@ -122,10 +125,36 @@ def _samples(data_root: Path, options: Options, facts: Facts, report: RunReport)
     return [sample for sample in manifest.samples if not options.tasks or sample.task_id in options.tasks]
 
 
+def _check_output(data_root: Path, output_dir: Path, samples: Sequence[Sample], options: Options) -> None:
+    check_answers_folder(output_dir, data_root, options.weights)
+    output_dir = Path(os.path.realpath(output_dir))  # "new/../data" is there only once "new" is made
+    masks = [sample.mask_file for sample in samples if sample.mask_file]
+    answers = [*masks, *map(PurePosixPath, options.profile.answer_files)]
+    check_links(output_dir, answers)
+    check_inputs_are_kept((output_dir / answer for answer in answers), _inputs(data_root, samples, options))
+
+
+def _inputs(data_root: Path, samples: Sequence[Sample], options: Options) -> Iterator[Path]:
+    """All files that are read, and the true masks, which are not."""
+    for image_path in {sample.image_path for sample in samples}:
+        if image := find_quietly(data_root, image_path):
+            yield image
+    for sample in samples:
+        if sample.mask_file:
+            yield data_root / sample.mask_file
+        if true_mask := sample.cells.get("true_mask"):
+            yield data_root / true_mask
+    yield from files_in(data_root / MANIFEST_FOLDER)
+    yield from files_in(options.weights)
+    if options.profile.list_file:
+        yield options.profile.list_file
+
+
 def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: RunReport) -> Identity:
     digest = hashlib.sha256()
     for s in samples:
-        digest.update(f"{s.row}\0{s.image_path}\0{s.task_id}\0{s.kind}\0{s.num_classes}\0{s.mask_file}\n".encode())
+        row = f"{s.row}\0{s.image_path}\0{s.task_id}\0{s.kind}\0{s.num_classes}\0{s.mask_file}\n"
+        digest.update(row.encode(errors="surrogateescape"))  # a csv's name may hold bytes that are no text
     return Identity(
         profile=options.profile.name,
         weights=report.weights["sha256"],
@@ -156,6 +185,8 @@ def _prepare(output_dir: Path, resume: bool) -> None:
         if any(output_dir.iterdir()) and not resume:
             logger.warning("%s is not empty; files of the same names are overwritten", output_dir)
     except OSError as error:
+        if is_full(error):
+            raise
         raise UserError(
             f"the output folder {output_dir} cannot be used ({error.strerror}); mount a writable one"
         ) from error

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from contract.faults import DataFolder, command
 from tiny import export_tiny
@@ -18,6 +21,19 @@ def data(tmp_path):
 @pytest.fixture
 def call(monkeypatch, capsys, tiny_weights, tmp_path):
     return command(monkeypatch, capsys, tiny_weights, tmp_path)
+
+
+@pytest.fixture
+def process(repository, data, tiny_weights, tmp_path):
+    """Run `inference.py` in a shell, which closes or moves its streams as `redirection` says."""
+
+    def run(redirection, *options, output="out"):
+        command = [sys.executable, repository / "inference.py", "--input", data.root, "--output", tmp_path / output,
+                   "--weights", tiny_weights, "--batch-size", 1, "--device", "cpu", *options]  # fmt: skip
+        shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *map(str, command)]
+        return subprocess.run(shell, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    return run
 
 
 @pytest.fixture(scope="session")

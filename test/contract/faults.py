@@ -85,6 +85,11 @@ def answers(output: Path) -> Answers:
     return found
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder with its bytes, through links."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 Command = Callable[..., Ended]
 
 

@@ -127,3 +127,15 @@ def test_one_task_alone(data, call, untouched):
     data.write("good.csv", as_csv([ROW]))
     key = (ROW[0], ROW[1])
     assert call(data.root).answers == {key: untouched[key]}
+
+
+def test_rows_with_cells_beyond_the_columns_are_answered_and_told(data, call, untouched):
+    data.write("odd.csv", as_csv([("../images/good 1.png", "organ_cls", "classification", "6", "", "left", "side")]))
+    ended = call(data.root, "--strict")
+    assert ended.code == 0
+    assert ended.notes == {"odd.csv, line 2": "7 cells for 5 columns; put cells that hold a comma in quotes"}
+    data.write("odd.csv", as_csv([(*GOOD[0], "../Segmentation/other.png")], (*COLUMNS, "mask_path")))
+    assert call(data.root).last_line == (
+        "odd.csv, line 2: two columns 'mask_path' hold '../Segmentation/good 0.png' and '../Segmentation/other.png'; "
+        "remove one of them"
+    )

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from model.frozen.limits import available_cpus
+from challenge.limits import available_cpus
 
 Array = npt.NDArray[Any]
 

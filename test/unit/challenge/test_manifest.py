@@ -1,4 +1,5 @@
 import logging
+import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -11,13 +12,13 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, with_extra_tasks
 HEADER = "image_path,task_id,task_name,num_classes,mask_path\n"
 
 
-def read(tmp_path: Path, *contents: str | bytes) -> Manifest:
+def read(tmp_path: Path, *contents: str | bytes, truth: bool = False) -> Manifest:
     """Write contents as 0.csv, 1.csv, ... and read them."""
     folder = tmp_path / "csv_files"
     folder.mkdir()
     for number, content in enumerate(contents):
         (folder / f"{number}.csv").write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_manifest(tmp_path)
+    return read_manifest(tmp_path, truth=truth)
 
 
 def only(tmp_path: Path, row: str, header: str = HEADER) -> Sample:
@@ -174,6 +175,109 @@ def test_repeated_rows_are_answered_once(tmp_path: Path) -> None:
     manifest = read(tmp_path, HEADER + row + row, HEADER + row + "a.png,IUGC,Regression\n")
     assert [sample.task_id for sample in manifest.samples] == ["FUGC", "IUGC"]
     assert [str(sample.row) for sample in manifest.repeated] == ["0.csv, line 3", "1.csv, line 2"]
+
+
+def test_two_masks_of_one_image_and_task_are_two_samples(tmp_path: Path) -> None:
+    rows = [f"a.png,lung,segmentation,2,{mask}\n" for mask in ("../m.png", "../n.png", "..//m.png", "", "../m.png")]
+    manifest = read(tmp_path, HEADER + "".join(rows))
+    assert [str(sample.mask_file) for sample in manifest.samples] == ["m.png", "n.png", "Segmentation/Two/lung/a.png"]
+    assert [str(sample.row) for sample in manifest.repeated] == ["0.csv, line 4", "0.csv, line 6"]
+    assert superseded(manifest.samples) == []
+
+
+def test_another_mask_path_makes_no_second_row_of_other_kinds(tmp_path: Path) -> None:
+    manifest = read(tmp_path, HEADER + "a.png,FUGC,Regression,2,../m.png\na.png,FUGC,Regression,2,../n.png\n")
+    assert (len(manifest.samples), len(manifest.repeated)) == (1, 1)
+
+
+LABELS = "image_path,task_id,task_name,num_classes,mask,comment\n"
+DOUBLED = "image_path,mask,Mask,task_id,task_name,num_classes\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (LABELS + "a.png,organ_cls,classification,6,4,left, BI-RADS 4\n",
+         "7 cells for 6 columns; put cells that hold a comma in quotes"),
+        (LABELS + "a.png,organ_cls,classification,6,10,25,,60\n", "8 cells for 6 columns; put cells"),
+        (LABELS.replace(",", ";") + "a.png;organ_cls;classification;6;4;a;b\n", "7 cells for 6 columns; put cells"),
+        (DOUBLED + "a.png,0,9,organ_cls,classification,6\n", "two columns 'mask' hold '0' and '9'"),
+        ("mask,image_path,task_id,task_name,mask\n4,a.png,organ_cls,classification\n",
+         "two columns 'mask' hold '4' and ''"),
+        ("mask,mask,image_path,task_id,task_name,mask\n4,4,a.png,organ_cls,classification,5\n",
+         "two columns 'mask' hold '4' and '5'"),
+    ],
+    ids=["remark", "decimal commas", "semicolons", "label twice", "short row", "three times"],
+)  # fmt: skip
+def test_a_row_without_a_sure_meaning_is_told_and_refused_as_truth(tmp_path: Path, content: str, note: str) -> None:
+    (sample,) = read(tmp_path, content).samples
+    assert sample.note
+    assert sample.note.startswith(note)
+    with pytest.raises(ManifestError, match="^0.csv, line 2: " + re.escape(note)):
+        read_manifest(tmp_path, truth=True)
+
+
+def test_of_equal_columns_the_first_counts(tmp_path: Path) -> None:
+    sample = only(tmp_path, "a.png,0,9,organ_cls,classification,6\n", DOUBLED)
+    assert sample.cells["mask"] == "0"
+    assert str(sample.note).endswith("; the first counts")
+
+
+@pytest.mark.parametrize("truth", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        DOUBLED + "a.png,4, 4 ,organ_cls,classification,6\n",
+        "task_id,image_path,task_id,task_name\norgan_cls,a.png,organ_cls,classification\n",
+        LABELS + "a.png,organ_cls,classification,6,4,left,,,\n",
+        LABELS + "a.png,organ_cls,classification\n",
+        LABELS + 'a.png,organ_cls,classification,6,4,"left, BI-RADS 4"\n',
+        "image_path,,task_id,task_name,\na.png,x,organ_cls,classification,y\n",
+    ],
+    ids=["equal cells", "equal task_id", "empty cells behind", "short", "quoted comma", "columns without a name"],
+)
+def test_rows_whose_meaning_is_sure(tmp_path: Path, content: str, truth: bool) -> None:
+    (sample,) = read(tmp_path, content, truth=truth).samples
+    assert (sample.image_path, sample.task_id, sample.note) == ("a.png", "organ_cls", None)
+
+
+@pytest.mark.parametrize("truth", [False, True])
+@pytest.mark.parametrize("name", ["image_path", "task_id", "task_name", "num_classes", "mask_path"])
+def test_two_cells_for_what_an_answer_depends_on(tmp_path: Path, name: str, truth: bool) -> None:
+    with pytest.raises(ManifestError, match=f"^0.csv, line 2: two columns '{name}' hold '.*' and 'other'; remove one"):
+        read(tmp_path, f"{HEADER.strip()},{name}\na.png,lung,segmentation,2,../m.png,other\n", truth=truth)
+
+
+@pytest.mark.parametrize(
+    ("mask_path", "official"),
+    [
+        ("../masks/Dr. X../1.png", "masks/Dr. X1.png"),
+        ("../a../b../m.png", "abm.png"),
+        ("..\\masks\\1.png", "..\\\\masks\\\\1.png"),
+        ("../masks/1.png", None),
+        ("masks//./1.png", None),
+        ("../masks/..1.png", None),
+        ("./../masks/1.png", None),
+        ("", None),
+        ("nan", None),
+    ],
+)
+def test_a_mask_that_the_official_script_would_not_find_is_told(
+    tmp_path: Path, mask_path: str, official: str | None
+) -> None:
+    sample = only(tmp_path, f"a.png,lung,segmentation,2,{mask_path}\n")
+    if official is None:
+        assert sample.note is None
+    else:
+        assert sample.note == (
+            f"the official script reads the mask '{official}', but it is written to '{sample.mask_file}'"
+        )
+
+
+def test_three_rows_of_one_mask_lose_the_first_two(tmp_path: Path) -> None:
+    rows = "".join(f"{name}.png,lung,segmentation,2,../m.png\n" for name in "abc")
+    lost = superseded(read(tmp_path, HEADER + rows).samples)
+    assert [str(sample.row) for sample in lost] == ["0.csv, line 2", "0.csv, line 3"]
 
 
 def test_of_two_rows_with_one_mask_the_later_wins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from challenge.errors import ImageError, PathError
-from challenge.paths import find_image, inside_root, output_file
+from challenge.paths import check_links, find_image, find_quietly, inside_root, official_path, output_file
 
 PIECES = [
     "..",
@@ -160,3 +160,36 @@ def test_links_out_of_the_output_folder_are_refused(tmp_path: Path) -> None:
         with pytest.raises(PathError, match="through a link"):
             output_file(out, PurePosixPath(name))
     assert list(elsewhere.iterdir()) == []
+
+
+def test_links_are_found_before_anything_is_written(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    check_links(out, [PurePosixPath("a/b.png")])
+    assert not out.exists()
+    (out / "inner").mkdir(parents=True)
+    elsewhere.mkdir()
+    (out / "outwards").symlink_to(elsewhere)
+    (out / "inwards").symlink_to("inner")
+    (out / "dangling.png").symlink_to("nothing")
+    (out / "loop").symlink_to("loop")
+    check_links(out, map(PurePosixPath, ("inner/a.png", "inwards/a.png", "new/a.png")))
+    for name in ("outwards/a.png", "outwards/new/a.png", "dangling.png", "loop"):
+        with pytest.raises(PathError, match="through a link"):
+            check_links(out, map(PurePosixPath, ("inner/a.png", name)))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_looking_quietly(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        assert find_quietly(data_root, "../segmentation/one.png") == data_root / "Segmentation/One.PNG"
+        assert find_quietly(data_root, "../nothing.png") is None
+        assert find_quietly(data_root, "../../x") is None
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("../a/b.png", "a/b.png"), ("a/b.png", "a/b.png"), ("../Dr. X../b.png", "Dr. Xb.png"), ("../../a", "a")],
+)
+def test_the_official_rule(text: str, expected: str) -> None:
+    assert official_path(text) == expected

@@ -1,9 +1,53 @@
 """The run report's figures of this process."""
 
+import errno
+import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from challenge.disk import DiskFullError
+from challenge.journal import Record
+from challenge.report import RunReport
+from challenge.tasks import TaskKind
+
+
+def with_rows(*rows):
+    report = RunReport()
+    for number, row in enumerate(rows):
+        report.add(Record(number, TaskKind.CLASSIFICATION, row, "a\n\x1b.png", "organ_cls", {}, reason="why"))
+    return report
+
+
+def test_resumed_rows_are_no_rows_per_second(monkeypatch):
+    report = with_rows("1", "2", "3", "4", "5")
+    report.resumed = 3
+    monkeypatch.setattr(RunReport, "seconds", lambda _: 4.0)
+    assert report.to_dict()["timings"]["rows_per_s"] == 0.5
+    report.resumed = 5
+    assert report.to_dict()["timings"]["rows_per_s"] == 0
+
+
+def test_names_are_echoed_exactly_be_they_text_or_not(tmp_path):
+    row = "a\n\x1b[2Jü\u2028\udcff.csv, line 2"
+    with_rows(row).write(tmp_path / "report.json")
+    (fallback,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["fallbacks"]
+    assert fallback == {"row": row, "image_path": "a\n\x1b.png", "task_id": "organ_cls", "reason": "why"}
+
+
+def test_no_room_for_the_report_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "report.json").write_text("{}")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r"^no room is left for the report .*report\.json of [\d,]+ bytes; "):
+        RunReport().write(tmp_path / "report.json")
+    assert os.listdir(tmp_path) == ["report.json"]
+    assert (tmp_path / "report.json").read_text() == "{}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak is its own already")

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from challenge import limits
 from challenge.errors import WeightsError
-from model.frozen import limits
 from model.frozen.facts import read_facts
 from model.frozen.runtimes.onnx import OnnxRuntime
 
@@ -18,8 +18,9 @@ def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
 
 def test_cpus_are_those_of_the_affinity_mask_and_the_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    quota = tmp_path / "cpu.max"
-    monkeypatch.setattr(limits, "_QUOTAS", (quota, tmp_path / "absent"))
+    monkeypatch.setattr(limits, "_ROOT", tmp_path)
+    quota = tmp_path / "sys/fs/cgroup/cpu.max"
+    quota.parent.mkdir(parents=True)
     for text, expected in [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("9900000 100000", 8)]:
         quota.write_text(text)
         assert limits.available_cpus() == expected
@@ -28,8 +29,9 @@ def test_cpus_are_those_of_the_affinity_mask_and_the_quota(monkeypatch, tmp_path
 
 
 def test_the_memory_limit_is_the_cgroups(monkeypatch, tmp_path):
-    second, first = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
-    monkeypatch.setattr(limits, "_MEMORY", (second, first))
+    monkeypatch.setattr(limits, "_ROOT", tmp_path)
+    second, first = (tmp_path / "sys/fs/cgroup" / name for name in ("memory.max", "memory/memory.limit_in_bytes"))
+    first.parent.mkdir(parents=True)
     assert limits.memory_limit_mib() is None
     first.write_text(f"{(1 << 63) - 4096}\n")
     assert limits.memory_limit_mib() is None
