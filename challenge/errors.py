@@ -19,3 +19,7 @@ class WeightsError(UserError):
 
 class ImageError(Exception):
     """An image that cannot be read. The row gets the fallback; the run goes on."""
+
+
+class MaskError(Exception):
+    """A true mask that cannot be read, or whose values do not tell the classes for certain."""

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 _EMPTY = ("", "nan", "none", "null")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def _cell(sample: Sample, column: str) -> str | None:
@@ -32,7 +35,8 @@ def label(sample: Sample) -> int | None:
     except ValueError:
         value = math.nan
     if not value.is_integer() or not 0 <= value < sample.num_classes:
-        raise ManifestError(f"{sample.row}: the label {text!r} is not a class in 0..{sample.num_classes - 1}")
+        hint = _comma_hint([text])
+        raise ManifestError(f"{sample.row}: the label {text!r} is not a class in 0..{sample.num_classes - 1}{hint}")
     return int(value)
 
 
@@ -44,7 +48,8 @@ def box(sample: Sample) -> Box | None:
     try:
         x_min, y_min, x_max, y_max = (float(text or "") for text in texts)
     except ValueError as error:
-        raise ManifestError(f"{sample.row}: the box {texts} is not four numbers") from error
+        hint = _comma_hint(texts)
+        raise ManifestError(f"{sample.row}: the box {texts} is not four numbers{hint}") from error
     if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
         return None
     return x_min, y_min, x_max, y_max
@@ -68,8 +73,15 @@ def _point(sample: Sample, column: str) -> Point | None:
             raise TypeError("no list")
         x, y = map(float, pair)
     except (ValueError, TypeError) as error:
-        raise ManifestError(f"{sample.row}: {column} {text!r} is not JSON [x, y]") from error
+        hint = _comma_hint(text.strip("[]").split(", "))
+        raise ManifestError(f"{sample.row}: {column} {text!r} is not JSON [x, y]{hint}") from error
     return (x, y) if math.isfinite(x) and math.isfinite(y) else None
+
+
+def _comma_hint(texts: Sequence[str | None]) -> str:
+    """Say so where a number is written as in German or French."""
+    found = next((text for text in texts if text and _DECIMAL_COMMA.fullmatch(text.strip())), None)
+    return f": {found!r} has a decimal comma; write {found.replace(',', '.')}" if found else ""
 
 
 def read_mask(path: Path) -> npt.NDArray[np.uint8]:

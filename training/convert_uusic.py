@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from challenge.errors import ManifestError, UserError
+from challenge.errors import ManifestError, MaskError, UserError
 from challenge.paths import MANIFEST_FOLDER
-from challenge.targets import read_mask
 from challenge.tasks import TaskKind, TaskSpec
+from challenge.true_masks import read_true_mask
 from challenge.uusic.heads import Organ, choose_head, head_table
 
 logger = logging.getLogger(__name__)
@@ -121,11 +120,11 @@ def _cells(row: _Row, spec: TaskSpec, source: Path, root: Path, *, copy: bool) -
 
 
 def _write_mask(mask: str, source: Path, root: Path) -> str:
-    """Write the mask as class indices, whatever value theirs marks the foreground with; return its csv path."""
+    """Write the mask as class indices, foreground and background as theirs have it; return its csv path."""
     try:
-        labels = (read_mask(source / mask) > 0).astype(np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{source / mask} is no readable image ({error}); mend or remove it") from error
+        labels = read_true_mask(source / mask, num_classes=2).labels
+    except MaskError as error:
+        raise UserError(f"{mask}: {error}; mend or remove it") from error
     target = root / MASKS / f"{mask}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels).save(target)

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 
 from challenge import targets
 from challenge.manifest import Sample
-from challenge.paths import find_image
 from challenge.predictions import (
     BlankMask,
     BoxPrediction,
@@ -35,7 +33,7 @@ from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
-from training.pixels import Pixels
+from training.pixels import Pixels, PixelStore
 from training.rows import Part
 
 _BATCH = 16
@@ -89,7 +87,7 @@ class DevScorer:
 
         def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
             raw = refinement.tidied(raw) if spec.kind is TaskKind.SEGMENTATION else raw
-            return _case(self.part.root, sample, decode(raw, spec, self.part.store.resize_of(sample)))
+            return _case(self.part.store, sample, decode(raw, spec, self.part.store.resize_of(sample)))
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(samples), _BATCH):
@@ -115,7 +113,7 @@ class DevScorer:
                 spec = TaskSpec(task_id, sample.kind, sample.num_classes)
                 resize = self.part.store.resize_of(sample)
                 answer = fallback(spec, resize.width, resize.height, self.means.get(task_id))
-                cases.append(_case(self.part.root, sample, answer))
+                cases.append(_case(self.part.store, sample, answer))
             self._priors[task_id] = _official(spec, cases)
         return self._priors[task_id]
 
@@ -149,15 +147,18 @@ def _official(spec: TaskSpec, cases: list[Case]) -> dict[str, float]:
     return {name: float(value) for name, value in score.metrics().items()} if score else {}
 
 
-def _case(root: Path, sample: Sample, prediction: Prediction) -> Case:
+def _case(store: PixelStore, sample: Sample, prediction: Prediction) -> Case:
     def case(kind: type[Case], **measured: Any) -> Case:
         return kind.of(sample, Outcome.ANSWERED, **measured)
 
     match prediction:
         case MaskPrediction(labels):
-            return case(MaskCase, **_mask_scores(labels, sample, root))
+            return case(MaskCase, **_mask_scores(labels, sample, store))
         case BlankMask(width, height):
-            return case(MaskCase, **_mask_scores(np.zeros((height, width), np.uint8), sample, root))
+            return case(
+                MaskCase,
+                **_mask_scores(np.zeros((height, width), np.uint8), sample, store),
+            )
         case ClassPrediction(probabilities, predicted):
             return case(LabelCase, true=targets.label(sample), predicted=predicted, probabilities=probabilities)
         case BoxPrediction(pixels):
@@ -167,8 +168,8 @@ def _case(root: Path, sample: Sample, prediction: Prediction) -> Case:
             return case(PointsCase, errors=tuple(radial_errors(np.reshape(pixels, (-1, 2)), truth).tolist()))
 
 
-def _mask_scores(labels: npt.NDArray[np.uint8], sample: Sample, root: Path) -> dict[str, Any]:
-    truth = targets.read_mask(find_image(root, str(sample.mask_file)))
+def _mask_scores(labels: npt.NDArray[np.uint8], sample: Sample, store: PixelStore) -> dict[str, Any]:
+    truth = store.native_mask(sample)
     return {
         "dice": tuple(dice(labels, truth, sample.num_classes).tolist()),
         "hausdorff": tuple(hausdorff(labels, truth, sample.num_classes).tolist()),

@@ -2,19 +2,19 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from challenge import targets
-from challenge.errors import ManifestError, UserError
-from challenge.geometry import Resize
-from challenge.manifest import Sample, read_manifest
-from challenge.tasks import TaskKind, check_task_names
+from challenge.errors import UserError
+from challenge.manifest import Manifest, Sample
+from challenge.tasks import check_task_names
 from training.config import Config
 from training.distributed import Ranks
 from training.pixels import PixelStore
+from training.row_files import Key, key_of
 from training.split import folds, split, without_shared
+from training.usable import Finding, errors, faulty, has_truth, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -82,64 +82,50 @@ def _load(source: DataSource, config: Config) -> tuple[Part, Part]:
 
 
 def _part(root: Path, cache: Path, config: Config) -> Part:
-    samples = read_manifest(root).samples
-    if config.data.tasks:
-        check_task_names(config.data.tasks, {s.task_id for s in samples})
-        samples = tuple(s for s in samples if s.task_id in config.data.tasks)
-    store = PixelStore(root, samples, config.data, cache, int(config.runtime.cache_gigabytes * _GIGABYTE))
-    usable: list[Sample] = []
-    problems: list[str] = []
-    without_truth: Counter[str] = Counter()
-    for sample in samples:
-        try:
-            problem = store.problem(sample) or truth_problem(sample, store.resize_of(sample))
-            if problem:
-                problems.append(f"{sample.row}: {problem}")
-            elif has_truth(sample):
-                # A plain dict instead of a read-only view: worker processes get the rows pickled.
-                usable.append(replace(sample, cells=dict(sample.cells)))
-            else:
-                without_truth[sample.task_id] += 1
-        except ManifestError as error:
-            problems.append(str(error))
-    for task_id, count in without_truth.items():
-        logger.warning("%s: %d rows without a truth are left out", task_id, count)
-    if problems and not config.data.skip_unreadable:
-        raise UserError(
-            f"{problems[0]} ({len(problems)} such rows); train on what `python -m training inspect --fix` writes, "
-            "or set data.skip_unreadable = true"
-        )
-    for problem in problems:
-        logger.warning("%s; left out", problem)
+    manifest = _of_tasks(read_rows(root), config.data.tasks)
+    store = PixelStore(root, manifest.samples, config.data, cache, int(config.runtime.cache_gigabytes * _GIGABYTE))
+    found = errors(manifest, {sample: store.reading(sample) for sample in manifest.samples})
+    _report(found, skip=config.data.skip_unreadable)
+    lost = faulty(found)
+    usable = _with_truth([sample for sample in manifest.samples if sample not in lost])
     if not usable:
         raise UserError(f"{root} holds no row to train on; give a folder with masks, labels, boxes or points")
-    return Part(root, usable, store)
+    return Part(root, _once(usable), store)
 
 
-def has_truth(sample: Sample) -> bool:
-    """Return whether a row has a label, a box or at least one point; a mask is a file. Raises ManifestError."""
-    match sample.kind:
-        case TaskKind.SEGMENTATION:
-            return True
-        case TaskKind.CLASSIFICATION:
-            return targets.label(sample) is not None
-        case TaskKind.DETECTION:
-            return targets.box(sample) is not None
-        case TaskKind.REGRESSION:
-            return any(targets.points(sample))
+def _of_tasks(manifest: Manifest, tasks: Collection[str]) -> Manifest:
+    if not tasks:
+        return manifest
+    check_task_names(tasks, {sample.task_id for sample in manifest.samples})
+    samples, repeated = (
+        tuple(sample for sample in rows if sample.task_id in tasks) for rows in (manifest.samples, manifest.repeated)
+    )
+    return Manifest(samples, repeated)
 
 
-def truth_problem(sample: Sample, resize: Resize) -> str | None:
-    """Return what makes a box or points useless for an image of that size, or None. Raises ManifestError."""
-    width, height = resize.width, resize.height
-    if sample.kind is TaskKind.DETECTION and (box := targets.box(sample)):
-        x0, y0, x1, y1 = box
-        if x1 <= x0 or y1 <= y0:
-            return f"the box {box} is empty or upside down"
-        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            return f"the box {box} lies outside the image of {width}x{height} pixels"
-    if sample.kind is TaskKind.REGRESSION:
-        for number, point in enumerate(targets.points(sample), 1):
-            if point and not (0 <= point[0] <= width and 0 <= point[1] <= height):
-                return f"point {number} {point} lies outside the image of {width}x{height} pixels"
-    return None
+def _report(found: Sequence[Finding], *, skip: bool) -> None:
+    """Log what is left out, or raise UserError where nothing may be."""
+    if found and not skip:
+        raise UserError(
+            f"{found[0]} ({len(faulty(found))} such rows); train on what `python -m training inspect --fix` writes, "
+            "or set data.skip_unreadable = true"
+        )
+    for finding in found:
+        logger.warning("%s; left out", finding)
+
+
+def _with_truth(samples: Sequence[Sample]) -> list[Sample]:
+    kept = [sample for sample in samples if has_truth(sample)]
+    without = Counter(sample.task_id for sample in samples) - Counter(sample.task_id for sample in kept)
+    for task_id, count in without.items():
+        logger.warning("%s: %d rows without a truth are left out", task_id, count)
+    return kept
+
+
+def _once(samples: Iterable[Sample]) -> list[Sample]:
+    """Return one row for every image and task; further masks of an image are joined to its first row's."""
+    first: dict[Key, Sample] = {}
+    for sample in samples:
+        # A plain dict instead of a read-only view: worker processes get the rows pickled.
+        first.setdefault(key_of(sample), replace(sample, cells=dict(sample.cells)))
+    return list(first.values())

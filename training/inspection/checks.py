@@ -1,9 +1,11 @@
-"""Every row of a data folder is read as training would read it; what is odd becomes a finding."""
+"""Every row of a data folder is read as training would read it.
+
+What keeps a row from being trained on is told by `training.usable`, what else is odd is found here.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -12,45 +14,45 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from challenge import targets
-from challenge.errors import ImageError, ManifestError, PathError
 from challenge.images import read_image
-from challenge.manifest import Manifest, Sample, read_manifest
+from challenge.manifest import Manifest, Sample
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec
+from challenge.true_masks import TrueMask
 from training.groups import group_of
-from training.pixels import content_hash, in_parallel
+from training.pixels import in_parallel
 from training.point_order import follows
+from training.row_files import (
+    FileSet,
+    Key,
+    Reading,
+    Size,
+    Unread,
+    attempt,
+    content_of,
+    image_of,
+    key_of,
+    masks_of,
+    read_masks,
+)
 from training.task_rules import rules_of
+from training.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
-_MASK_ERRORS = (ImageError, PathError, OSError, SyntaxError, ValueError, EOFError)
-
-
-class Level(StrEnum):
-    """An error keeps a row from being trained on (`--fix` leaves it out); a warning does not."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is odd. `fault` names its kind, `detail` what it is here; `sample` is None for a whole task."""
-
-    level: Level
-    fault: str
-    detail: str
-    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What reading a row gave. `size` is the image's (width, height); `classes` are those that a mask holds."""
+    """What reading a row gave. `warnings` are of its files; `classes` are those that a mask holds."""
 
-    findings: tuple[Finding, ...]
-    size: tuple[int, int] | None = None
-    content: str | None = None
+    reading: Reading
+    warnings: tuple[Finding, ...] = ()
     classes: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> Size | None:
+        """The image's (width, height), None if it cannot be read."""
+        return None if isinstance(self.reading.image, Unread) else self.reading.image
 
 
 @dataclass(frozen=True)
@@ -79,54 +81,45 @@ class Inspection:
 def inspect_folder(data_root: Path, val_root: Path | None = None) -> Inspection:
     """Read everything below `data_root`; with `val_root`, find what both hold. Raises ManifestError."""
     manifest, facts = _read(data_root)
-    findings = [finding for row in facts.values() for finding in row.findings]
-    findings += _of_manifest(manifest, facts)
+    findings = errors(manifest, {sample: row.reading for sample, row in facts.items()})
+    findings += _warnings(manifest, facts, faulty(findings))
     if val_root:
         findings += _shared(facts, _read(val_root)[1])
     return Inspection(data_root, manifest, facts, tuple(findings))
 
 
 def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
-    manifest = read_manifest(root)
-    rows = in_parallel(partial(_read_row, root), manifest.samples, f"rows of {root.name}")
+    manifest = read_rows(root)
+    masks = masks_of(manifest.samples)
+    rows = in_parallel(partial(_read_row, root, masks), manifest.samples, f"rows of {root.name}")
     return manifest, dict(zip(manifest.samples, rows, strict=True))
 
 
-def _read_row(root: Path, sample: Sample) -> RowFacts:
-    try:
-        path = find_image(root, sample.image_path)
-        content = content_hash(path)
-        image = read_image(path)
-    except (ImageError, PathError, OSError) as error:
-        return RowFacts((Finding(Level.ERROR, "unreadable image", str(error), sample),))
-    findings = [Finding(Level.WARNING, "odd image file", note, sample) for note in image.notes]
-    classes: tuple[int, ...] = ()
-    try:
-        if sample.kind is TaskKind.SEGMENTATION:
-            classes, faults = _check_mask(root, sample, image.size)
-        else:
-            faults = list(_check_cells(sample, image.size))
-    except ManifestError as error:
-        faults = [Finding(Level.ERROR, "malformed truth", str(error), sample)]
-    return RowFacts((*findings, *faults), image.size, content, classes)
+def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFacts:
+    content = attempt(partial(content_of, root, image_of(sample)))
+    if isinstance(content, Unread):
+        return RowFacts(Reading(content))
+    image = attempt(lambda: read_image(find_image(root, sample.image_path)))
+    if isinstance(image, Unread):
+        return RowFacts(Reading(image, content=content))
+    notes = [Finding(Level.WARNING, "odd image file", note, sample) for note in image.notes]
+    if sample.kind is not TaskKind.SEGMENTATION:
+        return RowFacts(Reading(image.size, content=content), tuple(notes))
+    mask = attempt(partial(read_masks, root, masks[key_of(sample)]))
+    if isinstance(mask, Unread):
+        return RowFacts(Reading(image.size, mask, content), tuple(notes))
+    classes = tuple(int(value) for value in np.unique(mask.labels))
+    height, width = mask.labels.shape
+    warnings = (*notes, *_mask_warnings(mask, classes, sample))
+    return RowFacts(Reading(image.size, (width, height), content), warnings, classes)
 
 
-def _check_mask(root: Path, sample: Sample, size: tuple[int, int]) -> tuple[tuple[int, ...], list[Finding]]:
-    def error(fault: str, detail: str) -> list[Finding]:
-        return [Finding(Level.ERROR, fault, detail, sample)]
-
-    try:
-        mask = targets.read_mask(find_image(root, str(sample.mask_file)))
-    except _MASK_ERRORS as problem:
-        return (), error("unreadable mask", str(problem))
-    classes = tuple(int(value) for value in np.unique(mask))
-    height, width = mask.shape
-    if (width, height) != size:
-        return classes, error("mask of another size", f"{width}x{height}, the image has {size[0]}x{size[1]}")
-    if classes[-1] >= sample.num_classes:
-        return classes, error("mask value beyond the classes", f"{classes[-1]} of {sample.num_classes} classes")
-    empty = [Finding(Level.WARNING, "empty mask", "background alone", sample)] if classes == (0,) else []
-    return classes, [*empty, *_scattered(mask, classes, sample)]
+def _mask_warnings(mask: TrueMask, classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
+    for note in mask.notes:
+        yield Finding(Level.WARNING, "mask read by a rule", note, sample)
+    if classes == (0,):
+        yield Finding(Level.WARNING, "empty mask", "background alone", sample)
+    yield from _scattered(mask.labels, classes, sample)
 
 
 def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
@@ -140,82 +133,73 @@ def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Samp
             yield Finding(Level.WARNING, "scattered class", detail, sample)
 
 
-def _check_cells(sample: Sample, size: tuple[int, int]) -> Iterator[Finding]:
-    """Label, box and points. Raises ManifestError for what is malformed."""
-    width, height = size
-    if sample.kind is TaskKind.CLASSIFICATION and targets.label(sample) is None:
-        yield Finding(Level.WARNING, "no truth", "no label", sample)
-    if sample.kind is TaskKind.DETECTION:
-        box = targets.box(sample)
-        if box is None:
-            yield Finding(Level.WARNING, "no truth", "no box", sample)
-            return
-        x0, y0, x1, y1 = box
-        if x1 <= x0 or y1 <= y0:
-            yield Finding(Level.ERROR, "empty or upside-down box", f"{box}", sample)
-        elif x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            yield Finding(Level.ERROR, "box outside the image", f"{box} in {width}x{height}", sample)
-        elif x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            yield Finding(Level.WARNING, "box reaches out of the image", f"{box} in {width}x{height}", sample)
-    if sample.kind is TaskKind.REGRESSION:
-        points = targets.points(sample)
-        absent = [number for number, point in enumerate(points, 1) if point is None]
-        if absent:
-            fault = "no truth" if len(absent) == len(points) else "missing points"
-            yield Finding(Level.WARNING, fault, f"point {', '.join(map(str, absent))}", sample)
-        outside = [p for p in points if p and not (0 <= p[0] <= width and 0 <= p[1] <= height)]
-        if outside:
-            yield Finding(Level.ERROR, "point outside the image", f"{outside[0]} in {width}x{height}", sample)
-        rules = rules_of(TaskSpec(sample.task_id, sample.kind, sample.num_classes))
-        if not follows(points, rules.pairs):
-            yield Finding(Level.WARNING, "points out of order", f"the rule is {rules.point_order}", sample)
-
-
-def _of_manifest(manifest: Manifest, facts: Mapping[Sample, RowFacts]) -> Iterator[Finding]:
+def _warnings(manifest: Manifest, facts: Mapping[Sample, RowFacts], lost: Set[Sample]) -> Iterator[Finding]:
+    """What is odd in the rows without an error, and in the folder as a whole."""
+    for sample, row in facts.items():
+        if sample not in lost and row.size:
+            yield from row.warnings
+            yield from _of_cells(sample, row.size)
+    left_out = set(map(key_of, lost))
     for sample in manifest.repeated:
-        yield Finding(Level.WARNING, "repeated row", "counts once", sample)
+        if key_of(sample) not in left_out:
+            yield Finding(Level.WARNING, "repeated row", "counts once", sample)
+    yield from _shared_masks(manifest.samples)
+    yield from _copies(facts, lost)
+    yield from _absent_classes(sample for sample in facts if sample not in lost)
+
+
+def _of_cells(sample: Sample, size: Size) -> Iterator[Finding]:
+    if not has_truth(sample):
+        yield Finding(Level.WARNING, NO_TRUTH, f"a {sample.kind} row without one", sample)
+    elif sample.kind is TaskKind.DETECTION:
+        x0, y0, x1, y1 = targets.box(sample) or (0, 0, 0, 0)
+        if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
+            detail = f"{(x0, y0, x1, y1)} in {size[0]}x{size[1]}"
+            yield Finding(Level.WARNING, "box reaches out of the image", detail, sample)
+    elif sample.kind is TaskKind.REGRESSION:
+        yield from _of_points(sample)
+
+
+def _of_points(sample: Sample) -> Iterator[Finding]:
+    points = targets.points(sample)
+    if absent := [number for number, point in enumerate(points, 1) if point is None]:
+        yield Finding(Level.WARNING, "missing points", f"point {', '.join(map(str, absent))}", sample)
+    rules = rules_of(TaskSpec(sample.task_id, sample.kind, sample.num_classes))
+    if not follows(points, rules.pairs):
+        yield Finding(Level.WARNING, "points out of order", f"the rule is {rules.point_order}", sample)
+
+
+def _shared_masks(samples: Iterable[Sample]) -> Iterator[Finding]:
     masks: dict[PurePosixPath, Sample] = {}
-    for sample in manifest.samples:
+    for sample in samples:
         if sample.mask_file and (other := masks.setdefault(sample.mask_file, sample)).image_path != sample.image_path:
             yield Finding(Level.WARNING, "one mask for two images", f"{sample.mask_file}, see {other.row}", sample)
-    seen: dict[tuple[str, str], Sample] = {}
-    labels: dict[str, Counter[int]] = defaultdict(Counter)
+
+
+def _copies(facts: Mapping[Sample, RowFacts], lost: Set[Sample]) -> Iterator[Finding]:
+    seen: dict[Key, Sample] = {}
     for sample, row in facts.items():
-        if sample.kind is TaskKind.CLASSIFICATION and (label := _label(sample)) is not None:
-            labels[sample.task_id][label] += 1
-        if row.content is None:
-            continue
-        first = seen.setdefault((sample.task_id, row.content), sample)
-        if first is sample:
-            continue
-        if sample.kind is TaskKind.CLASSIFICATION and _label(first) != _label(sample):
-            detail = f"labels {_label(first)} and {_label(sample)}, see {first.row}"
-            yield Finding(Level.ERROR, "same image, other label", detail, sample)
-        else:
-            yield Finding(Level.WARNING, "same image twice in a task", f"see {first.row}", sample)
-    for task_id, counts in labels.items():
-        number = next(s.num_classes for s in facts if s.task_id == task_id)
+        if row.reading.content and sample not in lost:
+            first = seen.setdefault((row.reading.content, sample.task_id), sample)
+            if first.image_path != sample.image_path:
+                yield Finding(Level.WARNING, "same image twice in a task", f"see {first.row}", sample)
+
+
+def _absent_classes(samples: Iterable[Sample]) -> Iterator[Finding]:
+    labels: dict[tuple[str, int], Counter[int | None]] = defaultdict(Counter)
+    for sample in samples:
+        if sample.kind is TaskKind.CLASSIFICATION:
+            labels[sample.task_id, sample.num_classes][targets.label(sample)] += 1
+    for (task_id, number), counts in labels.items():
         if absent := [label for label in range(number) if not counts[label]]:
             yield Finding(Level.WARNING, "class without rows", f"{task_id}: {', '.join(map(str, absent))}")
 
 
 def _shared(facts: Mapping[Sample, RowFacts], held_out: Mapping[Sample, RowFacts]) -> Iterator[Finding]:
-    contents = {row.content: sample for sample, row in held_out.items() if row.content}
+    contents = {row.reading.content: sample for sample, row in held_out.items() if row.reading.content}
     groups = {group_of(sample): sample for sample in held_out}
     for sample, row in facts.items():
-        if twin := contents.get(row.content or ""):
+        if twin := contents.get(row.reading.content or ""):
             yield Finding(Level.ERROR, "image in both folders", f"the other is {twin.row}", sample)
         elif relative := groups.get(group_of(sample)):
             yield Finding(Level.ERROR, "group in both folders", f"{group_of(sample)}, see {relative.row}", sample)
-
-
-def _label(sample: Sample) -> int | None:
-    try:
-        return targets.label(sample)
-    except ManifestError:
-        return None
-
-
-def faulty(findings: Sequence[Finding]) -> set[Sample]:
-    """Return the rows that have an error."""
-    return {f.sample for f in findings if f.level is Level.ERROR and f.sample}

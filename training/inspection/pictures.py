@@ -1,7 +1,7 @@
 """What is in a data folder, drawn: a sheet of examples with their truth per task, and an overview."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.progress import progress
 from challenge.tasks import TaskKind
-from training.inspection.checks import Inspection, faulty
+from training.inspection.checks import Inspection
+from training.row_files import FileSet, Key, key_of, masks_of, read_masks
+from training.usable import faulty
 
 _SHEET = 12
 
@@ -29,7 +31,7 @@ def draw(inspection: Inspection, output: Path) -> list[Path]:
         good = [sample for sample in samples if sample not in lost]
         if good:
             paths.append(output / f"{task_id}.png")
-            _sheet(inspection.data_root, good, paths[-1])
+            _sheet(inspection.data_root, good, masks_of(samples), paths[-1])
     return paths
 
 
@@ -42,7 +44,7 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _sheet(root: Path, samples: Sequence[Sample], path: Path) -> None:
+def _sheet(root: Path, samples: Sequence[Sample], masks: Mapping[Key, FileSet], path: Path) -> None:
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)]
     columns = min(4, len(chosen))
     rows = math.ceil(len(chosen) / columns)
@@ -51,18 +53,18 @@ def _sheet(root: Path, samples: Sequence[Sample], path: Path) -> None:
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
         if chosen:
-            _example(axes, root, chosen.pop(0))
+            _example(axes, root, chosen.pop(0), masks)
     figure.savefig(path, dpi=90)
 
 
-def _example(axes: Any, root: Path, sample: Sample) -> None:
+def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet]) -> None:
     pixels = read_image(find_image(root, sample.image_path)).pixels
     height, width = pixels.shape[:2]
     axes.imshow(pixels, extent=(0, width, height, 0))
     axes.set_title(Path(sample.image_path).name[-40:], fontsize=6)
     match sample.kind:
         case TaskKind.SEGMENTATION:
-            mask = targets.read_mask(find_image(root, str(sample.mask_file)))
+            mask = read_masks(root, masks[key_of(sample)]).labels
             for value in np.unique(mask[mask > 0]):
                 axes.contour(mask == value, [0.5], colors=f"C{value}", linewidths=1, extent=(0, width, 0, height))
         case TaskKind.CLASSIFICATION:

@@ -11,7 +11,8 @@ from challenge.errors import ManifestError
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from training.groups import group_of
-from training.inspection.checks import Finding, Inspection, Level
+from training.inspection.checks import Inspection
+from training.usable import Finding, Level
 
 _EXAMPLES = 3
 

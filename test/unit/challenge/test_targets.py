@@ -1,16 +1,15 @@
-import io
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms.bad_inputs import picture
 from PIL import Image
 
 from challenge.errors import ManifestError
 from challenge.manifest import Row, Sample, read_manifest
-from challenge.targets import box, label, points, read_mask
+from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 
 
 def sample(kind: TaskKind = TaskKind.CLASSIFICATION, num_classes: int = 3, **cells: str) -> Sample:
@@ -55,34 +54,17 @@ def test_malformed_points(text: str) -> None:
         points(sample(TaskKind.REGRESSION, 2, point_1_xy="[0, 0]", point_2_xy=text))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "I;16", "I", "RGB", "RGBA"])
-def test_masks_hold_class_indices_in_any_encoding(tmp_path: Path, mode: str) -> None:
-    labels = picture() % 5
-    if mode == "P":
-        image = Image.fromarray(labels).convert("P")
-        image.putpalette([255, 0, 0, 0, 255, 0] * 128)
-    elif mode in ("I", "I;16"):
-        image = Image.fromarray(labels.astype(np.uint16 if mode == "I;16" else np.int32))
-    else:
-        image = Image.fromarray(labels).convert(mode)
-    path = tmp_path / "mask.jpg"
-    stream = io.BytesIO()
-    image.save(stream, "TIFF" if mode == "I" else "PNG")
-    path.write_bytes(stream.getvalue())
-    read = read_mask(path)
-    assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, labels)
-
-
-def test_one_bit_masks(tmp_path: Path) -> None:
-    Image.fromarray(picture() > 127).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), picture() > 127)
-
-
-def test_a_mask_that_is_no_image(tmp_path: Path) -> None:
-    (tmp_path / "mask.png").write_bytes(b"nothing")
-    with pytest.raises(OSError, match="cannot identify"):
-        read_mask(tmp_path / "mask.png")
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        (sample(mask="1,0"), "'1,0' has a decimal comma; write 1.0"),
+        (sample(x_min="1", y_min="2", x_max="-12,50", y_max="4"), "'-12,50' has a decimal comma; write -12.50"),
+        (sample(TaskKind.REGRESSION, 1, point_1_xy="[12,5, 3,5]"), "'12,5' has a decimal comma; write 12.5"),
+    ],
+)
+def test_a_decimal_comma_is_named(row: Sample, hint: str) -> None:
+    with pytest.raises(ManifestError, match=f"a.csv, line 7: .*: {hint}$"):
+        (label(row), box(row), points(row))
 
 
 def test_every_phantom_row_has_its_truth(phantom_folder: Path) -> None:
@@ -90,7 +72,10 @@ def test_every_phantom_row_has_its_truth(phantom_folder: Path) -> None:
         match row.kind:
             case TaskKind.SEGMENTATION:
                 assert row.mask_file is not None
-                assert read_mask(phantom_folder / row.mask_file).max() < row.num_classes
+                mask = read_true_mask(phantom_folder / row.mask_file, row.num_classes)
+                with Image.open(phantom_folder / row.mask_file) as stored:
+                    np.testing.assert_array_equal(mask.labels, np.asarray(stored))
+                assert not mask.notes
             case TaskKind.CLASSIFICATION:
                 assert label(row) is not None
             case TaskKind.DETECTION:

@@ -15,8 +15,9 @@ from PIL import Image
 from challenge.errors import UserError
 from challenge.images import read_image
 from challenge.manifest import read_manifest
-from challenge.targets import box, read_mask
+from challenge.targets import box
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -97,14 +98,14 @@ def test_boxes_enclose_the_masks_of_the_same_image(phantom_folder: Path) -> None
     for sample in shared:
         mask_file = masks[sample.image_path]
         assert mask_file is not None
-        rows, columns = np.nonzero(read_mask(phantom_folder / mask_file))
+        rows, columns = np.nonzero(read_true_mask(phantom_folder / mask_file, 2).labels)
         assert box(sample) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_masks_have_their_images_size(phantom_folder: Path) -> None:
     for sample in read_manifest(phantom_folder).samples:
         if sample.mask_file is not None:
-            mask = read_mask(phantom_folder / sample.mask_file)
+            mask = read_true_mask(phantom_folder / sample.mask_file, sample.num_classes).labels
             assert mask.shape[::-1] == read_image(phantom_folder / sample.image_path[3:]).size
 
 

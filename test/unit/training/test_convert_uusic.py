@@ -11,8 +11,9 @@ from unit.training.recipes import tiny_config
 from challenge.errors import ManifestError, UserError
 from challenge.manifest import read_manifest
 from challenge.paths import find_image
-from challenge.targets import label, read_mask
+from challenge.targets import label
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 from training.__main__ import main
 from training.config import from_dict
 from training.convert_uusic import convert_uusic
@@ -68,8 +69,11 @@ def test_images_are_reached_and_masks_hold_class_indices(source, tmp_path, copy)
         below = sample.image_path.removeprefix("../images/")
         assert find_image(train, sample.image_path).read_bytes() == (source / below).read_bytes()
         if sample.kind is TaskKind.SEGMENTATION:
-            found = read_mask(train / sample.mask_file)
-            np.testing.assert_array_equal(found, read_mask(source / below.replace("imgs", "masks")) > 0)
+            found = read_true_mask(train / sample.mask_file, 2)
+            theirs = read_true_mask(source / below.replace("imgs", "masks"), 2).labels
+            np.testing.assert_array_equal(found.labels, theirs)
+            assert not found.notes
+            assert found.labels.any()
 
 
 def test_what_is_written_trains(source, tmp_path):
@@ -104,6 +108,12 @@ def test_lists_that_cannot_be_used_name_file_and_line(source, tmp_path):
     (source / "classification/BUSI/train.txt").unlink()
     draw(source / "classification/BUSI/2/x.png", np.zeros((4, 4)))
     with pytest.raises(ManifestError, match=r"the class 2 is none of breast_2cls's 2"):
+        convert_uusic(source, tmp_path / "out")
+
+
+def test_a_mask_that_does_not_tell_its_foreground_is_named(source, tmp_path):
+    draw(source / "segmentation/BUSI/masks/0.png", np.arange(30 * 40).reshape(30, 40) % 255)
+    with pytest.raises(UserError, match=r"segmentation/BUSI/masks/0.png: 0.png: the mask holds 0, 1, 2, .*; mend or"):
         convert_uusic(source, tmp_path / "out")
 
 

@@ -76,7 +76,7 @@ def test_damaged_files_end_the_run_with_the_row_or_are_left_out(breast, tmp_path
     train, dev = load(breast, tmp_path)
     victim = next(s for s in train.samples if s.task_id == "breast_lesion")
     find_image(breast, victim.image_path).write_bytes(b"<html>not found</html>")
-    with pytest.raises(UserError, match=r"\.csv, line \d+: .*cannot be read.*2 such rows.*inspect --fix"):
+    with pytest.raises(UserError, match=r"\.csv, line \d+: unreadable image: .*2 such rows.*inspect --fix"):
         load(breast, tmp_path)
     kept = load(breast, tmp_path, data={"skip_unreadable": True})
     paths = [s.image_path for part in kept for s in part.samples]
