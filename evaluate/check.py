@@ -1,6 +1,7 @@
 """Is an output folder ready for upload? Everything that the organisers' script skips, or trips over, silently."""
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +21,8 @@ from challenge.readers import (
     read_stored_mask,
 )
 from challenge.tasks import TaskKind
-from evaluate.scoring import scored_samples
+from evaluate.mask_cases import mask_cell, official_answer
+from evaluate.scoring import scored_samples, skipped_tasks
 
 # scikit-learn refuses a sum of probabilities that is off by more than 1e-5; the contract asks for 1e-6.
 _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6
@@ -52,10 +54,15 @@ def check(data_root: Path, predictions: Path) -> Findings:
     Raises ManifestError for unusable manifests and SubmissionError if there is no such folder.
     """
     manifest = read_manifest(data_root)
-    samples = scored_samples(manifest)[0][: len(manifest.samples)]
+    samples, _ = scored_samples(manifest)
+    skipped = skipped_tasks(samples)
+    samples = samples[: len(manifest.samples)]
     if not predictions.is_dir():
         raise SubmissionError(f"there is no folder {predictions}; give the folder that inference.py wrote")
     findings = Findings(rows=len(samples))
+    for problem in skipped.values():
+        place, _, problem = problem.partition(": ")
+        findings.error(problem, place)
     sizes = _Sizes(data_root)
     for kind in JSON_FILES:
         _check_json(kind, [sample for sample in samples if sample.kind is kind], predictions, sizes, findings)
@@ -178,18 +185,23 @@ def _check_agreement(
 
 def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Findings) -> None:
     path, place = mask_path(predictions, sample), f"{sample.mask_file} ({sample.row})"
+    cell = mask_cell(sample)
+    if cell and official_answer(predictions, cell) != Path(os.path.normpath(path)):
+        findings.error('the official script looks for the mask elsewhere: it removes every "../" of mask_path and takes '
+                       "the rest as it stands; write mask_path so that this changes nothing", place)  # fmt: skip
     if not path.is_file():
         findings.error("the mask is missing; answer every row", place)
         return
+    size = sizes.of(sample.image_path)
     try:
-        stored = read_stored_mask(path)
-    except ImageError:
-        findings.error("the mask is not readable as an image; write it again", place)
+        stored = read_stored_mask(path, size)
+    except ImageError as error:
+        problem = str(error).removeprefix(f"{path.name}: ")
+        findings.error(f"the mask is {problem}; write it again, at the size of the image", place)
         return
     if stored.fault:
         findings.error(stored.fault, place)
         return
-    size = sizes.of(sample.image_path)
     if size is None:
         findings.warn("the image is not readable, so that its size could not be compared", _place(sample))
     elif (stored.labels.shape[1], stored.labels.shape[0]) != size:

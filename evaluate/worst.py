@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from challenge.errors import ImageError, UserError
+from challenge.errors import ImageError, MaskError, UserError
 from challenge.images import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
@@ -54,8 +54,9 @@ def write_sheets(
 def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
     try:
         image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
-        drawn = overlay(image, submission.find(sample), read_truth(sample, data_root, image.size), side=_SIDE)
-    except (OSError, ImageError) as error:
+        answer, truth = submission.find(sample, image.size), read_truth(sample, data_root, image.size)
+        drawn = overlay(image, answer, truth, side=_SIDE)
+    except (OSError, ImageError, MaskError) as error:
         raise UserError(
             f"{sample.row}: {sample.image_path} cannot be drawn ({error}); score the folder again"
         ) from error
