@@ -42,11 +42,17 @@ _SIZE_UNKNOWN = (256, 256)
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole."""
+    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole.
+
+    The official script leaves out the tasks in `skipped`, for their `task_name`, and the kinds in `absent`, which have
+    no answer file.
+    """
 
     tasks: tuple[TaskSpec, ...]
     cases: tuple[Case, ...]
     remarks: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    absent: frozenset[TaskKind] = frozenset()
 
 
 def default_jobs() -> int:
@@ -77,7 +83,8 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
             remarks.append(f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
                            f"they count nowhere (the first: {unknown[0].place})")  # fmt: skip
     specs = {sample.task_id: TaskSpec(sample.task_id, sample.kind, sample.num_classes) for sample in samples}
-    return Measured(tuple(specs.values()), cases, tuple(remarks))
+    absent = frozenset(JSON_FILES) - frozenset(submission.answers)
+    return Measured(tuple(specs.values()), cases, tuple(remarks), frozenset(skipped), absent)
 
 
 def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
