@@ -39,9 +39,12 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "WEBP")
 _ORIENTATION, _BITS, _PHOTOMETRIC, _COLOUR_MAP, _EXTRA_SAMPLES = 274, 258, 262, 320, 338
 _WHITE_IS_ZERO, _UNASSOCIATED = 0, 2
 
-_KNOWN = (b"\x89PNG", b"II*\0", b"MM\0*", b"BM", b"\xff\xd8", b"GIF8", b"RIFF", b"\x59\xa6\x6a\x95", b"v/1\x01",
-          b"#?RADIANCE", b"#?RGBE", b"PF", b"Pf", b"P7", b"\0\0\0\x1cftypavif", b"\0\0\0 ftypavif")  # fmt: skip
-"""How files of OpenCV's formats begin; with some Pillow does not read every form that OpenCV does."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH, _PNG_COLOURS = 24, (2, 6)
+"""Where a PNG says how many bits a channel has; the kinds of pixels, which it says behind that, that have colours."""
+_OTHERS = (b"II*\0", b"MM\0*", b"BM", b"\xff\xd8", b"GIF8", b"RIFF", b"\x59\xa6\x6a\x95", b"v/1\x01", b"#?RADIANCE",
+           b"#?RGBE", b"PF", b"Pf", b"P7", b"\0\0\0\x1cftypavif", b"\0\0\0 ftypavif")  # fmt: skip
+"""How files of OpenCV's other formats begin; of some Pillow does not read every form."""
 
 _Weights = tuple[int, int, int, int, int]
 # Red, green, blue, what is added to round, bits to shift.
@@ -85,7 +88,8 @@ def read_grey(path: Path, pixel_limit: int) -> GreyReading:
                 return GreyReading(None, f"its header says {image.width}x{image.height} pixels, so it was not decoded")
             return _reading(image, data)
     except UnidentifiedImageError:
-        return GreyReading(None, "OpenCV may know this form of the format" if data.startswith(_KNOWN) else "")
+        is_known = _is_whole_png(data) if data.startswith(_PNG) else data.startswith(_OTHERS)
+        return GreyReading(None, "OpenCV may know this form of the format" if is_known else "")
     except OSError as error:
         return GreyReading(None, f"it cannot be read ({error.strerror})")
     except Exception as error:  # on damaged files decoders raise anything
@@ -214,7 +218,7 @@ def _weighted(colours: Grey, weights: _Weights) -> Grey:
 
 def _doubt(image: Image.Image, tags: Tags, data: bytes) -> str:
     """Why OpenCV's values may be others, by a grey level or altogether; empty where they are the same."""
-    if image.format == "PNG" and data[24] == 16 and image.mode in ("RGB", "RGBA"):
+    if image.format == "PNG" and data[_PNG_DEPTH] == 16 and data[_PNG_DEPTH + 1] in _PNG_COLOURS:
         return "16 bits a colour, which OpenCV rounds otherwise"
     if image.format == "PNG" and 0.01 < abs(image.info.get("gamma", 1) - 1) < 0.06:
         return "a gamma of about 1, which libpng may correct or not"

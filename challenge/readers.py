@@ -135,7 +135,9 @@ def _mask_fault(form: Form) -> str | None:
     if form.format in ("JPEG", "MPO"):
         return "the mask is JPEG-compressed, which alters class indices; write it losslessly"
     if form.orientation != 1:
-        return f"the mask is turned when it is read, by its orientation tag {form.orientation}; write it without the tag"
+        return (
+            f"the mask is turned when it is read, by its orientation tag {form.orientation}; write it without the tag"
+        )
     return None
 
 
@@ -144,8 +146,10 @@ def load_json(path: Path) -> object:
     try:
         raw = path.read_bytes()
         if raw.startswith(_BYTE_ORDER_MARK):
-            raise SubmissionError(f"{path.name} begins with a byte order mark (BOM), on which the official script ends; "
-                                  "write it as UTF-8 without the mark")  # fmt: skip
+            raise SubmissionError(
+                f"{path.name} begins with a byte order mark (BOM), on which the official script ends; write it as "
+                "UTF-8 without the mark"
+            )
         content: object = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
     except OSError as error:
         raise SubmissionError(f"{path.name} cannot be read ({error.strerror}); make it readable") from error

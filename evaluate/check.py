@@ -28,6 +28,10 @@ from evaluate.scoring import scored_samples, skipped_tasks
 _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6
 # Normalised and pixel coordinates of one answer may differ by this many pixels before they contradict each other.
 _AGREEMENT = 1.0
+_ELSEWHERE = (
+    'the official script looks for the mask elsewhere, as it removes every "../" of mask_path and takes the rest as it '
+    "stands; give the mask another path in the csv"
+)
 
 
 @dataclass
@@ -187,8 +191,7 @@ def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Find
     path, place = mask_path(predictions, sample), f"{sample.mask_file} ({sample.row})"
     cell = mask_cell(sample)
     if cell and official_answer(predictions, cell) != Path(os.path.normpath(path)):
-        findings.error('the official script looks for the mask elsewhere: it removes every "../" of mask_path and takes '
-                       "the rest as it stands; write mask_path so that this changes nothing", place)  # fmt: skip
+        findings.error(_ELSEWHERE, place)
     if not path.is_file():
         findings.error("the mask is missing; answer every row", place)
         return

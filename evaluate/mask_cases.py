@@ -16,7 +16,7 @@ from challenge.errors import ImageError, MaskError
 from challenge.images import PIXEL_LIMIT
 from challenge.manifest import Sample
 from challenge.opencv_grey import GreyReading, read_grey
-from challenge.paths import MANIFEST_FOLDER
+from challenge.paths import MANIFEST_FOLDER, official_path
 from challenge.readers import StoredMask, mask_path, read_stored_mask
 from challenge.true_masks import TrueMask
 from evaluate.cases import MaskCase, Outcome
@@ -64,7 +64,7 @@ def official_truth(data_root: Path, cell: str) -> Path:
 
 def official_answer(predictions: Path, cell: str) -> Path | None:
     """Return where the official script looks for the predicted mask; None if that leaves the folder."""
-    path = Path(os.path.normpath(predictions / cell.replace("../", "")))
+    path = Path(os.path.normpath(predictions / official_path(cell)))
     return path if path.is_relative_to(os.path.normpath(predictions)) else None
 
 

@@ -11,7 +11,7 @@ from evaluate.metric_table import Column
 from evaluate.result import Result, TaskResult
 from evaluate.scoring import Measured
 
-RESULTS, SUMMARY = "evaluation_results.json", "evaluation_summary.txt"
+NAMES = ("evaluation_results.json", "evaluation_summary.txt")
 
 _KEYS: Mapping[TaskKind, tuple[str, ...]] = {
     TaskKind.SEGMENTATION: ("DSC", "HD"),
@@ -118,4 +118,5 @@ def codabench_line(table: Table) -> str:
 
 def official_files(table: Table) -> dict[str, str]:
     """Return the content of the organisers' two files by their names."""
-    return {RESULTS: json.dumps(table, indent=2, ensure_ascii=False), SUMMARY: official_summary(table)}
+    contents = json.dumps(table, indent=2, ensure_ascii=False), official_summary(table)
+    return dict(zip(NAMES, contents, strict=True))

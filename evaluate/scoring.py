@@ -65,7 +65,7 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
 
     Raises ManifestError or SubmissionError, with file and row or entry, for folders that cannot be scored.
     """
-    manifest = read_manifest(data_root)
+    manifest = read_manifest(data_root, truth=True)
     samples, remarks = scored_samples(manifest)
     skipped = skipped_tasks(samples)
     remarks += skipped.values()

@@ -19,10 +19,12 @@ from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
 from challenge.uusic.heads import head_table
+from evaluate.outputs import write_output
 from evaluate.true_masks import find_true_mask
 
 logger = logging.getLogger(__name__)
 
+LIST_FILE = "list.json"
 _PRIVATE_SETS = ("Breast", "Breast_luminal", "Cardiac", "Thyroid", "Fetal_Head", "Kidney", "Appendix", "Liver")
 
 
@@ -56,8 +58,9 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
         path.write_text("\n".join(names) + "\n", encoding="utf-8")
     output.mkdir(parents=True, exist_ok=True)
     asked = [{key: row[key] for key in ("img_path_relative", "task", "dataset_name", "organ")} for row in truth]
-    for file, rows in (("list.json", asked), ("truth.json", truth)):
-        (output / file).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file, rows in ((LIST_FILE, asked), ("truth.json", truth)):
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        write_output(output / file, text.encode(errors="backslashreplace"))
     return counts
 
 

@@ -1,5 +1,6 @@
 """The worst answers of every kind, drawn with their truth on one sheet per kind, for a person to look at."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
 from evaluate.cases import Case, Outcome
 from evaluate.gallery_cards import read_truth
+from evaluate.outputs import write_output
 from evaluate.overlays import overlay, text_font
 from evaluate.pictures import described, goodness
 from evaluate.result import Result
@@ -37,7 +39,6 @@ def write_sheets(
     """
     samples = {str(sample.row): sample for sample in read_manifest(data_root).samples}
     submission = open_submission(predictions)
-    output.mkdir(parents=True, exist_ok=True)
     for kind in TaskKind:
         chosen = worst(result, kind, count)
         if not chosen:
@@ -45,10 +46,21 @@ def write_sheets(
         if missing := [case.row for case in chosen if case.row not in samples]:
             raise UserError(f"{data_root} has no row {missing[0]}; give the folder that the scores were taken on")
         tiles = [_tile(case, samples[case.row], data_root, submission) for case in chosen]
-        path = output / f"worst-{kind.value.lower()}.jpg"
-        _sheet(tiles).save(path, quality=85)
+        path = _sheet_path(output, kind)
+        stream = io.BytesIO()
+        _sheet(tiles).save(stream, "JPEG", quality=85)
+        write_output(path, stream.getvalue())
         lines = [f"{case.task_id}, {' '.join(described(case)).strip()}: {case.image_path}" for case in chosen]
         yield path, lines
+
+
+def sheet_paths(output: Path) -> list[Path]:
+    """Return the files that `write_sheets` may write."""
+    return [_sheet_path(output, kind) for kind in TaskKind]
+
+
+def _sheet_path(output: Path, kind: TaskKind) -> Path:
+    return output / f"worst-{kind.value.lower()}.jpg"
 
 
 def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
