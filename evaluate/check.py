@@ -21,8 +21,9 @@ from challenge.readers import (
     read_stored_mask,
 )
 from challenge.tasks import TaskKind
+from evaluate.csv_check import csv_problems
 from evaluate.mask_cases import mask_cell, official_answer
-from evaluate.scoring import scored_samples, skipped_tasks
+from evaluate.scoring import scored_samples
 
 # scikit-learn refuses a sum of probabilities that is off by more than 1e-5; the contract asks for 1e-6.
 _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6
@@ -58,14 +59,12 @@ def check(data_root: Path, predictions: Path) -> Findings:
     Raises ManifestError for unusable manifests and SubmissionError if there is no such folder.
     """
     manifest = read_manifest(data_root)
-    samples, _ = scored_samples(manifest)
-    skipped = skipped_tasks(samples)
-    samples = samples[: len(manifest.samples)]
+    every, _ = scored_samples(manifest)
+    samples = every[: len(manifest.samples)]
     if not predictions.is_dir():
         raise SubmissionError(f"there is no folder {predictions}; give the folder that inference.py wrote")
     findings = Findings(rows=len(samples))
-    for problem in skipped.values():
-        place, _, problem = problem.partition(": ")
+    for problem, place in csv_problems(data_root, every):
         findings.error(problem, place)
     sizes = _Sizes(data_root)
     for kind in JSON_FILES:
