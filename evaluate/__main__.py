@@ -202,7 +202,7 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
     others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]
     check_targets(others, [data_root, predictions, scores])
     for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
-        click.echo(f"{path}\n  " + "\n  ".join(lines))
+        click.echo("\n  ".join(map(printable, (str(path), *lines))))
 
 
 @main.command("uusic-folder")
