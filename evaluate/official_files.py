@@ -24,7 +24,8 @@ _PARTS: Mapping[TaskKind, tuple[str, ...]] = {
     TaskKind.SEGMENTATION: ("DSC", "HD"),
     TaskKind.CLASSIFICATION: ("F1",),
 }
-_COLUMNS: Mapping[TaskKind, tuple[str, ...]] = _KEYS | {
+_COLUMNS: Mapping[TaskKind, tuple[str, ...]] = {
+    **_KEYS,
     TaskKind.CLASSIFICATION: ("Accuracy", "AUC", "F1_macro", "F1_weighted", "MCC"),
 }
 """The scores of a kind in Codabench's order, which is that of the summary too."""
