@@ -1,4 +1,4 @@
-"""Grey values equal OpenCV's, pixel by pixel, over every form of file that a mask may have; else the reading says so."""
+"""Grey values equal those of OpenCV, pixel by pixel, over every form of mask file; else the reading says so."""
 
 import io
 import struct

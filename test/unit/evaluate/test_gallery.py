@@ -23,8 +23,9 @@ from challenge.predictions import (
     PointsPrediction,
     Prediction,
 )
-from challenge.targets import box, label, points, read_mask
+from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 from challenge.writers import entry, write_json, write_mask
 from evaluate.gallery import gallery
 from evaluate.gallery_cards import describe, looks_like_prior, read_truth
@@ -39,7 +40,7 @@ def answer(sample: Sample, folder: Path) -> Prediction:
     match sample.kind:
         case TaskKind.SEGMENTATION:
             assert sample.mask_file is not None
-            return MaskPrediction(read_mask(folder / sample.mask_file))
+            return MaskPrediction(read_true_mask(folder / sample.mask_file, sample.num_classes).labels)
         case TaskKind.CLASSIFICATION:
             index, count = label(sample) or 0, sample.num_classes
             if sample.task_id in PRIOR:
