@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from challenge.errors import ImageError, UserError
+from challenge.images import PIXEL_LIMIT
 from challenge.manifest import Sample
+from challenge.opencv_grey import Form, read_grey
 from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
 from challenge.tasks import TaskKind
 
-_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError)
+_LARGEST_SHARE, _ALWAYS_READ = 16, 1 << 24
+"""A mask of another size than its image may have this many times its pixels, or this many, to be decoded at all."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_INT64 = range(-(1 << 63), 1 << 63)
 
 JsonPrediction = ClassPrediction | BoxPrediction | PointsPrediction
 
@@ -55,13 +59,15 @@ class Answers:
 
 @dataclass(frozen=True)
 class StoredMask:
-    """A mask file as the official script reads it: `labels` (H, W) uint8, the grey value of every pixel.
+    """A mask file as the official script reads it: `labels` (H, W) uint8, OpenCV's grey value of every pixel.
 
-    `fault` says what is wrong with the form: anything but an 8-bit single-channel image, losslessly stored.
+    `fault` says what is wrong with the form: anything but an 8-bit single-channel image, losslessly stored, that no
+    tag turns. `doubt` says why OpenCV's values may be others.
     """
 
     labels: npt.NDArray[np.uint8]
     fault: str | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,14 @@ class Submission:
     folder: Path
     answers: Mapping[TaskKind, Answers]
 
-    def find(self, sample: Sample) -> Prediction | None:
-        """Return the prediction for a sample, or None if there is none. Raises ImageError for an unreadable mask."""
+    def find(self, sample: Sample, size: tuple[int, int] | None = None) -> Prediction | None:
+        """Return the prediction for a sample, or None if there is none; `size` is its image's (width, height).
+
+        Raises ImageError for a mask that is unreadable, or far larger than its image.
+        """
         if sample.kind is TaskKind.SEGMENTATION:
             path = mask_path(self.folder, sample)
-            return MaskPrediction(read_stored_mask(path).labels) if path.is_file() else None
+            return MaskPrediction(read_stored_mask(path, size).labels) if path.is_file() else None
         answers = self.answers.get(sample.kind)
         entry = answers.of(sample) if answers else None
         return entry.prediction if entry else None
@@ -99,36 +108,63 @@ def mask_path(folder: Path, sample: Sample) -> Path:
     return folder / (sample.mask_file or PurePosixPath())
 
 
-def read_stored_mask(path: Path) -> StoredMask:
-    """Read a predicted mask by its content, whatever its ending. Raises ImageError if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            fault = _mask_fault(image)
-            if image.mode.startswith("I"):
-                # Like OpenCV's grey reader, which keeps the high byte of 16 bits.
-                return StoredMask((np.asarray(image).astype(np.int64) // 256).astype(np.uint8), fault)
-            grey = image if image.mode == "L" else image.convert("RGB").convert("L")
-            return StoredMask(np.array(grey, dtype=np.uint8), fault)
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{path.name}: not readable as an image ({type(error).__name__})") from error
+def read_stored_mask(path: Path, size: tuple[int, int] | None = None) -> StoredMask:
+    """Read a predicted mask by its content, whatever its ending; `size` is the (width, height) that it should have.
+
+    Raises ImageError if it cannot be read, or is not decoded because its header claims far more pixels than that.
+    """
+    limit = max(_LARGEST_SHARE * size[0] * size[1], _ALWAYS_READ) if size else PIXEL_LIMIT
+    reading = read_grey(path, limit)
+    if reading.values is None or reading.form is None:
+        why = f" ({reading.doubt}); the official script may read it all the same" if reading.doubt else ""
+        raise ImageError(f"{path.name}: not readable as an image{why}")
+    return StoredMask(reading.values, _mask_fault(reading.form), reading.doubt)
 
 
-def _mask_fault(image: Image.Image) -> str | None:
-    if image.mode != "L":
-        what = "a palette image, read by its colours' grey levels" if image.mode == "P" else f"of mode {image.mode}"
+_BY_MODE = {
+    "1": "a 1-bit image, read as 0 and 255",
+    "P": "a palette image, read by its colours' grey levels",
+    "I;16": "a 16-bit image, of which the high byte alone is read",
+}
+
+
+def _mask_fault(form: Form) -> str | None:
+    if form.mode != "L":
+        what = _BY_MODE.get(form.mode, f"of mode {form.mode}")
         return f"the mask is {what}; write 8-bit single-channel class indices"
-    if image.format in ("JPEG", "MPO"):
+    if form.format in ("JPEG", "MPO"):
         return "the mask is JPEG-compressed, which alters class indices; write it losslessly"
+    if form.orientation != 1:
+        return (
+            f"the mask is turned when it is read, by its orientation tag {form.orientation}; write it without the tag"
+        )
     return None
 
 
 def load_json(path: Path) -> object:
-    """Return the content of an answer file. Raises SubmissionError if it is no JSON."""
+    """Return the content of an answer file. Raises SubmissionError if it is no JSON as the official script reads it."""
     try:
-        content: object = json.loads(path.read_text(encoding="utf-8-sig"))
+        raw = path.read_bytes()
+        if raw.startswith(_BYTE_ORDER_MARK):
+            raise SubmissionError(
+                f"{path.name} begins with a byte order mark (BOM), on which the official script ends; write it as "
+                "UTF-8 without the mark"
+            )
+        content: object = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+    except OSError as error:
+        raise SubmissionError(f"{path.name} cannot be read ({error.strerror}); make it readable") from error
     except (ValueError, RecursionError) as error:
         raise SubmissionError(f"{path.name} is not JSON ({error}); write it again") from error
     return content
+
+
+class _Ambiguous(dict[str, Any]):
+    """An object in which a key stands twice. The last value counts, as everywhere."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Ambiguous(found)
 
 
 def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
@@ -159,6 +195,8 @@ class Malformed(Exception):
 def _entry(place: str, raw: object, parse: Callable[[Mapping[str, Any]], JsonPrediction]) -> Entry:
     if not isinstance(raw, dict):
         raise Malformed("not an object; write one object per row")
+    if isinstance(raw, _Ambiguous):
+        raise Malformed("a key stands twice, and the last counts; write each key once")
     for key in ("image_path", "task_id"):
         if not isinstance(raw.get(key), str):
             raise Malformed(f"{key!r} is missing or no text; copy it from the csv")
@@ -175,6 +213,8 @@ def _class(raw: Mapping[str, Any]) -> ClassPrediction:
     predicted = raw.get("predicted_class")
     if isinstance(predicted, bool) or not isinstance(predicted, int):
         raise Malformed(f"'predicted_class' is {predicted!r}; write the class as an integer")
+    if predicted not in _INT64:
+        raise Malformed("'predicted_class' is a number of more than 64 bits; write the class as an integer")
     return ClassPrediction(finite_numbers(raw, "predicted_probs"), predicted)
 
 

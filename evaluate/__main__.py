@@ -1,17 +1,25 @@
 """`python -m evaluate`: score, check, report, compare, gallery, uusic-folder.
 
 `score`, `check` and `gallery` need nothing beyond what inference needs; the others import more when they are called.
+Exit codes: 0, also for bad scores; 1 unexpected, or the disk is full; 2 for what the user can mend. On failure the last
+line of stderr is one sentence.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from challenge.console import LineFormatter, printable
+from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.exits import Exit, exit_code
+from challenge.output_files import check_answers_folder, is_stream
 from evaluate.gallery import gallery
+from evaluate.outputs import check_targets, write_output
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -25,27 +33,31 @@ _run_report = click.option("--run-report", type=_FILE, help="The JSON of `infere
 
 
 class _Group(click.Group):
-    """Ends with one clear sentence and exit code 2 for what the user can mend."""
+    """Ends with one clear sentence: exit code 2 for what the user can mend, 1 for a full disk."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+        except (UserError, DiskFullError) as error:
+            click.echo(f"error: {printable(str(error))}", err=True)
+            ctx.exit(Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def main(log_level: str) -> None:
     """Scores, checks, reports and comparisons of challenge submissions."""
-    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
 
 
 @main.command()
 @_data_root
 @_predictions
 @click.option("--json", "json_file", type=_FILE, help="Write the result, with every image's values, to this file.")
+@click.option("--official-files", "official", type=_FOLDER,
+              help="Folder for the organisers' evaluation_results.json and evaluation_summary.txt.")  # fmt: skip
 @click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
 @click.option("--input-json", type=_FILE, help="uusic: the list, with label or mask_path_relative (below --data-root).")
 @_run_report
@@ -55,6 +67,7 @@ def score(
     data_root: Path,
     predictions: Path,
     json_file: Path | None,
+    official: Path | None,
     profile: str,
     input_json: Path | None,
     run_report: Path | None,
@@ -62,12 +75,17 @@ def score(
     draws: int,
 ) -> None:
     """Score a submission: official numbers, and strict ones beside them."""
+    from evaluate.official_files import NAMES, codabench_line, official_files, official_table
     from evaluate.result import summarise, write_result
     from evaluate.run_report import read_resources
     from evaluate.scoring import measure
     from evaluate.text import score_text
     from evaluate.uusic import measure_list
 
+    targets = [json_file, *(official / name for name in NAMES if official)]
+    check_targets(targets, [data_root, predictions, input_json, run_report])
+    if official and profile != "fmc":
+        raise UserError(f"--official-files are those of FMC_UIA; --profile {profile} has none")
     if profile == "fmc":
         measured = measure(data_root, predictions, jobs)
     elif input_json:
@@ -78,7 +96,12 @@ def score(
     result = summarise(measured, str(data_root), str(predictions), draws, profile=profile, resources=resources)
     if json_file:
         write_result(json_file, result)
-    click.echo(score_text(result))
+    _echo(score_text(result), json_file)
+    if official:
+        table = official_table(result, measured)
+        for name, text in official_files(table).items():
+            write_output(official / name, text.encode(errors="backslashreplace"))
+        _echo(f"\nCodabench: {codabench_line(table)}", json_file)
 
 
 @main.command()
@@ -95,16 +118,18 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
     from evaluate.packing import pack
     from evaluate.text import check_text
 
+    check_targets([zip_file], [data_root, predictions])
     findings = find(data_root, predictions)
     if text := check_text(findings, every):
-        click.echo(text)
+        _echo(text, zip_file)
     if findings.errors:
         raise UserError(f"the submission has {sum(map(len, findings.errors.values())):,} errors; mend them and check "
                         "again" + (f"; {zip_file} was not written" if zip_file else ""))  # fmt: skip
-    click.echo(f"valid: {findings.rows:,} rows, each answered once")
+    _echo(f"valid: {findings.rows:,} rows, each answered once", zip_file)
     if zip_file:
         pack(predictions, findings.files, zip_file)
-        click.echo(f"packed: {zip_file}, {len(findings.files):,} files at its root, {_megabytes(zip_file)}")
+        size = "" if is_stream(zip_file) else f", {_megabytes(zip_file)}"
+        _echo(f"packed: {zip_file}, {len(findings.files):,} files at its root{size}", zip_file)
 
 
 @main.command()
@@ -127,10 +152,11 @@ def report(
     draws: int,
 ) -> None:
     """Write one self-contained index.html for a person to read in a browser."""
-    from evaluate.report import write_report
+    from evaluate.report import PAGE, write_report
     from evaluate.result import read_result, summarise
     from evaluate.scoring import measure
 
+    check_targets([output / PAGE], [data_root, predictions, run_report, scores])
     if scores:
         result = read_result(scores)
     else:
@@ -150,16 +176,15 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
     from evaluate.compare import compare_results, to_html, to_markdown
     from evaluate.metric_table import Column
 
+    check_targets([markdown, html], results)
     comparison = compare_results(results, Column(column), draws)
     text = to_markdown(comparison)
     if markdown:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        markdown.write_text(text, encoding="utf-8")
+        write_output(markdown, text.encode(errors="backslashreplace"))
     if html:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(to_html(comparison), encoding="utf-8")
+        write_output(html, to_html(comparison).encode(errors="backslashreplace"))
     if not markdown:
-        click.echo(text)
+        _echo(text, html)
 
 
 @main.command()
@@ -171,10 +196,13 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
     """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""
     from evaluate.result import read_result
-    from evaluate.worst import write_sheets
+    from evaluate.worst import sheet_paths, write_sheets
 
+    # A sheet of an earlier time is replaced; what only looks like one is not.
+    others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]
+    check_targets(others, [data_root, predictions, scores])
     for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
-        click.echo(f"{path}\n  " + "\n  ".join(lines))
+        click.echo("\n  ".join(map(printable, (str(path), *lines))))
 
 
 @main.command("uusic-folder")
@@ -183,10 +211,17 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
 def uusic_folder(data_root: Path, output: Path, split: str) -> None:
     """Write a data folder in the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
-    from evaluate.uusic_folder import write_uusic_folder
+    from evaluate.uusic_folder import LIST_FILE, write_uusic_folder
 
+    check_answers_folder(output, data_root)
+    check_targets([output / LIST_FILE], [data_root])
     for name, rows in write_uusic_folder(data_root, output, split).items():
         click.echo(f"{name}: {rows} rows")
+
+
+def _echo(text: str, *targets: Path | None) -> None:
+    """Print to stdout; to stderr where a file goes into a device or FIFO, which may be stdout."""
+    click.echo(printable(text, keep="\n"), err=any(target is not None and is_stream(target) for target in targets))
 
 
 def _megabytes(path: Path) -> str:
@@ -196,4 +231,4 @@ def _megabytes(path: Path) -> str:
 main.add_command(gallery)
 
 if __name__ == "__main__":
-    main(prog_name="python -m evaluate")
+    sys.exit(exit_code(lambda: main(prog_name="python -m evaluate", standalone_mode=False)))

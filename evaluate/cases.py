@@ -21,7 +21,8 @@ class Case:
     """What all kinds share.
 
     `row` is the csv file and line; `group` the patient or video, else the image itself; `remark` says why a row is
-    missing or has no truth, or what was odd about an answer that was scored.
+    missing or has no truth, or what was odd about an answer that was scored. `outcome` is that of the strict column;
+    `official` says whether the official script scores the row, None where it does so exactly if it was answered.
     """
 
     row: str
@@ -30,6 +31,12 @@ class Case:
     group: str
     outcome: Outcome
     remark: str = ""
+    official: bool | None = None
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the official script scores the row."""
+        return self.outcome is Outcome.ANSWERED if self.official is None else self.official
 
     @classmethod
     def of(cls, sample: Sample, outcome: Outcome, remark: str = "", **measured: Any) -> Self:
@@ -49,12 +56,15 @@ class Case:
 class MaskCase(Case):
     """`dice` and `hausdorff` (native pixels) of the classes 0..K-1; empty unless answered.
 
-    `diagonal` is that of the true mask's grid, the worst distance.
+    `diagonal` is that of the true mask's grid, the worst distance. `official_dice` and `official_hausdorff` are what
+    the official script makes of the two files, empty where that is the same.
     """
 
     dice: tuple[float, ...] = ()
     hausdorff: tuple[float, ...] = ()
     diagonal: float = 0.0
+    official_dice: tuple[float, ...] = ()
+    official_hausdorff: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Is an output folder ready for upload? Everything that the organisers' script skips, or trips over, silently."""
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,12 +21,18 @@ from challenge.readers import (
     read_stored_mask,
 )
 from challenge.tasks import TaskKind
+from evaluate.csv_check import csv_problems
+from evaluate.mask_cases import mask_cell, official_answer
 from evaluate.scoring import scored_samples
 
 # scikit-learn refuses a sum of probabilities that is off by more than 1e-5; the contract asks for 1e-6.
 _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6
 # Normalised and pixel coordinates of one answer may differ by this many pixels before they contradict each other.
 _AGREEMENT = 1.0
+_ELSEWHERE = (
+    'the official script looks for the mask elsewhere, as it removes every "../" of mask_path and takes the rest as it '
+    "stands; give the mask another path in the csv"
+)
 
 
 @dataclass
@@ -52,10 +59,13 @@ def check(data_root: Path, predictions: Path) -> Findings:
     Raises ManifestError for unusable manifests and SubmissionError if there is no such folder.
     """
     manifest = read_manifest(data_root)
-    samples = scored_samples(manifest)[0][: len(manifest.samples)]
+    every, _ = scored_samples(manifest)
+    samples = every[: len(manifest.samples)]
     if not predictions.is_dir():
         raise SubmissionError(f"there is no folder {predictions}; give the folder that inference.py wrote")
     findings = Findings(rows=len(samples))
+    for problem, place in csv_problems(data_root, every):
+        findings.error(problem, place)
     sizes = _Sizes(data_root)
     for kind in JSON_FILES:
         _check_json(kind, [sample for sample in samples if sample.kind is kind], predictions, sizes, findings)
@@ -178,18 +188,22 @@ def _check_agreement(
 
 def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Findings) -> None:
     path, place = mask_path(predictions, sample), f"{sample.mask_file} ({sample.row})"
+    cell = mask_cell(sample)
+    if cell and official_answer(predictions, cell) != Path(os.path.normpath(path)):
+        findings.error(_ELSEWHERE, place)
     if not path.is_file():
         findings.error("the mask is missing; answer every row", place)
         return
+    size = sizes.of(sample.image_path)
     try:
-        stored = read_stored_mask(path)
-    except ImageError:
-        findings.error("the mask is not readable as an image; write it again", place)
+        stored = read_stored_mask(path, size)
+    except ImageError as error:
+        problem = str(error).removeprefix(f"{path.name}: ")
+        findings.error(f"the mask is {problem}; write it again, at the size of the image", place)
         return
     if stored.fault:
         findings.error(stored.fault, place)
         return
-    size = sizes.of(sample.image_path)
     if size is None:
         findings.warn("the image is not readable, so that its size could not be compared", _place(sample))
     elif (stored.labels.shape[1], stored.labels.shape[0]) != size:

@@ -19,6 +19,8 @@ from evaluate.metrics.weighting import ratio, weighted_mean
 
 Floats = npt.NDArray[np.float64]
 
+_TOLD = (Outcome.MISSING, Outcome.NO_TRUTH, Outcome.ANSWERED)
+
 
 class TaskScore(Protocol):
     """The scores of one task in one column."""
@@ -39,8 +41,7 @@ class TaskScore(Protocol):
 
 def task_score(spec: TaskSpec, cases: Sequence[Case], column: Column) -> TaskScore | None:
     """Return the scores of a task's cases, or None if no case counts in that column."""
-    counted = [Outcome.ANSWERED, Outcome.MISSING] if column is Column.STRICT else [Outcome.ANSWERED]
-    rows = [index for index, case in enumerate(cases) if case.outcome in counted]
+    rows = [index for index, case in enumerate(cases) if _counts(case, column)]
     if spec.kind is TaskKind.REGRESSION and column is Column.STRICT:
         # Without a single true point there is nothing to compare with.
         rows = [index for index in rows if len(_points(cases[index]).absent) < spec.num_classes]
@@ -51,13 +52,17 @@ def task_score(spec: TaskSpec, cases: Sequence[Case], column: Column) -> TaskSco
         case TaskKind.SEGMENTATION if isinstance(chosen[0], ForegroundCase):
             return _Foregrounds(rows, [case for case in chosen if isinstance(case, ForegroundCase)])
         case TaskKind.SEGMENTATION:
-            return _Masks(rows, *_masks(chosen, spec.num_classes))
+            return _Masks(rows, *_masks(chosen, spec.num_classes, column))
         case TaskKind.CLASSIFICATION:
             return _Labels(rows, *_labels(chosen, spec.num_classes), column)
         case TaskKind.DETECTION:
             return _Boxes(rows, np.array([case.iou or 0.0 for case in chosen if isinstance(case, BoxCase)]))
         case TaskKind.REGRESSION:
             return _Points(rows, _errors(chosen, spec.num_classes, column))
+
+
+def _counts(case: Case, column: Column) -> bool:
+    return case.is_official if column is Column.OFFICIAL else case.outcome is not Outcome.NO_TRUTH
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,15 @@ class _Masks:
         return {"DSC": self.dice.mean(axis=0), "HD": self.hausdorff.mean(axis=0)}
 
 
-def _masks(cases: Iterable[Case], num_classes: int) -> tuple[Floats, Floats]:
-    masks = [case for case in cases if isinstance(case, MaskCase)]
-    return (
-        np.array([case.dice or (0.0,) * num_classes for case in masks]),
-        np.array([case.hausdorff or (case.diagonal,) * num_classes for case in masks]),
-    )
+def _masks(cases: Iterable[Case], num_classes: int, column: Column) -> tuple[Floats, Floats]:
+    dice, distances = [], []
+    for case in cases:
+        if isinstance(case, MaskCase):
+            other = column is Column.OFFICIAL and case.official_dice
+            dice.append((case.official_dice if other else case.dice) or (0.0,) * num_classes)
+            worst = (case.diagonal,) * num_classes
+            distances.append((case.official_hausdorff if other else case.hausdorff) or worst)
+    return np.array(dice), np.array(distances)
 
 
 @dataclass(frozen=True)
@@ -199,14 +207,9 @@ def _points(case: Case) -> PointsCase:
 
 def task_notes(spec: TaskSpec, cases: Sequence[Case]) -> list[str]:
     """Return one sentence per thing in which the two columns differ, or that was odd about the rows, with counts."""
-    notes = []
-    for outcome, consequence in (
-        (Outcome.MISSING, "official leaves them out, strict counts the worst value"),
-        (Outcome.NO_TRUTH, "they count in neither column"),
-        (Outcome.ANSWERED, "scored as the official script does"),
-    ):
-        remarks = Counter(case.remark for case in cases if case.outcome is outcome and case.remark)
-        notes += [f"{count} of {len(cases)} rows: {remark}; {consequence}" for remark, count in remarks.items()]
+    ordered = sorted(cases, key=lambda case: _TOLD.index(case.outcome))
+    remarks = Counter((case.remark, _consequence(case)) for case in ordered if case.remark)
+    notes = [f"{count} of {len(cases)} rows: {remark}; {then}" for (remark, then), count in remarks.items()]
     if spec.kind is TaskKind.REGRESSION:
         absent = [len(_points(case).absent) for case in cases]
         if any(absent):
@@ -215,6 +218,21 @@ def task_notes(spec: TaskSpec, cases: Sequence[Case]) -> list[str]:
     if isinstance(score, _Labels):
         notes += _label_notes(score, spec.num_classes)
     return notes
+
+
+def _consequence(case: Case) -> str:
+    if case.outcome is Outcome.ANSWERED and case.is_official:
+        differs = isinstance(case, MaskCase) and case.official_dice
+        return "official and strict score them each in its own way" if differs else "scored as the official script does"
+    if case.outcome is Outcome.NO_TRUTH and not case.is_official:
+        return "they count in neither column"
+    official = "official scores them" if case.is_official else "official leaves them out"
+    strict = {
+        Outcome.ANSWERED: "strict scores them",
+        Outcome.MISSING: "strict counts the worst value",
+        Outcome.NO_TRUTH: "strict leaves them out",
+    }[case.outcome]
+    return f"{official}, {strict}"
 
 
 def _label_notes(score: _Labels, num_classes: int) -> list[str]:

@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from challenge.console import printable
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from evaluate.aggregate import Sampled, Scores, by_task, sample_kind, sample_task
@@ -124,7 +125,7 @@ def _difference(metric: Metric, first: Sampled | None, other: Sampled | None) ->
 
 def to_markdown(comparison: Comparison) -> str:
     """Return the comparison as Markdown tables; differences with p < 0.05 are bold."""
-    lines = ["# Comparison", "", *(f"{sentence}  " for sentence in explained(comparison))]
+    lines = ["# Comparison", "", *(f"{_plain(sentence)}  " for sentence in explained(comparison))]
     head = ["task", "score", comparison.names[0]]
     for name in comparison.names[1:]:
         head += [name, f"difference to {comparison.names[0]}", "p"]
@@ -146,7 +147,12 @@ def explained(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_plain, cells)) + " |"
+
+
+def _plain(text: str) -> str:
+    """A name as Markdown shows it as it is: in one line, without markup or ends of cells."""
+    return printable(text).replace("|", "\\|").replace("<", "\\<")
 
 
 def _cells(line: Line) -> Iterator[str]:

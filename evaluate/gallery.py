@@ -12,7 +12,8 @@ from challenge.manifest import Sample, read_manifest
 from challenge.progress import progress
 from challenge.readers import open_submission
 from evaluate.gallery_cards import Card, make_card
-from evaluate.gallery_page import Run, Task, render
+from evaluate.gallery_page import PAGE, Run, Task, render
+from evaluate.outputs import check_targets, write_output
 
 
 def write_gallery(
@@ -37,9 +38,8 @@ def write_gallery(
     tasks = [
         _task(by_task[task_id], [cards[sample] for sample in rows], run) for task_id, rows in sorted(chosen.items())
     ]
-    output.mkdir(parents=True, exist_ok=True)
-    page = output / "index.html"
-    page.write_text(render(tasks, run, with_truth), encoding="utf-8")
+    page = output / PAGE
+    write_output(page, render(tasks, run, with_truth).encode(errors="backslashreplace"))
     return page
 
 
@@ -103,11 +103,8 @@ def gallery(
 ) -> None:
     """Write a page of predictions drawn onto their images."""
     try:
+        check_targets([output / PAGE], [data_root, predictions, run_report])
         page = write_gallery(data_root, predictions, output, per_task, with_truth, run_report)
     except UserError as error:
         raise click.UsageError(str(error)) from error
     click.echo(page)
-
-
-if __name__ == "__main__":
-    gallery()

@@ -4,13 +4,13 @@ import base64
 import io
 import math
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from challenge import targets
-from challenge.errors import ImageError, UserError
+from challenge.errors import ImageError, MaskError, UserError
 from challenge.images import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
@@ -24,6 +24,7 @@ from challenge.predictions import (
 )
 from challenge.readers import Submission
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import dice, on_grid_of
@@ -57,10 +58,10 @@ def make_card(sample: Sample, data_root: Path, submission: Submission, with_trut
         return _card(sample, Image.new("RGB", (256, 192), _UNREADABLE), None, None, str(error))
     problem = None
     try:
-        prediction = submission.find(sample)
+        prediction = submission.find(sample, image.size)
         problem = None if prediction else "no answer"
         truth = read_truth(sample, data_root, image.size) if with_truth else None
-    except (ImageError, OSError, UserError) as error:
+    except (ImageError, MaskError, OSError, UserError) as error:
         problem = str(error)
     return _card(sample, overlay(image, prediction, truth), prediction, truth, problem)
 
@@ -82,13 +83,12 @@ def _card(
 def read_truth(sample: Sample, data_root: Path, size: tuple[int, int]) -> Prediction | None:
     """Return what the manifest says is true, as a prediction would say it; None if it says nothing.
 
-    `size` is the image's native (width, height). Missing points are NaN. Raises OSError for a mask that cannot be read
-    and ManifestError for a malformed cell.
+    `size` is the image's native (width, height). Missing points are NaN. Raises MaskError for a mask that does not tell
+    its classes and ManifestError for a malformed cell.
     """
     match sample.kind:
         case TaskKind.SEGMENTATION:
-            path = data_root / (sample.mask_file or PurePosixPath())
-            return MaskPrediction(targets.read_mask(path)) if path.is_file() else None
+            return _true_mask(sample, data_root)
         case TaskKind.CLASSIFICATION:
             label = targets.label(sample)
             if label is None:
@@ -105,6 +105,14 @@ def read_truth(sample: Sample, data_root: Path, size: tuple[int, int]) -> Predic
             if np.isnan(points).all():
                 return None
             return PointsPrediction(tuple(points.ravel().tolist()), tuple((points / size).ravel().tolist()))
+
+
+def _true_mask(sample: Sample, data_root: Path) -> MaskPrediction | None:
+    try:
+        path = find_image(data_root, str(sample.mask_file))
+    except ImageError:
+        return None
+    return MaskPrediction(read_true_mask(path, sample.num_classes).labels)
 
 
 def describe(prediction: Prediction | None) -> str:

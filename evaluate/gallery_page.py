@@ -9,6 +9,7 @@ from string import Template
 from challenge.tasks import TaskKind
 from evaluate.gallery_cards import Card
 
+PAGE = "index.html"
 TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
 _SCORES: Mapping[TaskKind, tuple[str, str]] = {

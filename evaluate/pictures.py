@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from challenge.errors import ImageError, UserError
+from challenge.errors import ImageError, MaskError, UserError
 from challenge.images import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
@@ -107,9 +107,9 @@ def draw(
     try:
         sample = samples[case.row]
         image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
-        prediction = submission.find(sample)
+        prediction = submission.find(sample, image.size)
         truth = read_truth(sample, data_root, image.size)
-    except (KeyError, OSError, ImageError, UserError):
+    except (KeyError, OSError, ImageError, MaskError, UserError):
         return None
     drawn = overlay(image, prediction, truth, side=encoding.side)
     plain = None

@@ -15,11 +15,13 @@ from challenge.tasks import TaskKind
 from evaluate.aggregate import Estimate
 from evaluate.cases import Case, LabelCase, Outcome
 from evaluate.metric_table import Column, Metric, metrics_of
+from evaluate.outputs import write_output
 from evaluate.pictures import ENCODINGS, Encoding, Picture, draw, selected
 from evaluate.result import Result, TaskResult
 from evaluate.run_report import RunFacts, read_run_report
 from evaluate.task_charts import Chart, charts
 
+PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
 PICTURE_BYTES = 13_000_000
@@ -106,9 +108,8 @@ def write_report(
         troubles_in_all=len(troubles),
         columns=list(Column),
     )  # fmt: skip
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / "index.html"
-    target.write_text(page, encoding="utf-8")
+    target = output / PAGE
+    write_output(target, page.encode(errors="backslashreplace"))
     return target
 
 

@@ -15,6 +15,7 @@ from evaluate.cases import CASE_TYPES, Case, Outcome
 from evaluate.columns import task_notes, task_score
 from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import group_weights
+from evaluate.outputs import write_output
 from evaluate.run_report import Resources
 from evaluate.scoring import Measured
 
@@ -162,10 +163,19 @@ def write_result(path: Path, result: Result) -> None:
             }
             for task_id, task in result.tasks.items()
         },
-        "cases": [asdict(case) for case in result.cases],
+        "cases": [_plain_case(case) for case in result.cases],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_output(path, text.encode(errors="backslashreplace"))  # JSON's own escape for what is no text
+
+
+def _plain_case(case: Case) -> dict[str, Any]:
+    """The case's fields, those about the official script only where it differs."""
+    return {
+        name: value
+        for name, value in asdict(case).items()
+        if not name.startswith("official") or value not in (None, ())
+    }
 
 
 def _plain(table: Table) -> dict[str, dict[Column, dict[str, float | None]]]:

@@ -21,32 +21,38 @@ from challenge.readers import (
     Entry,
     Submission,
     SubmissionError,
-    mask_path,
     open_submission,
-    read_stored_mask,
     unknown_entries,
 )
-from challenge.targets import box, label, points, read_mask
+from challenge.targets import box, label, points
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.mask_cases import mask_case
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
-from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
+from evaluate.metrics.segmentation import diagonal
 
 logger = logging.getLogger(__name__)
 
 # A new process has to import numpy and SimpleITK first, which only many masks make good.
 _MASKS_PER_PROCESS = 24
+_CELLS = ("group", "mask_path")
 _SIZE_UNKNOWN = (256, 256)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole."""
+    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole.
+
+    The official script leaves out the tasks in `skipped`, for their `task_name`, and the kinds in `absent`, which have
+    no answer file.
+    """
 
     tasks: tuple[TaskSpec, ...]
     cases: tuple[Case, ...]
     remarks: tuple[str, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    absent: frozenset[TaskKind] = frozenset()
 
 
 def default_jobs() -> int:
@@ -59,8 +65,10 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
 
     Raises ManifestError or SubmissionError, with file and row or entry, for folders that cannot be scored.
     """
-    manifest = read_manifest(data_root)
+    manifest = read_manifest(data_root, truth=True)
     samples, remarks = scored_samples(manifest)
+    skipped = skipped_tasks(samples)
+    remarks += skipped.values()
     submission = open_submission(predictions)
     # The JSON kinds first: a malformed entry is found before the masks take their time.
     of_json = iter([
@@ -69,12 +77,14 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
     masks = [sample for sample in samples if sample.kind is TaskKind.SEGMENTATION]
     of_masks = _mask_cases(masks, data_root, predictions, jobs or default_jobs())
     cases = tuple(next(of_masks if sample.kind is TaskKind.SEGMENTATION else of_json) for sample in samples)
+    cases = tuple(replace(case, official=False) if case.task_id in skipped else case for case in cases)
     for kind, answers in submission.answers.items():
         if unknown := unknown_entries(answers, samples):
             remarks.append(f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
                            f"they count nowhere (the first: {unknown[0].place})")  # fmt: skip
     specs = {sample.task_id: TaskSpec(sample.task_id, sample.kind, sample.num_classes) for sample in samples}
-    return Measured(tuple(specs.values()), cases, tuple(remarks))
+    absent = frozenset(JSON_FILES) - frozenset(submission.answers)
+    return Measured(tuple(specs.values()), cases, tuple(remarks), frozenset(skipped), absent)
 
 
 def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
@@ -96,6 +106,26 @@ def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
     return [replace(sample, num_classes=counts[sample.task_id]) for sample in rows], remarks
 
 
+def skipped_tasks(samples: Iterable[Sample]) -> dict[str, str]:
+    """Return those tasks that the official script does not score as what they are, each with a sentence.
+
+    It goes by the `task_name` of a task's first csv row, in exact case.
+    """
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.task_id, sample)
+    return {
+        task_id: f"{sample.row}: task_name {sample.cells.get('task_name', '')!r} of {task_id} is not "
+        f"{_official_name(sample.kind)!r}, the official script's spelling, so that it skips the task"
+        for task_id, sample in first.items()
+        if sample.cells.get("task_name") != _official_name(sample.kind)
+    }
+
+
+def _official_name(kind: TaskKind) -> str:
+    return "Regression" if kind is TaskKind.REGRESSION else kind.value
+
+
 def _csv_num_classes(sample: Sample) -> int:
     text = sample.cells.get("num_classes", "").strip()
     least = 2 if sample.kind in (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION) else 1
@@ -103,9 +133,9 @@ def _csv_num_classes(sample: Sample) -> int:
 
 
 def _mask_cases(samples: Sequence[Sample], data_root: Path, predictions: Path, jobs: int) -> Iterator[Case]:
-    work = partial(_mask_case, data_root=data_root, predictions=predictions)
-    # Cells are a read-only mapping, which cannot be sent to another process; the group is all that is needed of it.
-    lean = [replace(sample, cells={"group": sample.group or ""}) for sample in samples]
+    work = partial(mask_case, data_root=data_root, predictions=predictions)
+    # Cells are a read-only mapping, which cannot be sent to another process.
+    lean = [replace(sample, cells={name: sample.cells.get(name, "") for name in _CELLS}) for sample in samples]
     yield from progress(_parallel(work, lean, jobs), len(lean), "masks")
 
 
@@ -128,33 +158,6 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> MaskCase:
-    try:
-        truth = read_mask(find_image(data_root, str(sample.mask_file)))
-    except (ImageError, OSError, SyntaxError, ValueError, EOFError):
-        return MaskCase.of(sample, Outcome.NO_TRUTH, "the true mask does not load")
-    worst = diagonal(truth.shape)
-    path = mask_path(predictions, sample)
-    if not path.is_file():
-        return MaskCase.of(sample, Outcome.MISSING, "no mask file", diagonal=worst)
-    try:
-        stored = read_stored_mask(path)
-    except ImageError:
-        return MaskCase.of(sample, Outcome.MISSING, "the mask file is not readable as an image", diagonal=worst)
-    remarks = [stored.fault] if stored.fault else []
-    if stored.labels.shape != truth.shape:
-        remarks.append("the mask has another size than the true one; resized with nearest neighbour")
-    labels = on_grid_of(stored.labels, truth)
-    return MaskCase.of(
-        sample,
-        Outcome.ANSWERED,
-        "; ".join(remarks),
-        dice=tuple(dice(labels, truth, sample.num_classes).tolist()),
-        hausdorff=tuple(hausdorff(labels, truth, sample.num_classes).tolist()),
-        diagonal=worst,
-    )
-
-
 def _json_case(sample: Sample, submission: Submission, data_root: Path) -> Case:
     answers = submission.answers.get(sample.kind)
     entry = answers.of(sample) if answers else None
@@ -172,7 +175,7 @@ def _missing(sample: Sample) -> str:
 def _label_case(sample: Sample, entry: Entry | None) -> LabelCase:
     true = label(sample)
     if true is None:
-        return LabelCase.of(sample, Outcome.NO_TRUTH, "the csv has no label")
+        return LabelCase.of(sample, Outcome.NO_TRUTH, "the csv has no label, on which the official script ends")
     if entry is None:
         return LabelCase.of(sample, Outcome.MISSING, _missing(sample), true=true)
     answer = entry.prediction

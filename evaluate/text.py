@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from challenge.console import printable
 from evaluate.aggregate import Estimate
 from evaluate.check import Findings
 from evaluate.metric_table import Column, Metric, metrics_of
@@ -26,7 +27,7 @@ def score_text(result: Result) -> str:
         cost = f"{used.total_s:.1f} s in all on {used.device}, {used.peak_memory_mib:,.0f} MiB peak memory"
         lines += ["", f"inference of {used.answered:,} rows: {cost}"]
     notes = [*result.notes, *(f"{task_id}: {note}" for task_id, task in result.tasks.items() for note in task.notes)]
-    return "\n".join([*lines, "", *(f"note: {note}" for note in notes)] if notes else lines)
+    return "\n".join([*lines, "", *(f"note: {printable(note)}" for note in notes)] if notes else lines)
 
 
 def interval_text(metric: Metric, estimate: Estimate | None) -> str:
@@ -74,7 +75,7 @@ def _value(table: Mapping[str, Mapping[Column, Estimate]], metric: Metric, colum
 
 
 def _aligned(rows: Iterator[list[str]]) -> list[str]:
-    table = list(rows)
+    table = [[printable(cell) for cell in row] for row in rows]
     full = [row for row in table if len(row) > 1]
     widths = [max(len(row[index]) for row in full) for index in range(len(full[0]))]
     return [
@@ -90,9 +91,9 @@ def check_text(findings: Findings, every: bool = False) -> str:
     lines = []
     for level, problems in (("error", findings.errors), ("warning", findings.warnings)):
         for problem, places in problems.items():
-            lines.append(f"{level}: {problem}" + (f" ({len(places):,} times)" if len(places) > 1 else ""))
+            lines.append(f"{level}: {printable(problem)}" + (f" ({len(places):,} times)" if len(places) > 1 else ""))
             shown = places if every else places[:_PLACES]
-            lines += [f"    {place}" for place in shown]
+            lines += [f"    {printable(place)}" for place in shown]
             if len(shown) < len(places):
                 lines.append(f"    ... and {len(places) - len(shown):,} more (--all shows them)")
     return "\n".join(lines)

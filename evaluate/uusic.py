@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from challenge.errors import ImageError, ManifestError, PathError
+from challenge.errors import ManifestError, MaskError, PathError
 from challenge.manifest import Sample
-from challenge.paths import find_image
 from challenge.predictions import ClassPrediction
-from challenge.readers import SubmissionError, mask_path, read_stored_mask
-from challenge.targets import label, read_mask
+from challenge.readers import SubmissionError, mask_path
+from challenge.targets import label
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
 from challenge.uusic.readers import read_answers
 from evaluate.cases import Case, ForegroundCase, LabelCase, Outcome
+from evaluate.mask_cases import stored_mask, strange
 from evaluate.metrics.foreground import foreground_dice, surface_dice
 from evaluate.metrics.segmentation import on_grid_of
 from evaluate.scoring import Measured
+from evaluate.true_masks import find_true_mask
 
 
 def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measured:
@@ -44,26 +45,19 @@ def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> Case:
     if text is None:
         return ForegroundCase.of(sample, Outcome.NO_TRUTH, "the list has no mask_path_relative")
     try:
-        truth = read_mask(find_image(data_root, text))
+        truth = find_true_mask(data_root, text, num_classes=2).labels
     except PathError as error:
         raise ManifestError(f"{sample.row}: mask_path_relative: {error}; correct it") from error
-    except (ImageError, OSError, SyntaxError, ValueError, EOFError):
-        return ForegroundCase.of(sample, Outcome.NO_TRUTH, "the true mask does not load")
-    path = mask_path(predictions, sample)
-    if not path.is_file():
-        return ForegroundCase.of(sample, Outcome.MISSING, "no mask file")
-    try:
-        stored = read_stored_mask(path)
-    except ImageError:
-        return ForegroundCase.of(sample, Outcome.MISSING, "the mask file is not readable as an image")
-    remarks = [stored.fault] if stored.fault else []
-    if stored.labels.shape != truth.shape:
-        remarks.append("the mask has another size than the true one; resized with nearest neighbour")
+    except MaskError as error:
+        return ForegroundCase.of(sample, Outcome.NO_TRUTH, f"the true mask cannot be used ({error})")
+    stored = stored_mask(mask_path(predictions, sample), truth.shape)
+    if isinstance(stored, str):
+        return ForegroundCase.of(sample, Outcome.MISSING, stored)
     ours, theirs = on_grid_of(stored.labels, truth) > 0, truth > 0
     return ForegroundCase.of(
         sample,
         Outcome.ANSWERED,
-        "; ".join(remarks),
+        "; ".join(strange(stored, truth)),
         dice=foreground_dice(ours, theirs),
         nsd=surface_dice(ours, theirs),
     )

@@ -14,14 +14,17 @@ import numpy as np
 from PIL import Image
 
 from challenge import targets
-from challenge.errors import ImageError
+from challenge.errors import ImageError, MaskError
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
 from challenge.uusic.heads import head_table
+from evaluate.outputs import write_output
+from evaluate.true_masks import find_true_mask
 
 logger = logging.getLogger(__name__)
 
+LIST_FILE = "list.json"
 _PRIVATE_SETS = ("Breast", "Breast_luminal", "Cardiac", "Thyroid", "Fetal_Head", "Kidney", "Appendix", "Liver")
 
 
@@ -42,7 +45,7 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
         try:
             source = find_image(data_root, sample.image_path)
             name, found = _write(sample, data_root, source, output / sample.kind / dataset, number)
-        except (ImageError, OSError, SyntaxError, ValueError) as error:
+        except (ImageError, MaskError, OSError, ValueError) as error:
             logger.warning("%s: left out (%s)", sample.row, error)
             continue
         counts[f"{dataset}/{sample.kind}"] += 1
@@ -55,8 +58,9 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
         path.write_text("\n".join(names) + "\n", encoding="utf-8")
     output.mkdir(parents=True, exist_ok=True)
     asked = [{key: row[key] for key in ("img_path_relative", "task", "dataset_name", "organ")} for row in truth]
-    for file, rows in (("list.json", asked), ("truth.json", truth)):
-        (output / file).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file, rows in ((LIST_FILE, asked), ("truth.json", truth)):
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        write_output(output / file, text.encode(errors="backslashreplace"))
     return counts
 
 
@@ -76,7 +80,7 @@ def _write(sample: Sample, data_root: Path, source: Path, folder: Path, number: 
     """Copy the image, write the mask; return the name in the set's list, and the keys that hold the truth."""
     name = f"img_{number:04d}{source.suffix.lower()}"
     if sample.kind is TaskKind.SEGMENTATION:
-        labels = targets.read_mask(find_image(data_root, str(sample.mask_file)))
+        labels = find_true_mask(data_root, str(sample.mask_file), sample.num_classes).labels
         mask = folder / "masks" / name
         mask.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.where(labels > 0, np.uint8(255), np.uint8(0))).save(mask, format="PNG")

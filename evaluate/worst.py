@@ -1,11 +1,12 @@
 """The worst answers of every kind, drawn with their truth on one sheet per kind, for a person to look at."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from challenge.errors import ImageError, UserError
+from challenge.errors import ImageError, MaskError, UserError
 from challenge.images import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
@@ -13,6 +14,7 @@ from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
 from evaluate.cases import Case, Outcome
 from evaluate.gallery_cards import read_truth
+from evaluate.outputs import write_output
 from evaluate.overlays import overlay, text_font
 from evaluate.pictures import described, goodness
 from evaluate.result import Result
@@ -37,7 +39,6 @@ def write_sheets(
     """
     samples = {str(sample.row): sample for sample in read_manifest(data_root).samples}
     submission = open_submission(predictions)
-    output.mkdir(parents=True, exist_ok=True)
     for kind in TaskKind:
         chosen = worst(result, kind, count)
         if not chosen:
@@ -45,17 +46,29 @@ def write_sheets(
         if missing := [case.row for case in chosen if case.row not in samples]:
             raise UserError(f"{data_root} has no row {missing[0]}; give the folder that the scores were taken on")
         tiles = [_tile(case, samples[case.row], data_root, submission) for case in chosen]
-        path = output / f"worst-{kind.value.lower()}.jpg"
-        _sheet(tiles).save(path, quality=85)
+        path = _sheet_path(output, kind)
+        stream = io.BytesIO()
+        _sheet(tiles).save(stream, "JPEG", quality=85)
+        write_output(path, stream.getvalue())
         lines = [f"{case.task_id}, {' '.join(described(case)).strip()}: {case.image_path}" for case in chosen]
         yield path, lines
+
+
+def sheet_paths(output: Path) -> list[Path]:
+    """Return the files that `write_sheets` may write."""
+    return [_sheet_path(output, kind) for kind in TaskKind]
+
+
+def _sheet_path(output: Path, kind: TaskKind) -> Path:
+    return output / f"worst-{kind.value.lower()}.jpg"
 
 
 def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
     try:
         image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
-        drawn = overlay(image, submission.find(sample), read_truth(sample, data_root, image.size), side=_SIDE)
-    except (OSError, ImageError) as error:
+        answer, truth = submission.find(sample, image.size), read_truth(sample, data_root, image.size)
+        drawn = overlay(image, answer, truth, side=_SIDE)
+    except (OSError, ImageError, MaskError) as error:
         raise UserError(
             f"{sample.row}: {sample.image_path} cannot be drawn ({error}); score the folder again"
         ) from error

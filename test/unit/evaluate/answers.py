@@ -13,6 +13,7 @@ from challenge.images import read_size
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 
 FILES = {
     TaskKind.CLASSIFICATION: "classification_predictions.json",
@@ -45,7 +46,7 @@ def write_mask(path: Path, labels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
 
 
 def true_mask(data_root: Path, sample: Sample) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return targets.read_mask(find_image(data_root, str(sample.mask_file)))
+    return read_true_mask(find_image(data_root, str(sample.mask_file)), sample.num_classes).labels
 
 
 def moved(

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,22 @@ def edited(name: str, change: Callable[[Entries], object]) -> Breakage:
     return apply
 
 
-def mask(labels: np.ndarray, mode: str = "L", form: str = "PNG") -> Breakage:
-    return lambda folder: Image.fromarray(labels).convert(mode).save(folder / MASK, format=form)
+def mask(labels: np.ndarray, mode: str = "L", form: str = "PNG", **options: Any) -> Breakage:
+    return lambda folder: Image.fromarray(labels).convert(mode).save(folder / MASK, format=form, **options)
+
+
+def turned(orientation: int) -> bytes:
+    table = Image.Exif()
+    table[274] = orientation
+    return table.tobytes()
+
+
+def replaced(name: str, old: bytes, new: bytes) -> Breakage:
+    """Return what replaces the first bytes `old` of a file."""
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes().replace(old, new, 1))
+
+
+EMPTY = np.zeros((HEIGHT, WIDTH), np.uint8)
 
 
 ERRORS: list[tuple[str, Breakage, str]] = [
@@ -49,6 +65,24 @@ ERRORS: list[tuple[str, Breakage, str]] = [
     ("palette", mask(np.zeros((HEIGHT, WIDTH), np.uint8), "P"), MASK),
     ("mode RGB", mask(np.zeros((HEIGHT, WIDTH), np.uint8), "RGB"), MASK),
     ("JPEG", mask(np.zeros((HEIGHT, WIDTH), np.uint8), form="JPEG"), MASK),
+    ("mode RGBA", mask(EMPTY, "RGBA"), MASK),
+    ("1-bit", mask(EMPTY, "1"), MASK),
+    ("16-bit", mask(EMPTY, "I;16"), MASK),
+    ("orientation tag 6", mask(EMPTY, exif=turned(6)), MASK),
+    ("orientation tag 3", mask(EMPTY, exif=turned(3)), MASK),
+    ("orientation tag 2", mask(EMPTY, form="TIFF", tiffinfo={274: 2}), MASK),
+    ("30000x30000 pixels", lambda folder: bomb(folder / MASK, 30000), MASK),
+    ("9000x9000 pixels", lambda folder: bomb(folder / MASK, 9000), MASK),
+    ("not readable as an image", lambda folder: (folder / MASK).write_bytes((folder / MASK).read_bytes()[:-12]), MASK),
+    ("byte order mark", replaced(BOXES, b"[", b"\xef\xbb\xbf["), BOXES),
+    ("is not JSON", lambda folder: (folder / BOXES).write_bytes("[]".encode("utf-16")), BOXES),
+    ("is not JSON", lambda folder: (folder / BOXES).write_bytes(b'["\xff"]'), BOXES),
+    ("a key stands twice", replaced(BOXES, b'{"image_path"', b'{"bbox_pixels": [0, 0, 1, 1], "image_path"'), "entry 1"),
+    ("more than 64 bits", edited(CLASSES, lambda entries: entries[0].update(predicted_class=10**30)), "entry 1"),
+    ("finite", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[float("inf"), 0])), "entry 1"),
+    ("finite", edited(POINTS, lambda entries: entries[0].update(predicted_points_pixels=[1, 2, 3, None])), "entry 1"),
+    ("1 probabilities for 2", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[1])), "entry 1"),
+    ("'task_id' is missing", edited(CLASSES, lambda entries: entries[0].pop("task_id")), "entry 1"),
     ("the file is missing", lambda folder: (folder / BOXES).unlink(), BOXES),
     ("is not JSON", lambda folder: (folder / BOXES).write_text("[{"), BOXES),
     ("holds no list", lambda folder: (folder / BOXES).write_text("{}"), BOXES),
@@ -81,6 +115,15 @@ ERRORS: list[tuple[str, Breakage, str]] = [
     ("integer", edited(CLASSES, lambda entries: entries[0].update(predicted_class=None)), f"{CLASSES}, entry 1"),
     ("journal", lambda folder: (folder / ".journal").write_text("{}"), ".journal"),
 ]  # fmt: skip
+
+
+def bomb(path: Path, side: int) -> None:
+    """A small file whose header claims a huge picture."""
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+
 
 WARNINGS: list[tuple[str, Breakage]] = [
     ("no area", edited(BOXES, lambda entries: entries[0].update(bbox_pixels=[5, 6, 5, 40],
@@ -132,6 +175,59 @@ def test_no_truth_is_needed(own_data: Path, submission: Path) -> None:
         keep = ("image_path", "task_id", "task_name", "num_classes", "mask_path")
         write_csv(path, [{name: row[name] for name in keep if name in row} for row in read_csv(path)])
     assert not check(own_data, submission).errors
+
+
+Cells = list[dict[str, str]]
+
+
+def renamed(old: str, new: str) -> Callable[[Cells], Cells]:
+    return lambda rows: [{new if name == old else name: cell for name, cell in row.items()} for row in rows]
+
+
+def filled(column: str, text: str) -> Callable[[Cells], Cells]:
+    return lambda rows: [row | {column: text} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "change", "says", "place"),
+    [
+        ("FUGC", filled("task_name", "regression"), "skips the task", "FUGC.csv, line 2"),
+        ("carotid_artery", filled("task_name", "SEGMENTATION"), "skips the task", "carotid_artery.csv, line 2"),
+        ("carotid_artery", filled("task_name", ""), "skips the task", "carotid_artery.csv, line 2"),
+        ("FUGC", renamed("num_classes", "classes"), "without the column num_classes", "FUGC.csv"),
+        ("FUGC", renamed("task_id", "Task_ID"), "without the column task_id", "FUGC.csv"),
+        ("FUGC", filled("num_classes", ""), "has no num_classes", "FUGC.csv, line 2"),
+    ],
+)
+def test_csv_files_that_the_official_script_cannot_use(
+    task_id: str, change: Callable[[Cells], Cells], says: str, place: str, own_data: Path, submission: Path
+) -> None:
+    path = own_data / "csv_files" / f"{task_id}.csv"
+    write_csv(path, change(read_csv(path)))
+    errors = check(own_data, submission).errors
+    [places] = [places for problem, places in errors.items() if says in problem]
+    assert places[0].startswith(place)
+
+
+def test_csv_files_with_another_ending_or_delimiter(own_data: Path, submission: Path) -> None:
+    folder = own_data / "csv_files"
+    (folder / "FUGC.csv").rename(folder / "FUGC.CSV")
+    path = folder / "carotid_artery.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    errors = check(own_data, submission).errors
+    assert any("does not end in .csv" in problem and places == ["FUGC.CSV"] for problem, places in errors.items())
+    assert any("set off by commas" in problem for problem in errors)
+
+
+@pytest.mark.parametrize(("folder", "is_told"), [("Dr. X..", True), ("a..b", False)])
+def test_a_mask_that_the_official_script_looks_for_elsewhere(
+    folder: str, is_told: bool, own_data: Path, submission: Path
+) -> None:
+    path = own_data / "csv_files" / "carotid_artery.csv"
+    write_csv(path, [row | {"mask_path": row["mask_path"].replace("masks", folder)} for row in read_csv(path)])
+    shutil.copytree(submission / "masks", submission / folder)
+    problems = [problem for problem in check(own_data, submission).errors if "elsewhere" in problem]
+    assert len(problems) == is_told
 
 
 def test_two_rows_that_write_one_mask_are_told(own_data: Path, submission: Path) -> None:

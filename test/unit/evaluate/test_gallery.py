@@ -23,8 +23,9 @@ from challenge.predictions import (
     PointsPrediction,
     Prediction,
 )
-from challenge.targets import box, label, points, read_mask
+from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
+from challenge.true_masks import read_true_mask
 from challenge.writers import entry, write_json, write_mask
 from evaluate.gallery import gallery
 from evaluate.gallery_cards import describe, looks_like_prior, read_truth
@@ -39,7 +40,7 @@ def answer(sample: Sample, folder: Path) -> Prediction:
     match sample.kind:
         case TaskKind.SEGMENTATION:
             assert sample.mask_file is not None
-            return MaskPrediction(read_mask(folder / sample.mask_file))
+            return MaskPrediction(read_true_mask(folder / sample.mask_file, sample.num_classes).labels)
         case TaskKind.CLASSIFICATION:
             index, count = label(sample) or 0, sample.num_classes
             if sample.task_id in PRIOR:
@@ -201,7 +202,8 @@ def test_what_is_no_run_report_is_refused(data: Path, predictions: Path, tmp_pat
 
 def test_a_folder_without_manifests_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    arguments = ["--data-root", str(tmp_path / "empty"), "--predictions", str(tmp_path), "--output", str(tmp_path)]
+    arguments = ["--data-root", str(tmp_path / "empty"), "--predictions", str(tmp_path / "empty"),
+                 "--output", str(tmp_path / "out")]  # fmt: skip
     result = CliRunner().invoke(gallery, arguments)
     assert result.exit_code == 2
     assert "csv_files" in result.output
@@ -221,12 +223,13 @@ def test_rows_that_cannot_be_read_or_have_no_answer_are_shown(tmp_path: Path) ->
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     name = "a<script>&\"'.png"
-    (tmp_path / "csv_files").mkdir()
-    (tmp_path / "csv_files" / "a.csv").write_text(
+    data = tmp_path / "data"
+    (data / "csv_files").mkdir(parents=True)
+    (data / "csv_files" / "a.csv").write_text(
         'image_path,task_id,task_name\n"../a<script>&""\'.png",<b>mine</b>,detection\n'
     )
     (tmp_path / "predictions").mkdir()
-    html = run(tmp_path, tmp_path / "predictions", tmp_path / "out")
+    html = run(data, tmp_path / "predictions", tmp_path / "out")
     page = Page(html)
     assert len(page.all("script")) == 1
     assert not page.all("b")

@@ -1,7 +1,10 @@
 """Result files go out and come back; comparisons are paired, aligned by row, and honest about what differs."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.evaluate.answers import FILES, write_answers
@@ -130,3 +133,41 @@ def test_comparisons_that_cannot_be_made_are_refused(results: tuple[Path, Path],
     (tmp_path / "other.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="no rows in common"):
         compare_results([results[0], tmp_path / "other.json"], Column.STRICT, draws=100)
+
+
+def width(files: tuple[Path, Path]) -> tuple[int, float]:
+    """The number of groups of a comparison, and the width of the interval of one difference."""
+    comparison = compare_results(files, Column.STRICT, draws=2000)
+    [difference] = comparison.lines[TaskKind.REGRESSION][0].differences
+    assert difference is not None
+    assert difference.low is not None
+    assert difference.high is not None
+    return comparison.groups, difference.high - difference.low
+
+
+def regrouped(path: Path, group: Callable[[dict[str, Any]], str]) -> Path:
+    """A copy of a result file whose rows belong to other groups."""
+    content = json.loads(path.read_text())
+    for case in content["cases"]:
+        case["group"] = group(case)
+    target = path.with_name(f"{path.stem} regrouped.json")
+    target.write_text(json.dumps(content))
+    return target
+
+
+def test_groups_of_several_rows_are_drawn_together(data: Path, exact: Path, tmp_path: Path) -> None:
+    """Rows of a patient that err alike tell no more than one row: the interval is wider by the square root of two."""
+    shutil.copytree(exact, tmp_path / "other")
+    file = tmp_path / "other" / FILES[TaskKind.REGRESSION]
+    entries = json.loads(file.read_text())
+    for index, entry in enumerate(entries):
+        entry["predicted_points_pixels"] = [value + index // 2 for value in entry["predicted_points_pixels"]]
+    file.write_text(json.dumps(entries))
+    for name, predictions in (("one", exact), ("two", tmp_path / "other")):
+        write_result(tmp_path / f"{name}.json", summarise(measure(data, predictions, 1), "", "", draws=10))
+    grouped = tmp_path / "one.json", tmp_path / "two.json"
+    single = tuple(regrouped(path, lambda case: case["row"]) for path in grouped)
+    groups, together = width(grouped)
+    rows, apart = width((single[0], single[1]))
+    assert (groups, rows) == (6, 72)
+    assert together / apart == pytest.approx(2**0.5, rel=0.1)

@@ -9,7 +9,7 @@ import pytest
 from phantoms import write_folder
 from PIL import Image
 
-from challenge.targets import read_mask
+from challenge.true_masks import read_true_mask
 from challenge.tasks import CATALOGUE
 from challenge.uusic.manifest import read_list
 from evaluate.uusic_folder import write_uusic_folder
@@ -53,8 +53,10 @@ def test_images_are_copies_and_masks_are_0_and_255_of_their_size(made: tuple[Pat
         image = output / row["img_path_relative"]
         assert image.read_bytes() in originals
         if "mask_path_relative" in row:
-            mask = read_mask(output / row["mask_path_relative"])
+            with Image.open(output / row["mask_path_relative"]) as opened:
+                mask = np.asarray(opened)
             assert set(np.unique(mask)) == {0, 255}
+            read_true_mask(output / row["mask_path_relative"], 2)  # raises if it does not tell its foreground
             with Image.open(image) as opened:
                 assert opened.size == mask.shape[::-1]
 

@@ -1,0 +1,47 @@
+"""What the organisers' script breaks on, or passes over, in csv files that are read here all the same."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from challenge.manifest import Sample
+from challenge.paths import MANIFEST_FOLDER
+from evaluate.scoring import skipped_tasks
+
+_NEEDED = ("image_path", "task_id", "task_name", "num_classes")
+
+
+def csv_problems(data_root: Path, samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
+    """Yield a problem and its place for all that is odd about the csv files that `samples` come from."""
+    for name in sorted({sample.row.file for sample in samples}):
+        yield from ((problem, name) for problem in _file_problems(data_root / MANIFEST_FOLDER / name))
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.task_id, sample)
+    for sample in first.values():
+        if not _is_number(sample.cells.get("num_classes", "")):
+            yield (
+                "the official script ends on a task whose first row has no num_classes; write the number",
+                f"{sample.row} ({sample.task_id})",
+            )
+    for problem in skipped_tasks(samples).values():
+        place, _, what = problem.partition(": ")
+        yield what, place
+
+
+def _file_problems(path: Path) -> Iterator[str]:
+    if path.suffix != ".csv":
+        yield "the official script passes over this file, as its name does not end in .csv; rename it"
+    text = path.read_bytes().decode("utf-8-sig")
+    header = next(csv.reader(io.StringIO(text, newline="")), [])
+    for name in _NEEDED:
+        if name not in header:
+            yield f"the official script ends on a csv without the column {name}, spelt so and set off by commas; add it"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False
