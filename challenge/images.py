@@ -10,7 +10,7 @@
 | EXIF orientation | ignored: masks and boxes have none; logged (TIFF: applied by its decoder, size included) |
 | several frames | the first (Pillow formats) or the middle one (DICOM, mha, nii); noted |
 | truncated JPEG, PNG, BMP | what was stored (a hundredth at least), the rest filled; noted (`challenge.repair`) |
-| DICOM, MetaImage, NIfTI | read by SimpleITK, scaled like 16/32-bit images |
+| DICOM, MetaImage, NIfTI | read by SimpleITK in a child process (`challenge.decoder`), scaled like 16/32-bit images |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
 """
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from challenge.decoder import StartError, decode_apart, size_apart
 from challenge.errors import ImageError
 from challenge.medical import HEAD_BYTES, frame_size, read_frame, reader_of
 from challenge.repair import repaired
@@ -40,6 +41,9 @@ BYTE_LIMIT = 1_000_000_000
 """Of a file, which is held in memory while it is decoded."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "DIB", "JPEG2000", "WEBP")
 """What Pillow may try. Others run programs (EPS), open further files, or are told by no mark (TGA)."""
+
+NATIVE_READERS = frozenset({"GDCMImageIO", "MetaImageIO", "NiftiImageIO"})
+"""Readers of `challenge.medical` whose code may end the process or hang: SimpleITK's."""
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -62,11 +66,48 @@ class DecodedImage:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-def read_image(path: Path) -> DecodedImage:
-    """Decode an image file by its content (the ending does not matter). Raises ImageError."""
+def read_image(path: Path, *, isolated: bool = False) -> DecodedImage:
+    """Decode an image file by its content (the ending does not matter). Raises ImageError.
+
+    A file for one of `NATIVE_READERS`, or any file if `isolated`, is decoded in a child process: what it does to the
+    decoder becomes an ImageError.
+    """
+    if not (isolated or _reader(path) in NATIVE_READERS):
+        return decode_file(path)
     try:
-        if path.stat().st_size > BYTE_LIMIT:
-            raise ImageError(f"{path.name}: the file is larger than the limit of {BYTE_LIMIT:,} bytes")
+        return _decode_apart(path)
+    except StartError as error:
+        if isolated:
+            raise ImageError(f"{path.name}: it may end the process, and no other can be started ({error})") from error
+        logger.warning("%s: decoded in this process, since no other can be started (%s)", path.name, error)
+        return decode_file(path)
+
+
+def _reader(path: Path) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            return reader_of(path, stream.read(HEAD_BYTES))
+    except OSError:  # whoever reads it next will say so
+        return None
+
+
+def _decode_apart(path: Path) -> DecodedImage:
+    try:
+        _check_bytes(path)
+    except OSError as error:
+        raise ImageError(f"{path.name}: {error.strerror or error}") from error
+    return DecodedImage(*decode_apart(path, PIXEL_LIMIT))
+
+
+def _check_bytes(path: Path) -> None:
+    if path.stat().st_size > BYTE_LIMIT:
+        raise ImageError(f"{path.name}: the file is larger than the limit of {BYTE_LIMIT:,} bytes")
+
+
+def decode_file(path: Path) -> DecodedImage:
+    """Decode in this process, whatever the format. Raises ImageError."""
+    try:
+        _check_bytes(path)
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path.name}: {error.strerror or error}") from error
@@ -95,8 +136,21 @@ def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
     return DecodedImage(image.pixels, (*image.notes, "truncated file; the missing part was filled")) if image else None
 
 
-def read_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) from the file's header, or None if there is none. Decodes nothing."""
+def read_size(path: Path, *, isolated: bool = False) -> tuple[int, int] | None:
+    """Return (width, height) from the file's header, or None if there is none. Decodes nothing.
+
+    The same files as by `read_image` are read in a child process.
+    """
+    if not (isolated or _reader(path) in NATIVE_READERS):
+        return header_size(path)
+    try:
+        return size_apart(path, PIXEL_LIMIT)
+    except StartError:
+        return None if isolated else header_size(path)
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Return what `read_size` does, read in this process."""
     try:
         with path.open("rb") as stream:
             reader = reader_of(path, stream.read(HEAD_BYTES))
