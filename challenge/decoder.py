@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +32,8 @@ logger = logging.getLogger(__name__)
 CHILD = Path(__file__).with_name("decoder_child.py")
 SECONDS = 120
 """Longest time for one file, by the clock and of the processor. The largest allowed file takes a tenth of it."""
-MEMORY = 6 << 30
-"""Bytes that the child may allocate. The largest allowed file needs about half of it."""
+MEMORY = 8 << 30
+"""Bytes that the child may allocate. The largest grey files that are allowed need about half of it."""
 
 _LONGEST_TABLE = 1 << 20
 _LAST_WORDS = 2000
@@ -67,6 +69,8 @@ class Child:
             )  # fmt: skip
         except OSError as error:
             raise StartError(error.strerror or str(error)) from error
+        pipes = self._process.stdin, self._process.stdout, self._process.stderr
+        self._requests, self._answers, self._errors = cast(tuple[FileIO, FileIO, FileIO], pipes)
         path = [str(CHILD.parents[1]), *map(os.path.abspath, sys.path)]
         try:
             self.ask({"path": path, "memory": memory, "seconds": seconds})
@@ -81,9 +85,8 @@ class Child:
     def ask(self, request: Mapping[str, Any], most_bytes: int = 0) -> Answer:
         """Return the answer's table and its bytes, at most `most_bytes`. Raises EndedError; then the child is gone."""
         deadline = time.monotonic() + self._seconds
-        assert self._process.stdin  # noqa: S101
         try:
-            self._process.stdin.write(framed(dict(request)))
+            self._requests.write(framed(dict(request)))
             length = LENGTH.unpack(self._read(LENGTH.size, deadline))[0]
             table = json.loads(self._read(_at_most(length, _LONGEST_TABLE), deadline))
             return table, self._read(_at_most(table.get("bytes", 0), most_bytes), deadline)
@@ -107,26 +110,20 @@ class Child:
         self._process.kill()  # does nothing to a process that has ended already
         code = self._process.wait()
         self._hear_the_rest()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
+        for pipe in (self._requests, self._answers, self._errors):
+            pipe.close()
         if self._last_words:
             logger.debug("the decoder's last words: %s", self._last_words.decode("utf-8", "replace"))
         return f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
 
     def _hear_the_rest(self) -> None:
-        errors = self._process.stderr
-        try:
-            if errors and not errors.closed:
-                os.set_blocking(errors.fileno(), False)
-                self._last_words += os.read(errors.fileno(), _LAST_WORDS)
-        except OSError:  # there is nothing more
-            pass
+        with suppress(OSError):  # there may be nothing more
+            os.set_blocking(self._errors.fileno(), False)
+            self._last_words += os.read(self._errors.fileno(), _LAST_WORDS)
 
     def _read(self, count: int, deadline: float) -> bytearray:
         """Read so many bytes of the answer; keep the end of what the child says on stderr meanwhile."""
-        answers, errors = self._process.stdout, self._process.stderr
-        assert answers and errors  # noqa: S101
+        answers, errors = self._answers, self._errors
         data = bytearray(count)
         missing = memoryview(data)
         with selectors.DefaultSelector() as selector:

@@ -10,6 +10,7 @@ import resource
 import signal
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,10 +38,8 @@ def _confine(memory: int) -> None:
         _, hard = resource.getrlimit(which)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
-    try:  # where memory runs out, this process goes first, and not the run
+    with suppress(OSError):  # where memory runs out, this process goes first, and not the run
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        pass
 
 
 def _limit_time(seconds: int) -> None:
