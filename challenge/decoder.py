@@ -30,11 +30,16 @@ from challenge.errors import ImageError
 logger = logging.getLogger(__name__)
 
 CHILD = Path(__file__).with_name("decoder_child.py")
-SECONDS = 120
-"""Longest time for one file, by the clock and of the processor. The largest allowed file takes a tenth of it."""
+SECONDS = 60
+"""Longest time for one file, by the clock and of the processor. The largest allowed file takes a sixth of it."""
+HEADER_SECONDS = 20
+"""Longest time for a header. It is asked for first, because damaged headers are what decoders hang on."""
 MEMORY = 8 << 30
 """Bytes that the child may allocate. The largest grey files that are allowed need about half of it."""
 
+_ROOT = Path(__file__).resolve().parents[1]
+_START_SECONDS = 120  # a busy host reads its packages from a slow disk
+_DYING_SECONDS = 10
 _LONGEST_TABLE = 1 << 20
 _LAST_WORDS = 2000
 _NO_ANSWER = "the decoder sent no valid answer"
@@ -53,11 +58,14 @@ class EndedError(Exception):
     """The child ended, or was ended, before it answered. The message says how."""
 
 
+class TooLongError(EndedError):
+    """The child was ended because it took too long."""
+
+
 class Child:
     """One running child. Serves one request at a time. Raises StartError if it cannot be started."""
 
-    def __init__(self, seconds: int = SECONDS, memory: int = MEMORY) -> None:
-        self._seconds = seconds
+    def __init__(self, memory: int = MEMORY) -> None:
         self._last_words = b""
         kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         # A session of its own: Ctrl-C must not reach it.
@@ -71,9 +79,9 @@ class Child:
             raise StartError(error.strerror or str(error)) from error
         pipes = self._process.stdin, self._process.stdout, self._process.stderr
         self._requests, self._answers, self._errors = cast(tuple[FileIO, FileIO, FileIO], pipes)
-        path = [str(CHILD.parents[1]), *map(os.path.abspath, sys.path)]
+        path = [str(_ROOT), *map(os.path.abspath, sys.path)]
         try:
-            self.ask({"path": path, "memory": memory, "seconds": seconds})
+            self.ask({"path": path, "memory": memory, "seconds": _START_SECONDS})
         except EndedError as error:
             raise StartError(str(error)) from error
 
@@ -83,8 +91,11 @@ class Child:
         return self._process.returncode is None
 
     def ask(self, request: Mapping[str, Any], most_bytes: int = 0) -> Answer:
-        """Return the answer's table and its bytes, at most `most_bytes`. Raises EndedError; then the child is gone."""
-        deadline = time.monotonic() + self._seconds
+        """Return the answer's table and its bytes, at most `most_bytes`. Raises EndedError; then the child is gone.
+
+        It has `request["seconds"]` for the answer.
+        """
+        deadline = time.monotonic() + request["seconds"]
         try:
             self._requests.write(framed(dict(request)))
             length = LENGTH.unpack(self._read(LENGTH.size, deadline))[0]
@@ -92,8 +103,10 @@ class Child:
             return table, self._read(_at_most(table.get("bytes", 0), most_bytes), deadline)
         except TimeoutError as error:
             self.end()
-            raise EndedError(f"took longer than {self._seconds} s") from error
+            raise TooLongError(f"took longer than {request['seconds']} s") from error
         except (EOFError, BrokenPipeError) as error:
+            with suppress(subprocess.TimeoutExpired):  # to kill it now would hide what it dies of
+                self._process.wait(_DYING_SECONDS)
             raise EndedError(f"the decoder ended {self.end()}") from error
         except (ValueError, AttributeError) as error:  # its memory may be damaged: believe nothing
             self.end()
@@ -159,10 +172,12 @@ class Decoder:
             if self._child and self._child.is_running:
                 try:
                     return self._child.ask(request, most_bytes)
+                except TooLongError:
+                    raise
                 except EndedError as error:
                     # An earlier file may have damaged its memory: only what ends a fresh child is to blame.
                     logger.debug("%s: %s; asked again", request.get("path"), error)
-            self._child = Child(SECONDS, MEMORY)
+            self._child = Child(MEMORY)
             return self._child.ask(request, most_bytes)
 
     def close(self) -> None:
@@ -176,7 +191,8 @@ def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], t
 
     Raises ImageError, also where the child ends or takes too long; StartError.
     """
-    table, body = _ask("pixels", path, pixel_limit, 3 * pixel_limit)
+    _ask("size", path, pixel_limit, HEADER_SECONDS)
+    table, body = _ask("pixels", path, pixel_limit, SECONDS, 3 * pixel_limit)
     if "error" in table:
         raise ImageError(str(table["error"]))
     try:
@@ -190,16 +206,17 @@ def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], t
 def size_apart(path: Path, pixel_limit: int) -> tuple[int, int] | None:
     """Return what `challenge.images.header_size` gives, from the child; None too if that ends. Raises StartError."""
     try:
-        width, height = _ask("size", path, pixel_limit)[0]["size"]
+        width, height = _ask("size", path, pixel_limit, HEADER_SECONDS)[0]["size"]
         return int(width), int(height)
     except (ImageError, KeyError, TypeError, ValueError):
         return None
 
 
-def _ask(what: str, path: Path, pixel_limit: int, most_bytes: int = 0) -> Answer:
+def _ask(what: str, path: Path, pixel_limit: int, seconds: int, most_bytes: int = 0) -> Answer:
     name = os.fsencode(os.path.abspath(path)).decode("utf-8", "surrogateescape")  # the child runs in UTF-8 mode
     try:
-        return _decoder().ask({"what": what, "path": name, "pixel_limit": pixel_limit}, most_bytes)
+        request = {"what": what, "path": name, "pixel_limit": pixel_limit, "seconds": seconds}
+        return _decoder().ask(request, most_bytes)
     except EndedError as error:
         raise ImageError(f"{path.name}: {error}") from error
 

@@ -61,6 +61,8 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         image = images.decode_file(path)
     except images.ImageError as error:
         return {"error": str(error)}, nothing
+    except Exception as error:  # on damaged files decoders raise anything
+        return {"error": f"{path.name}: damaged image ({type(error).__name__})"}, nothing
     is_grey = image.pixels.strides[2] == 0
     pixels = (image.pixels[..., :1] if is_grey else image.pixels).copy("C")
     return {"shape": pixels.shape, "notes": image.notes, "bytes": pixels.nbytes}, memoryview(pixels).cast("B")
@@ -75,10 +77,12 @@ def main() -> None:
     start = _receive(sys.stdin.buffer)
     sys.path[:] = start["path"]
     _confine(start["memory"])
+    with suppress(ImportError):  # now, so that it takes none of the first file's time
+        import SimpleITK  # noqa: F401
     answers.write(framed({"ready": True}))
     answers.flush()
     while request := _receive(sys.stdin.buffer):
-        _limit_time(start["seconds"])
+        _limit_time(request["seconds"])
         table, body = _answer(request)
         answers.write(framed(table))
         answers.write(body)

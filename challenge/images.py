@@ -190,6 +190,8 @@ def _frame_count(image: Image.Image) -> int:
 
 
 def _check_limit(size: tuple[int, int], name: str) -> None:
+    if min(size) < 1:
+        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are no picture")
     if size[0] * size[1] > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
         limit = f"{PIXEL_LIMIT:,}, or {SIDE_LIMIT:,} on a side"
         raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {limit}")
