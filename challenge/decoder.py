@@ -132,7 +132,8 @@ class Child:
     def _hear_the_rest(self) -> None:
         with suppress(OSError):  # there may be nothing more
             os.set_blocking(self._errors.fileno(), False)
-            self._last_words += os.read(self._errors.fileno(), _LAST_WORDS)
+            while said := os.read(self._errors.fileno(), _LAST_WORDS):
+                self._last_words = (self._last_words + said)[-_LAST_WORDS:]
 
     def _read(self, count: int, deadline: float) -> bytearray:
         """Read so many bytes of the answer; keep the end of what the child says on stderr meanwhile."""
@@ -143,9 +144,9 @@ class Child:
             selector.register(answers, selectors.EVENT_READ)
             selector.register(errors, selectors.EVENT_READ)
             while missing:
-                ready = [key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))]
-                if not ready:
+                if (left := deadline - time.monotonic()) <= 0:
                     raise TimeoutError
+                ready = [key.fileobj for key, _ in selector.select(left)]
                 if errors in ready:
                     said = os.read(errors.fileno(), _LAST_WORDS)
                     self._last_words = (self._last_words + said)[-_LAST_WORDS:]

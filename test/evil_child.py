@@ -22,6 +22,8 @@ def evil(path):
         os._exit(3)
     if path.stem == "bomb":
         bytearray(1 << 40)
+    while path.stem == "endless":
+        os.write(2, b"err")
     if path.stem == "loud":
         os.write(1, b"out" * 100_000)
         os.write(2, b"err" * 100_000)

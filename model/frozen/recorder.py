@@ -64,19 +64,8 @@ class Recorder:
         """Images that were being read, and were not answered, when an earlier process of this run died."""
         return self._journal.suspects
 
-    def replay(self) -> set[Row]:
-        """Count what the journal tells and the output folder confirms; return those rows.
-
-        Raises UserError if an image of theirs was replaced since.
-        """
-        self._check_images()
-        for record in self._journal.records():
-            if record.mask is None or record.mask.is_whole(self._output_dir):
-                self._count(record)
-                self._done.add(self._samples[record.index].row)
-        return self._done
-
-    def _check_images(self) -> None:
+    def check_images(self) -> None:
+        """Raise UserError if an image was replaced after an earlier process of this run answered for it."""
         answered = {record.image_path for record in self._journal.records()}
         stamps = self._journal.stamps.items()
         changed = [name for name, was in stamps if name in answered and stamp(self._data_root, name) != was]
@@ -85,6 +74,14 @@ class Recorder:
                 f"--resume: {len(changed)} images were replaced since they were answered, the first {changed[0]!r}; "
                 "put the same ones back, or leave out --resume to start again"
             )
+
+    def replay(self) -> set[Row]:
+        """Count what the journal tells and the output folder confirms; return those rows."""
+        for record in self._journal.records():
+            if record.mask is None or record.mask.is_whole(self._output_dir):
+                self._count(record)
+                self._done.add(self._samples[record.index].row)
+        return self._done
 
     def add(self, answer: Answer) -> None:
         """Write one answer down, unless an earlier run did. Raises OSError."""

@@ -90,6 +90,7 @@ class _Work:
 
 def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
     """Answer what the journal does not tell yet, and write the JSON files."""
+    recorder.check_images()
     try:
         recorder.reserve(work.samples)
         done = recorder.replay()

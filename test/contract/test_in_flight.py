@@ -61,7 +61,8 @@ def test_a_child_that_dies_or_hangs_costs_its_own_rows(evil, data, call, untouch
             assert not np.asarray(mask).any()
 
 
-def test_damaged_headers_cost_their_own_rows(data, call, untouched):
+def test_damaged_headers_cost_their_own_rows(data, call, untouched, monkeypatch):
+    monkeypatch.setattr(decoder, "HEADER_SECONDS", 5)
     for name, content in DAMAGED_META.items():
         (data.root / "images" / name).write_bytes(content + bytes(200))
     data.add(*((f"../images/{name}", *PLAIN) for name in DAMAGED_META))
