@@ -52,6 +52,7 @@ def _limit_time(seconds: int) -> None:
 
 def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
     from challenge import images
+    from challenge.errors import ImageError
 
     images.PIXEL_LIMIT = request["pixel_limit"]
     path, nothing = Path(request["path"]), memoryview(b"")
@@ -59,13 +60,13 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         return {"size": images.header_size(path)}, nothing
     try:
         image = images.decode_file(path)
-    except images.ImageError as error:
+    except ImageError as error:
         return {"error": str(error)}, nothing
     except Exception as error:  # on damaged files decoders raise anything
         return {"error": f"{path.name}: damaged image ({type(error).__name__})"}, nothing
     is_grey = image.pixels.strides[2] == 0
     pixels = (image.pixels[..., :1] if is_grey else image.pixels).copy("C")
-    return {"shape": pixels.shape, "notes": image.notes, "bytes": pixels.nbytes}, memoryview(pixels).cast("B")
+    return {"shape": pixels.shape, "notes": image.notes, "bytes": pixels.nbytes}, pixels.data.cast("B")
 
 
 def main() -> None:
