@@ -14,7 +14,7 @@
 | other formats, truncated or damaged | ImageError |
 | plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.volume`); a data file beside the header is read, no other |
-| DICOM | read by SimpleITK, `challenge.gdcm`; colours of JPEG data by the data's own markers, noted |
+| DICOM | read by SimpleITK (`challenge.gdcm`) in a child process (`challenge.decoder`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
 """  # noqa: E501
 
@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from challenge import raster
+from challenge.decoder import StartError, decode_apart, size_apart
 from challenge.errors import ImageError
 from challenge.intensity import Pixels as Pixels
 from challenge.intensity import to_eight_bit
@@ -45,6 +46,9 @@ SIDE_LIMIT = 1_000_000
 BYTE_LIMIT = 1_000_000_000
 """Of a file, which is held in memory while it is decoded."""
 
+NATIVE_READERS = frozenset({"GDCMImageIO"})
+"""Readers of `challenge.medical` whose code may end the process or hang: SimpleITK's."""
+
 
 @dataclass(frozen=True)
 class DecodedImage:
@@ -62,11 +66,48 @@ class DecodedImage:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
-def read_image(path: Path) -> DecodedImage:
-    """Decode an image file by its content (the ending does not matter). Raises ImageError."""
+def read_image(path: Path, *, isolated: bool = False) -> DecodedImage:
+    """Decode an image file by its content (the ending does not matter). Raises ImageError.
+
+    A file for one of `NATIVE_READERS`, or any file if `isolated`, is decoded in a child process: what it does to the
+    decoder becomes an ImageError.
+    """
+    if not (isolated or _reader(path) in NATIVE_READERS):
+        return decode_file(path)
     try:
-        if path.stat().st_size > BYTE_LIMIT:
-            raise ImageError(f"{path.name}: the file is larger than the limit of {BYTE_LIMIT:,} bytes")
+        return _decode_apart(path)
+    except StartError as error:
+        if isolated:
+            raise ImageError(f"{path.name}: it may end the process, and no other can be started ({error})") from error
+        logger.warning("%s: decoded in this process, since no other can be started (%s)", path.name, error)
+        return decode_file(path)
+
+
+def _reader(path: Path) -> str | None:
+    try:
+        with path.open("rb") as stream:
+            return reader_of(path, stream.read(HEAD_BYTES))
+    except OSError:  # whoever reads it next will say so
+        return None
+
+
+def _decode_apart(path: Path) -> DecodedImage:
+    try:
+        _check_bytes(path)
+    except OSError as error:
+        raise ImageError(f"{path.name}: {error.strerror or error}") from error
+    return DecodedImage(*decode_apart(path, PIXEL_LIMIT))
+
+
+def _check_bytes(path: Path) -> None:
+    if path.stat().st_size > BYTE_LIMIT:
+        raise ImageError(f"{path.name}: the file is larger than the limit of {BYTE_LIMIT:,} bytes")
+
+
+def decode_file(path: Path) -> DecodedImage:
+    """Decode in this process, whatever the format. Raises ImageError."""
+    try:
+        _check_bytes(path)
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path.name}: {error.strerror or error}") from error
@@ -108,8 +149,21 @@ def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
     raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
 
 
-def read_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) from the file's header, or None if there is none. Decodes nothing."""
+def read_size(path: Path, *, isolated: bool = False) -> tuple[int, int] | None:
+    """Return (width, height) from the file's header, or None if there is none. Decodes nothing.
+
+    No native code reads the header of a medical file. Any file is read in a child process if `isolated`.
+    """
+    if not isolated:
+        return header_size(path)
+    try:
+        return size_apart(path, PIXEL_LIMIT)
+    except StartError:
+        return None
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Return what `read_size` does, read in this process."""
     try:
         with path.open("rb") as stream:
             reader = reader_of(path, stream.read(HEAD_BYTES))
@@ -124,6 +178,8 @@ def read_size(path: Path) -> tuple[int, int] | None:
 
 
 def _check_limit(size: tuple[int, int], name: str) -> None:
+    if min(size) < 1:
+        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are no picture")
     if size[0] * size[1] > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
         limit = f"{PIXEL_LIMIT:,}, or {SIDE_LIMIT:,} on a side"
         raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {limit}")

@@ -20,7 +20,7 @@ from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
-from model.frozen.loading import Batch, plan, rows_of
+from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
 
@@ -58,7 +58,7 @@ def run_submission(
     try:
         _prepare(output_dir, options.resume)
         with open_journal(output_dir, identity, resume=options.resume) as journal:
-            recorder = Recorder(output_dir, options.profile, journal, samples, report)
+            recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
@@ -93,6 +93,7 @@ class _Work:
 
 def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
     """Answer what the journal does not tell yet, and write the JSON files."""
+    recorder.check_images()
     try:
         recorder.reserve(work.samples)
         done = recorder.replay()
@@ -101,8 +102,9 @@ def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, 
             if sample.row not in done:
                 recorder.add_superseded(sample)
         left = [batch for batch in work.batches if not done.issuperset(sample.row for sample in rows_of([batch]))]
+        left = isolated(left, recorder.suspects)
         report.start_up_s = report.seconds()
-        for _ in progress(engine.run(left, recorder.add, stop), len(rows_of(left)), "rows"):
+        for _ in progress(engine.run(left, recorder.add, stop, recorder.announce), len(rows_of(left)), "rows"):
             pass
         recorder.write_json()
     except OSError as error:

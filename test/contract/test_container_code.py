@@ -9,6 +9,7 @@ FORBIDDEN = {
     "multiprocessing", "socket", "urllib", "http", "requests", "huggingface_hub", "getpass", "pwd", "cv2", "pandas",
 }  # fmt: skip
 CALLS = {"expanduser", "home", "eval", "exec", "system", "popen", "cpu_count", "shell"}
+ALLOWED = {("decoder.py", "subprocess")}  # its child, which decodes what may kill it; test_isolation.py watches it
 AWARE = {("limits.py", "cpu_count")}  # beside the affinity mask and the quota, where there is no mask
 
 
@@ -26,7 +27,7 @@ def test_it_imports_no_pickle_no_network_no_process_and_no_installer(trees):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found += [(path.name, name) for name in names if name.partition(".")[0] in FORBIDDEN]
-    assert found == []
+    assert set(found) == ALLOWED
 
 
 def test_it_asks_for_no_home_no_shell_and_not_for_the_hosts_processors(trees):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.journal import read_journal
+from challenge.manifest import read_manifest
 from challenge.merge import merge
 from challenge.profile import FMC_UIA
 from challenge.report import RunReport
@@ -135,6 +138,52 @@ def test_resume_of_another_run_is_refused(phantom_folder, tiny_weights, tmp_path
     answer(phantom_folder, tmp_path, tiny_weights, stop=after(10))
     with pytest.raises(UserError, match="tasks is all there and lung here"):
         answer(phantom_folder, tmp_path, tiny_weights, resume=True, tasks=("lung",))
+
+
+@pytest.mark.parametrize("change", ["content", "time", "removed"])
+def test_resume_after_images_were_replaced_is_refused(undisturbed, phantom_folder, tiny_weights, tmp_path, change):
+    data, output = shutil.copytree(phantom_folder, tmp_path / "data"), tmp_path / "out"
+    answer(data, output, tiny_weights, stop=after(10))
+    (first, *_), last = answered(output), unanswered(data, output)
+    image = data / "csv_files" / first
+    whole, status = image.read_bytes(), image.stat()
+    if change == "removed":
+        image.unlink()
+    else:
+        image.write_bytes(whole + b"\0" * (change == "content"))
+    os.utime(data / "csv_files" / last)  # not read yet, so it may change
+    before = contents(output)
+    with pytest.raises(UserError, match=r"--resume: 1 images were replaced since they were answered, the first '\.\./"):
+        answer(data, output, tiny_weights, resume=True)
+    assert contents(output) == before
+    image.write_bytes(whole)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    answer(data, output, tiny_weights, resume=True)
+    assert contents(output) == undisturbed
+
+
+def answered(output):
+    with open_read(output) as journal:
+        return [record.image_path for record in journal.records()]
+
+
+def unanswered(data, output):
+    done = set(answered(output))
+    return next(sample.image_path for sample in read_manifest(data).samples if sample.image_path not in done)
+
+
+def open_read(output):
+    return read_journal(output)[1]
+
+
+def test_parts_with_images_of_other_times_are_one_run(undisturbed, phantom_folder, tiny_weights, tmp_path):
+    """Copies on several machines have the same content, not the same times."""
+    folders = [tmp_path / f"part-{number}" for number in range(2)]
+    for number, folder in enumerate(folders):
+        data = shutil.copytree(phantom_folder, tmp_path / f"data-{number}", copy_function=shutil.copyfile)
+        answer(data, folder, tiny_weights, num_parts=2, part_id=number)
+    merge(folders, tmp_path / "out", RunReport())
+    assert contents(tmp_path / "out") == undisturbed
 
 
 def test_without_resume_the_run_starts_again(undisturbed, phantom_folder, tiny_weights, tmp_path):
