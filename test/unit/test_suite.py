@@ -1,0 +1,55 @@
+"""The tests' own rules: what never ends fails, and what must not be skipped is not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def run_pytest(repository, *arguments, **variables):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, arguments)]
+    return subprocess.run(command, cwd=repository, env={**os.environ, **variables}, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A test file: one test that waits for a lock that nobody opens, one that passes, one that holds the interpreter."""
+    path = tmp_path / "test_endless.py"
+    path.write_text(
+        "import ctypes, threading\n"
+        "def test_waits(): threading.Lock().acquire() and threading.Event().wait()\n"
+        "def test_passes(): pass\n"
+        "def test_holds(): ctypes.PyDLL(None).sleep(60)\n"
+    )
+    return path
+
+
+def test_a_test_that_never_ends_fails_alone(repository, endless):
+    done = run_pytest(repository, "-c", "pyproject.toml", "-o", "timeout=1", "-k", "waits or passes", endless)
+    assert done.returncode == 1, done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+    assert "Timeout" in done.stdout
+
+
+def test_native_code_that_never_ends_ends_the_process(repository, endless):
+    done = run_pytest(repository, "-c", "pyproject.toml", "-o", "faulthandler_timeout=2", "-k", "holds", endless)
+    assert done.returncode != 0
+    assert "in test_holds" in done.stderr
+
+
+@pytest.mark.parametrize(("names", "code"), [("", 0), ("ray,browser", 0), ("data", 1), ("data,ray", 1), ("date", 4)])
+def test_a_skip_is_a_failure_where_what_it_lacks_is_required(repository, tmp_path, names, code):
+    test = "test/unit/challenge/test_manifest.py::test_real_data"
+    done = run_pytest(repository, test, FMC_UIA_DATA=str(tmp_path), FMC_UIA_REQUIRE=names)
+    assert done.returncode == code, done.stdout
+    assert ("1 skipped" in done.stdout) is (code == 0)
+
+
+def test_a_file_that_skips_itself_is_a_failure_where_anything_is_required(repository, tmp_path):
+    (tmp_path / "test_absent.py").write_text("import pytest\npytest.importorskip('no_such_package')\n")
+    (tmp_path / "conftest.py").write_bytes((repository / "test" / "conftest.py").read_bytes())
+    for names, code in (("", 5), ("browser", 2)):
+        done = run_pytest(repository, "-c", "pyproject.toml", tmp_path / "test_absent.py", FMC_UIA_REQUIRE=names)
+        assert done.returncode == code, done.stdout
