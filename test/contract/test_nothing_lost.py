@@ -24,8 +24,8 @@ BATCH = 4
 
 # inference.py in a process that gets a signal just before the n-th time that it does one of EVENTS to a file below OUT
 # (extending, which is known by its descriptor, is any file's). Audit events see what the program does without changing
-# it. They come from several threads, hence the counter that hands out every number once; and whoever sends a signal that
-# is handled waits until it was, so that nobody runs ahead.
+# it. They come from several threads, hence the counter that hands out every number once; and the thread that sends a
+# signal waits until it was handled, so that nothing runs ahead.
 DRIVER = """
 import itertools, os, signal, sys, time
 root, out, events, number, sent, *sys.argv[1:] = sys.argv[1:]

@@ -20,13 +20,13 @@ import click
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", "out", "node_modules", "shared")
-_FAILED = re.compile(r"^FAILED (\S+?)(?:\[.*?\])?(?: - .*)?$", re.MULTILINE)
-_PLACE = re.compile(r"^(?:E  +(.*)|(\S+\.py):(\d+): (?!in )(.*))$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (\S+?)(?:\[.*\])?(?: - .*)?$", re.MULTILINE)
+_ASSERTION = re.compile(r"^(test/\S+\.py:\d+): in .*\n(?:(?!E  ).*\n)*?E  +(.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: `old` text in `file` becomes `new`; every one of `tests` must fail, by an assertion."""
+    """One fault: `old` text in `file` becomes `new`; every one of `tests` must fail."""
 
     name: str
     file: str
@@ -35,12 +35,13 @@ class Mutant:
     tests: Sequence[str]
 
     def plant(self, folder: Path) -> str:
-        """Write the fault into the copy in `folder`; return the whole text. Raises ClickException if it is elsewhere."""
+        """Write the fault into the copy; return what stood there. Raises ClickException if it does not fit."""
         path = folder / self.file
         text = path.read_text("utf-8") if path.is_file() else ""
         if text.count(self.old) != 1:
             raise click.ClickException(
-                f"{self.name}: {self.file} holds the text {self.old!r} {text.count(self.old)} times; correct table.toml"
+                f"{self.name}: {self.file} holds the text {self.old!r} {text.count(self.old)} times, not once; "
+                "correct test/mutants/table.toml"
             )
         path.write_text(text.replace(self.old, self.new), "utf-8")
         return text
@@ -59,16 +60,10 @@ class Run:
         return set(_FAILED.findall(self.output))
 
     @property
-    def reason(self) -> str:
-        """The first line that says what failed."""
-        found = _PLACE.search(self.output)
-        return next(filter(None, (found[1], found[0]))).strip() if found else f"pytest ended with {self.code}"
-
-    @property
-    def place(self) -> str:
-        """File and line of the assertion."""
-        lines = re.findall(r"^(test/\S+\.py:\d+): ", self.output, re.MULTILINE)
-        return lines[-1] if lines else "no line of a test"
+    def assertion(self) -> str:
+        """The first line of a test that failed, and what it says."""
+        found = _ASSERTION.search(self.output)
+        return f"{found[1]}: {found[2]}" if found else f"no line of a test; pytest ended with {self.code}"
 
 
 def run(folder: Path, tests: Sequence[str]) -> Run:
@@ -84,13 +79,6 @@ def read_table() -> list[Mutant]:
     """Return the faults of table.toml."""
     table = tomllib.loads((HERE / "table.toml").read_text("utf-8"))
     return [Mutant(name, **entry) for name, entry in table.items()]
-
-
-def verdict(mutant: Mutant, ended: Run) -> str | None:
-    """Return why the fault counts as survived, or None: every named test must have failed, and nothing else is asked."""
-    if alive := [test for test in mutant.tests if test not in ended.failed]:
-        return f"{', '.join(alive)} did not fail"
-    return None
 
 
 @click.command()
@@ -113,9 +101,9 @@ def main(names: Sequence[str]) -> None:
             whole = mutant.plant(folder)
             ended = run(folder, mutant.tests)
             (folder / mutant.file).write_text(whole, "utf-8")
-            lived = verdict(mutant, ended)
-            survived += [mutant.name] if lived else []
-            told = f"SURVIVED: {lived}" if lived else f"killed at {ended.place}: {ended.reason}"
+            missed = sorted(set(mutant.tests) - ended.failed)
+            survived += missed[:1]
+            told = f"SURVIVED: {', '.join(missed)} did not fail" if missed else f"killed at {ended.assertion}"
             click.echo(f"{number:3} {mutant.name} ({mutant.file}): {told}")
     click.echo(f"{len(mutants) - len(survived)} of {len(mutants)} killed")
     raise SystemExit(bool(survived))

@@ -107,7 +107,9 @@ def test_merging_again_replaces_the_masks_and_leaves_the_parts_alone(part, tmp_p
     folders = [part(0, [mask(tmp_path / "part-0", 0, b"new"), answer(1)]), part(1, [answer(2), answer(3)])]
     (tmp_path / "out").mkdir()
     (tmp_path / "kept").write_bytes(b"of somebody else")
-    os.link(tmp_path / "kept", tmp_path / "out" / "m0.png") if linked else (tmp_path / "out" / "m0.png").write_bytes(b"")
+    os.link(tmp_path / "kept", tmp_path / "out" / "m0.png") if linked else (tmp_path / "out" / "m0.png").write_bytes(
+        b""
+    )
     for _ in range(2):
         merge(folders, tmp_path / "out", RunReport())
         assert (tmp_path / "out" / "m0.png").read_bytes() == b"new"

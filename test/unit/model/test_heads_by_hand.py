@@ -42,7 +42,8 @@ def test_masks_are_enlarged_from_corner_to_corner():
 
 def test_classes_and_points_see_the_mean_of_each_channel():
     features = torch.arange(24.0).view(1, 2, 3, 4)  # channel means 5.5 and 17.5
-    for head, layer in ((head := ClassificationHead(2, 2), head.classify), (head := RegressionHead(2, 1), head.regress)):
+    classes, points = ClassificationHead(2, 2), RegressionHead(2, 1)
+    for head, layer in ((classes, classes.classify), (points, points.regress)):
         with torch.no_grad():
             layer.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
             layer.bias.copy_(torch.tensor([0.5, -1.0]))
@@ -78,7 +79,8 @@ def test_a_cell_of_the_detection_head_is_a_box_of_parts_and_a_logit():
 
 
 def test_rare_objects_lower_the_objectness_alone():
-    for head, layer in ((head := DetectionHead(4), head.predict), (head := BoxHead(4), head.maps[-1])):
+    grid, boxes = DetectionHead(4), BoxHead(4)
+    for head, layer in ((grid, grid.predict), (boxes, boxes.maps[-1])):
         says(layer, 0.1, 0.2, 0.3, 0.4, 0.5)
         head.start_rare()
         assert layer.bias.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, OBJECT_PRIOR])

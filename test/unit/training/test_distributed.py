@@ -61,7 +61,11 @@ def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
     assert [state["images_seen"] for state in states] == [60, 60]
     fresh = Trainer(config, source, tmp_path).network.state_dict()
     learned = [name for name, value in fresh.items() if not torch.equal(value, first[name])]
-    assert {name.split(".")[0] for name in learned} == {"backbone", "pyramid", "heads"}  # or both would agree in nothing
+    assert {name.split(".")[0] for name in learned} == {
+        "backbone",
+        "pyramid",
+        "heads",
+    }  # or both would agree in nothing
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5, msg=key)
 

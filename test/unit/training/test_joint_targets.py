@@ -40,14 +40,18 @@ def folder(tmp_path_factory):
         Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(root / "images" / f"{name}.png")
         Image.fromarray(mask if name == "a" else mask.T[:HEIGHT].repeat(2, axis=1)).save(root / "masks" / f"{name}.png")
     points = {f"point_{number}_xy": json.dumps(point) for number, point in enumerate(ENDS, 1)}
+    masks = {"task_id": MASKS, "task_name": "segmentation", "num_classes": 2}
+    ends = {"task_id": POINTS, "task_name": "Regression", "num_classes": 4, **points}
+    box = dict(zip(("x_min", "y_min", "x_max", "y_max"), BOX, strict=True))
+    second = {"image_path": "../images/b.png"}
     rows = [
-        {"task_id": MASKS, "task_name": "segmentation", "num_classes": 2, "mask_path": "../masks/a.png"},
+        {**masks, "mask_path": "../masks/a.png"},
         {"task_id": CLASSES, "task_name": "classification", "num_classes": 2, "mask": 1},
-        {"task_id": BOXES, "task_name": "detection", "num_classes": 1, **dict(zip(("x_min", "y_min", "x_max", "y_max"), BOX, strict=True))},
-        {"task_id": POINTS, "task_name": "Regression", "num_classes": 4, **points},
-        {"task_id": MASKS, "task_name": "segmentation", "num_classes": 2, "mask_path": "../masks/b.png", "image_path": "../images/b.png"},
-        {"task_id": POINTS, "task_name": "Regression", "num_classes": 4, **points, "point_4_xy": "", "image_path": "../images/b.png"},
-    ]  # fmt: skip
+        {"task_id": BOXES, "task_name": "detection", "num_classes": 1, **box},
+        ends,
+        {**masks, **second, "mask_path": "../masks/b.png"},
+        {**ends, **second, "point_4_xy": ""},
+    ]
     columns = ["image_path", *dict.fromkeys(key for row in rows for key in row if key != "image_path")]
     with (root / "csv_files" / "all.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns)

@@ -134,7 +134,8 @@ def test_weights_move_by_their_own_rate_times_the_gradient(make):
 def test_the_average_of_weights_by_hand(make):
     trainer = make(optim={**STILL, "encoder_lr": 0.1, "head_lr": 0.1, "ema_decay": 0.22})
     mean = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-    for number, decay in enumerate((1 / 10, 2 / 11, 0.22, 0.22), start=1):  # (1 + step) / (10 + step), then the recipe's
+    # (1 + step) / (10 + step) as long as that is less than what the recipe says.
+    for number, decay in enumerate((1 / 10, 2 / 11, 0.22, 0.22), start=1):
         step(trainer, draw_of("breast_lesion", 0, 1), number=number)
         for name, value in trainer.network.state_dict().items():
             exact = value.is_floating_point()
@@ -251,6 +252,19 @@ def test_what_is_trained_before_is_counted(source, make, tmp_path):
     for name, value in trainer.network.state_dict().items():
         assert torch.equal(state["network"][name], value)
         assert torch.equal(state["ema"][name], trainer.ema.module.state_dict()[name])
+
+
+def test_a_resumed_run_remembers_its_best_score(make, source, tmp_path):
+    trainer = make()
+    step(trainer, draw_of("breast_2cls", 0, 1), number=5)
+    trainer.best, trainer.stale, trainer.progress, trainer.images_before = 0.75, 3, 0.4, 11
+    trainer.position = {**trainer.sampler.state_dict(), "step": 5}
+    trainer.save()
+    again = Trainer(trainer.config, source, tmp_path)
+    again.restore()
+    assert (again.best, again.stale, again.progress) == (0.75, 3, 0.4)
+    assert (again.step, again.images_seen, again.images_before) == (5, 2, 11)
+    assert again.cpu_seconds >= trainer.cpu_seconds > 0
 
 
 def test_every_batch_norm_of_the_network_learns_its_statistics(make):
