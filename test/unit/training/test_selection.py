@@ -7,6 +7,7 @@ from unit.training.recipes import TASKS, tiny_config
 
 from challenge import targets
 from challenge.tasks import TaskKind, TaskSpec
+from model.frozen.refine import Refinement
 from training.dev_scores import DevScorer, selection
 from training.distributed import Ranks
 from training.rows import DataSource, load_parts
@@ -23,6 +24,8 @@ NOTHING = {
     TaskKind.DETECTION: {"IoU": 0.0},
     TaskKind.REGRESSION: {"MRE": 20.0},
 }
+
+MEAN_BOX, MEAN_POINTS = (0.2, 0.3, 0.7, 0.6), (0.3, 0.6) * 4
 
 
 def one(kind, scores, mre=20.0):
@@ -77,12 +80,13 @@ class Oracle(nn.Module):
                 label = targets.label(sample) if self.knows else 0
                 return nn.functional.one_hot(torch.tensor(label), sample.num_classes).float()
             case TaskKind.DETECTION:
-                x0, y0, x1, y1 = targets.box(sample) if self.knows else (0, 0, 0, 0)
+                x0, y0, x1, y1 = targets.box(sample)
                 sides = torch.tensor([x0 / resize.width, y0 / resize.height, x1 / resize.width, y1 / resize.height])
+                sides = sides if self.knows else torch.tensor(MEAN_BOX)
                 return torch.cat([sides, torch.ones(1)])[:, None, None].expand(5, 2, 2)
             case TaskKind.REGRESSION:
                 points = torch.tensor(targets.points(sample)) / torch.tensor([resize.width, resize.height])
-                return points.flatten() if self.knows else torch.full((2 * sample.num_classes,), 0.5)
+                return points.flatten() if self.knows else torch.tensor(MEAN_POINTS)
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +110,37 @@ def test_a_network_that_knows_the_truth_gets_full_marks(part):
 
 def test_a_network_that_knows_nothing_is_the_prior(part):
     config = tiny_config()
-    scorer = DevScorer(part, config.data, {TASKS[3]: (0.5,) * 8})
+    scorer = DevScorer(part, config.data, {TASKS[3]: MEAN_POINTS, TASKS[2]: MEAN_BOX})
     scores = scorer.score(Oracle(part, knows=False))
-    assert scores.tasks[TASKS[3]]["MRE"] == pytest.approx(scorer.prior(TASKS[3])["MRE"], rel=1e-5)
-    assert scores.tasks["breast_lesion"]["DSC"] == pytest.approx(scorer.prior("breast_lesion")["DSC"])
-    assert scores.tasks["breast_2cls"]["Accuracy"] == pytest.approx(scorer.prior("breast_2cls")["Accuracy"])
-    assert scores.selection < 0.4
+    for task_id, name in zip(TASKS, ("DSC", "Accuracy", "IoU", "MRE"), strict=True):
+        assert scores.tasks[task_id][name] == pytest.approx(scorer.prior(task_id)[name], rel=1e-5), task_id
+    assert scores.tasks[TASKS[2]]["IoU"] > 0.01  # or no box would be as good as any
+    other = DevScorer(part, config.data, {TASKS[3]: (0.5,) * 8, TASKS[2]: (0.0, 0.0, 1.0, 1.0)})
+    assert all(other.prior(task_id) != scorer.prior(task_id) for task_id in TASKS[2:])
+    assert scores.selection < 0.5
+
+
+def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_back(part):
+    config = tiny_config()
+    seen = []
+
+    class Watched(Oracle):
+        def forward(self, images, task_id):
+            seen.append(images)
+            turned = len(seen) == 2
+            answer = self.answer_all(images, task_id, turned)
+            return answer.flip(-1) if turned else answer
+
+        def answer_all(self, images, task_id, again):
+            if again:
+                self.asked[task_id] = 0
+            return super().forward(images, task_id)
+
+    mirrored = {"breast_lesion": Refinement(mirror=True)}
+    scores = DevScorer(part, config.data, {}, refinements=mirrored).score(Watched(part, knows=True), ["breast_lesion"])
+    assert torch.equal(seen[1], seen[0].flip(-1))
+    assert not torch.equal(seen[1], seen[0])
+    assert scores.tasks["breast_lesion"]["DSC"] > 0.97
 
 
 def test_scoring_leaves_the_mode_of_the_network(part):
