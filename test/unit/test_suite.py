@@ -1,8 +1,10 @@
 """The tests' own rules: what never ends fails, and what must not be skipped is not."""
 
+import ast
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -53,3 +55,16 @@ def test_a_file_that_skips_itself_is_a_failure_where_anything_is_required(reposi
     for names, code in (("", 5), ("browser", 2)):
         done = run_pytest(repository, "-c", "pyproject.toml", tmp_path / "test_absent.py", FMC_UIA_REQUIRE=names)
         assert done.returncode == code, done.stdout
+
+
+def test_the_planted_faults_fit_the_code(repository):
+    """`make mutants` plants them; here it is enough that each still has its place, and its tests."""
+    table = tomllib.loads((repository / "test" / "mutants" / "table.toml").read_text("utf-8"))
+    assert len(table) > 50
+    for name, fault in table.items():
+        assert (repository / fault["file"]).read_text("utf-8").count(fault["old"]) == 1, name
+        assert fault["new"] != fault["old"]
+        for test in fault["tests"]:
+            path, _, function = test.partition("::")
+            tree = ast.parse((repository / path).read_text("utf-8"))
+            assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{name}: {test}"

@@ -143,6 +143,18 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
     assert scores.tasks["breast_lesion"]["DSC"] > 0.97
 
 
+def test_every_dev_row_is_scored_whatever_the_batch(part, monkeypatch):
+    monkeypatch.setattr("training.dev_scores._BATCH", 2)
+    oracle = Oracle(part, knows=True)
+    means = {TASKS[3]: MEAN_POINTS}
+    scores = DevScorer(part, tiny_config().data, means).score(oracle)
+    rows = [sample.task_id for sample in part.samples]
+    assert max(map(rows.count, TASKS)) > 1
+    assert oracle.asked == {task_id: rows.count(task_id) for task_id in TASKS}
+    monkeypatch.undo()
+    assert scores == DevScorer(part, tiny_config().data, means).score(Oracle(part, knows=True))
+
+
 def test_scoring_leaves_the_mode_of_the_network(part):
     config = tiny_config()
     for mode in (True, False):
