@@ -2,7 +2,7 @@
 
 import errno
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +151,20 @@ def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all_of_them(monkeypatch, t
         journal.append(record(1))
     with open_journal(tmp_path, identity(), resume=True) as journal:
         assert list(journal.records()) == [record(0), record(1)]
+
+
+def test_the_answers_of_a_kind_are_those_alone_in_manifest_order(tmp_path):
+    kinds = (TaskKind.REGRESSION, TaskKind.CLASSIFICATION, TaskKind.DETECTION, TaskKind.CLASSIFICATION)
+    with open_journal(tmp_path, identity(), resume=False) as journal:
+        for index in (3, 0, 2, 1):
+            journal.append(replace(record(index), kind=kinds[index]))
+        found = {kind: [entry["image_path"] for entry in journal.entries(kind)] for kind in TaskKind}
+    assert found == {
+        TaskKind.SEGMENTATION: [],
+        TaskKind.CLASSIFICATION: ["1.png", "3.png"],
+        TaskKind.DETECTION: ["2.png"],
+        TaskKind.REGRESSION: ["0.png"],
+    }
 
 
 OTHERS = [field.name for field in fields(Identity) if field.name not in ("rows", "part_rows")]

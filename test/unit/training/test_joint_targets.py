@@ -126,7 +126,11 @@ def test_images_without_a_row_of_a_task_hold_zeros_and_are_not_known(make):
     batch = data[draw]
     assert [batch.targets[task_id][0].any().item() for task_id in (CLASSES, BOXES)] == [False, False]
     torch.testing.assert_close(batch.targets[BOXES][1], truth(flipped=False)[BOXES])
+    for position, row in enumerate(draw.rows):
+        assert torch.equal(batch.images[position], data.item(MASKS, row).image)
+    assert not torch.equal(batch.images[0], batch.images[1])
     share = data.share(draw, 1, 2)
+    assert torch.equal(share.images, batch.images[1:])
     assert list(share.targets) == list(batch.targets)
     torch.testing.assert_close(share.targets[POINTS][0], truth(flipped=False)[POINTS])
 
