@@ -135,6 +135,14 @@ def test_images_without_a_row_of_a_task_hold_zeros_and_are_not_known(make):
     torch.testing.assert_close(share.targets[POINTS][0], truth(flipped=False)[POINTS])
 
 
+def test_turns_are_told_the_proportions_of_the_native_image(make):
+    item = make().item(POINTS, 0)
+    assert item.aspect == WIDTH / HEIGHT
+    assert [type(target).__name__ for target in (item.target, *item.also)] == [
+        "KeyPoints", "Mask", "Tensor", "BoundingBoxes",
+    ]  # fmt: skip
+
+
 def test_means_and_counts_of_the_training_rows(make):
     data = make()
     assert data.sizes == {MASKS: 2, CLASSES: 1, BOXES: 1, POINTS: 2}
