@@ -124,3 +124,27 @@ def test_a_row_without_entry_and_mask_is_counted_and_written_nowhere(part, tmp_p
     merge(folders, tmp_path / "out", report)
     assert (report.answered, len(report.fallbacks)) == (4, 1)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".png") == ["m0.png"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "shorter", "other"])
+def test_a_mask_that_is_no_longer_what_was_written_is_refused(part, tmp_path, damage):
+    folders = [part(0, [mask(tmp_path / "part-0", 0, b"mask"), answer(1)]), part(1, [answer(2), answer(3)])]
+    file = folders[0] / "m0.png"
+    file.unlink() if damage == "missing" else file.write_bytes({"shorter": b"mas", "other": b"mosk"}[damage])
+    with pytest.raises(UserError, match=r"a\.csv, line 2: .*m0\.png is missing or altered; run that part again"):
+        merge(folders, tmp_path / "out", RunReport())
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_part_is_to_be_given_once_and_none_may_be_the_output(part, tmp_path):
+    first, second = part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(3)])
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / ".journal").write_bytes((first / ".journal").read_bytes())
+    with pytest.raises(UserError, match="are both part 0; give it once"):
+        merge([first, again, second], tmp_path / "out", RunReport())
+    with pytest.raises(UserError, match="of 2 parts these are missing: 0; give their folders too"):
+        merge([second], tmp_path / "out", RunReport())
+    (tmp_path / "link").symlink_to(first)
+    with pytest.raises(UserError, match="is one of the parts; give another folder"):
+        merge([first, second], tmp_path / "link", RunReport())
