@@ -127,14 +127,8 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
     class Watched(Oracle):
         def forward(self, images, task_id):
             seen.append(images)
-            turned = len(seen) == 2
-            answer = self.answer_all(images, task_id, turned)
-            return answer.flip(-1) if turned else answer
-
-        def answer_all(self, images, task_id, again):
-            if again:
-                self.asked[task_id] = 0
-            return super().forward(images, task_id)
+            answers = torch.stack([self.answer(sample) for sample in self.part.samples if sample.task_id == task_id])
+            return answers.flip(-1) if len(seen) == 2 else answers
 
     mirrored = {"breast_lesion": Refinement(mirror=True)}
     scores = DevScorer(part, config.data, {}, refinements=mirrored).score(Watched(part, knows=True), ["breast_lesion"])
