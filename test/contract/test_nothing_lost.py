@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -24,25 +25,29 @@ from model.frozen.submission import run_submission
 
 BATCH = 4
 
-# inference.py in a process that gets a signal just before the n-th time that it opens, extends, renames or removes a
-# file below OUT. Audit events see what the program does without changing it.
+# inference.py in a process that gets a signal just before the n-th time that it does one of EVENTS to a file below OUT
+# (extending, which is known by its descriptor, is any file's). Audit events see what the program does without changing
+# it. They come from several threads, hence the counter that hands out every number once; and the thread that sends a
+# signal waits until it was handled, so that nothing runs ahead.
 DRIVER = """
-import os, sys
-root, out, number, signal, *sys.argv[1:] = sys.argv[1:]
+import itertools, os, signal, sys, time
+root, out, events, number, sent, *sys.argv[1:] = sys.argv[1:]
 sys.path.insert(0, root)
 from inference import run
-count = 0
+numbers = itertools.count(1)
 def hook(event, arguments):
-    global count
-    if event == "os.truncate" or (event in ("open", "os.rename", "os.remove") and str(arguments[0]).startswith(out)):
-        count += 1
-        if count == int(number):
-            os.kill(os.getpid(), int(signal))
+    if event in events.split() and (event == "os.truncate" or str(arguments[0]).startswith(out)):
+        if next(numbers) == int(number):
+            before = signal.getsignal(int(sent))
+            os.kill(os.getpid(), int(sent))
+            while signal.getsignal(int(sent)) is before:
+                time.sleep(0.001)
 sys.addaudithook(hook)
 code = run()
-print(count)
+print(next(numbers) - 1)
 raise SystemExit(code)
 """
+EVENTS = "os.truncate open os.rename os.remove"
 
 
 def contents(folder):
@@ -58,14 +63,19 @@ def answer(data, output, weights, stop=lambda: False, **options):
 @pytest.fixture(scope="module")
 def undisturbed(phantom_folder, tiny_weights, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed")
-    answer(phantom_folder, output, tiny_weights)
+    report = answer(phantom_folder, output, tiny_weights)
+    # Runs that lose the same rows are alike, too.
+    masks = sum(path.is_file() for path in output.glob("Segmentation/**/*"))
+    entries = sum(len(json.loads(path.read_text("utf-8"))) for path in output.glob("*.json"))
+    assert masks + entries == report.answered == report.rows > 80
+    assert not report.fallbacks
     return contents(output)
 
 
 @pytest.fixture
 def disturbed(repository, phantom_folder, tiny_weights, tmp_path):
-    def run(signal, number, *options):
-        command = [sys.executable, "-c", DRIVER, repository, tmp_path / "out", number, signal,
+    def run(signal, number, *options, events=EVENTS):
+        command = [sys.executable, "-c", DRIVER, repository, tmp_path / "out", events, number, signal,
                    "--input", phantom_folder, "--output", tmp_path / "out", "--weights", tiny_weights,
                    "--batch-size", BATCH, *options]  # fmt: skip
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
@@ -75,7 +85,7 @@ def disturbed(repository, phantom_folder, tiny_weights, tmp_path):
 
 def events(disturbed, output):
     """How many file events an undisturbed run has."""
-    count = int(disturbed(0, 0).stdout.split()[-1])
+    count = int(disturbed(9, 0).stdout.split()[-1])
     shutil.rmtree(output)
     return count
 
@@ -97,7 +107,7 @@ def test_kill_9_at_20_moments_and_again_while_resuming(undisturbed, disturbed, t
     for number in chance.sample(range(1, count + 1), 20):
         assert disturbed(9, number).returncode == -9
         disturbed(9, chance.randrange(1, count), "--resume")
-        result = disturbed(0, 0, "--resume")
+        result = disturbed(9, 0, "--resume")
         assert result.returncode == 0, result.stderr
         assert contents(tmp_path / "out") == undisturbed
         shutil.rmtree(tmp_path / "out")
@@ -106,7 +116,7 @@ def test_kill_9_at_20_moments_and_again_while_resuming(undisturbed, disturbed, t
 @pytest.mark.parametrize(("signal", "code"), [(15, 143), (2, 130)])
 def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, signal, code, tmp_path):
     output, report = tmp_path / "out", tmp_path / "report.json"
-    result = disturbed(signal, 100, "--report", report)
+    result = disturbed(signal, 3, "--report", report, events="os.rename")  # when the third mask takes its name
     assert result.returncode == code, result.stderr
     facts = json.loads(report.read_text())
     assert (facts["status"], facts["exit_code"]) == ("stopped", code)
@@ -118,7 +128,7 @@ def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, 
                for item in json.loads((output / f"{kind}_predictions.json").read_text("utf-8"))]  # fmt: skip
     assert len(entries) + sum(path.is_file() for path in output.glob("Segmentation/**/*")) == facts["answered"]
     assert {path.name for path in output.iterdir() if path.name.startswith(".")} == {".journal"}
-    again = disturbed(0, 0, "--resume", "--report", report)
+    again = disturbed(9, 0, "--resume", "--report", report)
     assert again.returncode == 0, again.stderr
     assert json.loads(report.read_text())["resumed"] == facts["answered"]
     assert contents(output) == undisturbed
@@ -193,18 +203,20 @@ def test_without_resume_the_run_starts_again(undisturbed, phantom_folder, tiny_w
 
 
 def test_full_disk_keeps_valid_answers_and_tells_what_is_needed(undisturbed, phantom_folder, tiny_weights, tmp_path):
-    written = []
+    written, lock = [], threading.Lock()  # masks are written by several threads
 
     def failing(*arguments):
-        if len(written) == 9:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(write_mask(*arguments))
-        return written[-1]
+        with lock:
+            if len(written) == 9:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(write_mask(*arguments))
+            return written[-1]
 
     with pytest.raises(DiskFullError, match=r"no room is left .* rows: .* about [\d,]+ bytes, .* --resume"):
         answer(phantom_folder, tmp_path, tiny_weights, profile=replace(FMC_UIA, write_mask=failing))
     for kind in ("classification", "detection", "regression"):
         json.loads((tmp_path / f"{kind}_predictions.json").read_text("utf-8"))
+    assert len(written) == 9
     assert all(mask.is_whole(tmp_path) for mask in written)
     assert not [name for name in contents(tmp_path) if name.endswith((".partial", ".reserve"))]
     answer(phantom_folder, tmp_path, tiny_weights, resume=True)

@@ -1,5 +1,6 @@
 """A whole run, its crashes and its resumption, in seconds."""
 
+import itertools
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from training.export_run import export_run
 from training.loop import Trainer, load_network
 from training.rows import DataSource
 from training.runs import FOLDS, cross_validate, train_run
+from training.schedule import Schedule
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
 
@@ -84,6 +87,29 @@ def uninterrupted(source, tmp_path_factory):
     torch.set_num_threads(1)
     train_run(RESUMABLE, source, run, Ranks())
     return run
+
+
+def test_the_run_that_others_are_compared_with_learned(source, uninterrupted, tmp_path):
+    """Two runs that both leave something out are alike, too."""
+    state = checkpoint.load(uninterrupted / checkpoint.LAST)
+    assert (state["sampler"]["step"], state["progress"]) == (8, 1)
+    assert state["images_seen"] == 8 * 2 * 4
+    assert set(state["sampler"]["drawn"]) == set(TASKS)
+    assert sum(state["sampler"]["drawn"].values()) == state["images_seen"]
+    log = log_of(uninterrupted)
+    assert [line["step"] for line in log] == [3, 4, 4, 6, 8, 8]
+    assert [line["images"] for line in log if "loss" in line] == [24, 32, 48, 64]
+    assert {task_id for line in log for task_id in line.get("loss", {})} == set(TASKS)
+    fresh = Trainer(RESUMABLE, source, tmp_path).network.state_dict()
+    for name, value in state["network"].items():
+        counts = "num_batches_tracked" in name
+        if not name.startswith("heads.") or any(f".{task_id}." in name for task_id in TASKS):
+            assert counts or not torch.equal(value, fresh[name]), name
+            assert counts or not torch.equal(value, state["ema"][name]), name
+    assert state["balance"]["log_variance"].all()
+    moments = state["optimizer"]["state"].values()
+    assert {int(moment["step"]) for moment in moments} <= set(range(1, 9))
+    assert max(int(moment["step"]) for moment in moments) == 8
 
 
 @pytest.mark.parametrize("step", [2, 3, 4, 8])
@@ -176,12 +202,14 @@ def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, t
         assert facts["dev"][spec.task_id] == pytest.approx(official, rel=2e-3, abs=2e-3), spec.task_id
 
 
-def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path):
+def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path, monkeypatch):
+    ticks = itertools.count()  # a clock that is looked at once for every step, and goes on by six seconds each time
+    monkeypatch.setattr("training.loop.Schedule", partial(Schedule, clock=lambda: 6.0 * next(ticks)))
     config = tiny_config(optim={"images": 10**6, "warmup_steps": 0})
-    train_run(config, source, tmp_path / "run", Ranks(), max_minutes=0.02)
+    train_run(config, source, tmp_path / "run", Ranks(), max_minutes=1.0)
     state = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
     assert state["progress"] >= 1
-    assert 0 < state["sampler"]["step"] < 2500
+    assert state["sampler"]["step"] == 10
     assert (tmp_path / "run" / "scores.md").is_file()
 
 
