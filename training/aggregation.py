@@ -70,6 +70,7 @@ def aggregate(
     check_task_names([task for tasks in given.values() for task in tasks], kinds)
     wanted = [task for tasks in given.values() for task in tasks] or config.data.tasks or sorted(kinds)
     sizes = Counter(sample.task_id for sample in samples if sample.task_id in wanted)
+    _check_scored(sizes, source)
     groups = given or clinical(sizes)
     parts = plan(sizes, groups, config)
     for number, part in enumerate(parts, 1):
@@ -84,6 +85,13 @@ def aggregate(
         (output / NUMBERS).write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n", "utf-8")
         (output / RESULTS).write_text(table(outcomes, config.optim.images), "utf-8")
         draw(outcomes, output / PICTURE)
+
+
+def _check_scored(tasks: Mapping[str, int], source: DataSource) -> None:
+    """Raise UserError for tasks that no row of `source.val_root` scores: they could not be compared."""
+    scored = {sample.task_id for sample in read_manifest(source.val_root).samples} if source.val_root else set(tasks)
+    if missing := sorted(set(tasks) - scored):
+        raise UserError(f"--val-root has no rows of {', '.join(missing)}; add some, or name the other tasks by --group")
 
 
 def clinical(tasks: Mapping[str, int]) -> dict[str, list[str]]:

@@ -60,6 +60,11 @@ class PixelStore:
         """The content hash of every image that was found, by `image_path`."""
         return self._images.keys
 
+    @property
+    def mask_contents(self) -> Mapping[str, str]:
+        """The content hash of every mask that was found, by `mask_file`."""
+        return self._masks.keys
+
     def problem(self, sample: Sample) -> str | None:
         """Return why a row cannot be trained on, or None."""
         if problem := self._images.problems.get(sample.image_path):

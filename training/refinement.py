@@ -12,8 +12,9 @@ from evaluate.metric_table import Metric, metrics_of
 from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.dev_scores import DevScorer
+from training.loop import load_network
 from training.rows import DataSource
-from training.run_scores import open_run
+from training.run_scores import own_rows, scorer_of
 from training.task_rules import TaskRules, rules_of
 
 FILE = "refinements.json"
@@ -51,7 +52,8 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
 
     Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
     """
-    network, config, scorer, _ = open_run(run, source)
+    network, config, facts = load_network(run)
+    scorer = scorer_of(own_rows(source, config, facts), config, facts)
     kept = {}
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]

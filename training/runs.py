@@ -11,11 +11,12 @@ from typing import Any
 from challenge.errors import UserError
 from training import checkpoint
 from training.config import Config
+from training.digests import Digests, check_same_start, warn_of_learned_rows
 from training.distributed import Ranks
-from training.loop import Trainer
+from training.loop import Trainer, check_same_recipe
 from training.rows import DataSource, Fold
 from training.run_report import TABLE
-from training.trainable import Start
+from training.trainable import Start, start_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +33,27 @@ def train_run(
     max_minutes: float | None = None,
     start: Start | None = None,
 ) -> Trainer:
-    """Train into `output`, or go on there. Raises UserError if it holds a run and `resume` is not set."""
-    if not resume and (output / checkpoint.LAST).exists():
+    """Train into `output`, or go on there: then the checkpoint knows what the run had started with.
+
+    Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
+    Stopped if a signal ended it.
+    """
+    last = output / checkpoint.LAST
+    if not resume and last.exists():
         raise UserError(f"{output} holds a run already; add --resume, or choose another folder")
+    state = checkpoint.load(last) if last.exists() else None
+    if state:
+        check_same_recipe(state, config)
+        if start:
+            check_same_start(Digests.recorded(state["facts"]), start.state, output)
+        start, _ = start_of(state)
     output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, source, output, start, ranks)
-    if resume and (output / checkpoint.LAST).exists():
-        trainer.restore()
+    if state:
+        trainer.restore(state)
     elif trainer.log:
+        if start:
+            warn_of_learned_rows(start.facts, trainer.digests)
         trainer.log.forget_after(0)  # of a run that was killed before its first checkpoint
     trainer.run(max_minutes)
     return trainer

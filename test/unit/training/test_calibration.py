@@ -83,6 +83,7 @@ def test_a_gain_with_one_patient_alone_is_not_kept():
 @pytest.mark.parametrize("holds", [True, False])
 def test_a_run_is_calibrated_on_its_dev_rows_and_exported_so(four_kinds, tmp_path, monkeypatch, holds):
     monkeypatch.setattr(calibration, "holds_for_others", lambda *_: holds)
+    monkeypatch.setattr(calibration, "are_enough", lambda *_: True)
     source = DataSource(four_kinds, tmp_path / "cache")
     run = tmp_path / "run"
     train_run(tiny_config(data={"dev_fraction": 0.4}), source, run, Ranks())
