@@ -29,6 +29,7 @@ from training.loop import load_network
 from training.rows import DataSource, Part, load_parts
 from training.run_scores import own_rows
 from training.split import folds
+from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
         if verdict == HOLDS:
             kept[task_id] = temperature
         yield _calibration(task_id, logits, labels, temperature, verdict)
-    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def check_calibration(run: Path, source: DataSource, found: Sequence[Calibration]) -> Iterator[Calibration]:

@@ -17,6 +17,7 @@ from challenge.resampling import Resampling
 from challenge.tasks import TaskKind
 from training.ranges import Length, OneOf, Range, Sane, Text
 from training.task_rules import TaskRules, parse_point_order
+from training.text_files import write_text
 from training.toml_tables import from_table, read_table, set_key
 
 _HUGE = 10**12
@@ -266,7 +267,7 @@ def with_overrides(config: Config, overrides: tuple[str, ...]) -> Config:
 
 def write_json(config: Config, path: Path) -> None:
     """Write the resolved config as JSON, every key with its value."""
-    path.write_text(json.dumps(to_dict(config), indent=1) + "\n", "utf-8")
+    write_text(path, json.dumps(to_dict(config), indent=1) + "\n")
 
 
 def check_overrides(overrides: tuple[str, ...]) -> None:

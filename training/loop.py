@@ -61,6 +61,8 @@ class Trainer:
             check_source(config.encoder.weights)
         self.device = set_up(config.runtime, self.ranks)
         train, dev = load_parts(source, config, self.ranks)
+        if not train.samples:
+            raise UserError(f"no row of {source.data_root} is left to train on: all of them are to judge by")
         specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
         self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,

@@ -16,6 +16,7 @@ from training.loop import load_network
 from training.rows import DataSource
 from training.run_scores import own_rows, scorer_of
 from training.task_rules import TaskRules, rules_of
+from training.text_files import write_text
 
 FILE = "refinements.json"
 # What a change must bring on the dev rows, as a part of the score: less is chance, and the mirror image takes time.
@@ -61,7 +62,7 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
         if choice.refinement != Refinement():
             kept[task_id] = asdict(choice.refinement)
         yield choice
-    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def read_refinements(run: Path) -> dict[str, Refinement]:

@@ -10,6 +10,7 @@ from challenge.tasks import TaskKind, TaskSpec
 from evaluate.metric_table import metrics_of
 from training.figures import literal, new_figure
 from training.run_log import FILE, read_log
+from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def write_report(run: Path, tasks: Mapping[str, TaskSpec], rows: Mapping[str, in
     scored = [line for line in lines if "dev" in line]
     best = max(scored, key=lambda line: line["selection"], default=None)
     table = score_table(best, tasks, rows)
-    (run / TABLE).write_text(table, "utf-8")
+    write_text(run / TABLE, table)
     logger.info("dev scores:\n%s", table)
     draw_curves(lines, run / CURVES)
 

@@ -11,11 +11,12 @@ from typing import Any
 from challenge.errors import UserError
 from training import checkpoint
 from training.config import Config
-from training.digests import Digests, check_same_start, warn_of_learned_rows
+from training.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.distributed import Ranks
 from training.loop import Trainer, check_same_recipe
-from training.rows import DataSource, Fold
+from training.rows import DataSource, Fold, load_parts
 from training.run_report import TABLE
+from training.text_files import write_text
 from training.trainable import Start, start_of
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,16 @@ def train_run(
     return trainer
 
 
+def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) -> bool:
+    """Return whether `output` holds a finished run. Raises UserError if it had another recipe or other data."""
+    if not (output / TABLE).is_file():
+        return False
+    state = checkpoint.load(output / checkpoint.LAST)
+    check_same_recipe(state, config)
+    check_resumed(Digests.recorded(state["facts"]), Digests.of(*load_parts(source, config, ranks)), output)
+    return True
+
+
 def cross_validate(
     config: Config,
     source: DataSource,
@@ -74,14 +85,14 @@ def cross_validate(
     With `resume`, finished folds are left as they are. `max_minutes` are for all folds that remain.
     """
     homes = [output / f"fold-{number}" for number in range(folds)]
-    waiting = [number for number in range(folds) if not (resume and (homes[number] / TABLE).is_file())]
+    parts = [replace(source, fold=Fold(number, folds)) for number in range(folds)]
+    waiting = [n for n in range(folds) if not (resume and is_finished(config, parts[n], homes[n], ranks))]
     for number in waiting:
         logger.info("fold %d of %d", number + 1, folds)
         minutes = max_minutes / len(waiting) if max_minutes else None
-        part = replace(source, fold=Fold(number, folds))
-        train_run(config, part, homes[number], ranks, resume=resume, max_minutes=minutes)
+        train_run(config, parts[number], homes[number], ranks, resume=resume, max_minutes=minutes)
     if ranks.is_first:
-        (output / FOLDS).write_text(json.dumps(_summary(homes), indent=1) + "\n", "utf-8")
+        write_text(output / FOLDS, json.dumps(_summary(homes), indent=1) + "\n")
 
 
 def _summary(homes: list[Path]) -> dict[str, Any]:
