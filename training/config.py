@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import model
 from challenge.errors import UserError
@@ -42,6 +42,13 @@ MaskLoss = Literal["dice", "image_dice", "ce_squared_dice", "ce_and_dice", "ce_i
 ClassLoss = Literal["ce"]
 BoxLoss = Literal["positive_cell", "focal_grid", "focal_grid_giou", "one_box"]
 PointLoss = Literal["mse", "l1", "heatmap_mse", "heatmap_ce", "ellipse"]
+
+LOSS_NAMES: Mapping[TaskKind, tuple[str, ...]] = {
+    TaskKind.SEGMENTATION: get_args(MaskLoss),
+    TaskKind.CLASSIFICATION: get_args(ClassLoss),
+    TaskKind.DETECTION: get_args(BoxLoss),
+    TaskKind.REGRESSION: get_args(PointLoss),
+}
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Trainer:
     ) -> None:
         self.config, self.output, self.ranks = config, output, ranks or Ranks()
         check_recipe(config)
-        check_task_names(config, source, [spec.task_id for spec in start.tasks] if start else [])
+        check_task_names(config, source, start.tasks if start else ())
         if not start:
             check_source(config.encoder.weights)
         self.device = set_up(config.runtime, self.ranks)

@@ -1,6 +1,7 @@
 """State dicts from elsewhere: read without running any code that a file may carry."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def read_torch_file(path: Path) -> Any:
     """
     refuse_pointer(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which the errors below tell of
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is no PyTorch checkpoint, or holds Python objects besides tensors, which are not loaded as they "

@@ -16,6 +16,7 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from model.networks import list_systems
 from training.config import (
+    LOSS_NAMES,
     Config,
     LossConfig,
     SystemConfig,
@@ -168,7 +169,8 @@ def test_no_field_takes_nonsense():
 
 def test_the_names_of_losses_and_systems_are_those_that_there_are():
     hints = get_type_hints(LossConfig, include_extras=True)
-    assert {kind: set(get_args(hints[kind])) for kind in TaskKind} == {kind: set(LOSSES[kind]) for kind in TaskKind}
+    assert {kind: get_args(hints[kind]) for kind in TaskKind} == LOSS_NAMES
+    assert {kind: set(names) for kind, names in LOSS_NAMES.items()} == {kind: set(LOSSES[kind]) for kind in TaskKind}
     assert get_args(get_type_hints(SystemConfig, include_extras=True)["name"])[1].names == tuple(list_systems())
 
 

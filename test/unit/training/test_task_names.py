@@ -21,7 +21,7 @@ def tables(name):
     return {
         "data.tasks": {"data": {"tasks": ["breast_2cls", name]}},
         "tasks": {"tasks": {name: {"hflip": False}}},
-        "loss.tasks": {"loss": {"tasks": {name: "ce"}}},
+        "loss.tasks": {"loss": {"tasks": {name: "dice" if name == "cervix" else "ce"}}},
         "balance.tasks": {"balance": {"tasks": {name: 2.0}}},
         "sampling.weights": {"sampling": {"weights": {name: 2.0}}},
     }
@@ -64,6 +64,12 @@ def test_what_is_known_but_not_there_is_left_out_with_one_line(name, four_kinds,
     lines = [record.getMessage() for record in caplog.records if record.name == "training.task_names"]
     assert len(lines) == 1
     assert f"{name} (data.tasks, tasks, loss.tasks, balance.tasks, sampling.weights)" in lines[0]
+
+
+def test_a_loss_of_another_kind_is_told_before_images_are_read(four_kinds, tmp_path):
+    config = tiny_config(loss={"tasks": {"breast_2cls": "mse"}})
+    with pytest.raises(UserError, match=r"'loss.tasks.breast_2cls' must be one of ce, not 'mse': the task is classif"):
+        check_task_names(config, DataSource(four_kinds, tmp_path))
 
 
 @pytest.fixture(scope="module")
