@@ -24,8 +24,8 @@ def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -
     """Write a run folder whose network is the mean of the best networks of `runs` (the EMA where there is one).
 
     Tasks in `anew` keep the first run's head: heads that began anew in every run lie in different basins. Images seen,
-    steps and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two runs, for
-    runs of another system, other tasks, another start or other dev rows, or if `output` holds a run.
+    steps and processor time are those of all; the recipe is the first one's. Raises UserError for fewer than two runs,
+    for runs of another system, other tasks, another start or other dev rows, or if `output` holds a run.
     """
     if len(runs) < 2:
         raise UserError("a mean needs at least two runs")
@@ -33,7 +33,7 @@ def average_runs(runs: Sequence[Path], output: Path, anew: Sequence[str] = ()) -
         raise UserError(f"{output} holds a run already; choose another folder")
     states = [checkpoint.load_best(run) for run in runs]
     first = states[0]
-    for run, state in zip(runs, states, strict=True):
+    for run, state in zip(runs[1:], states[1:], strict=True):
         if state["config"]["system"] != first["config"]["system"] or state["tasks"] != first["tasks"]:
             raise UserError(f"{run} has another system or other tasks than {runs[0]}; their weights have no mean")
         _check_alike(state, first, f"{run} and {runs[0]}")

@@ -92,7 +92,7 @@ def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
 
 
 def check_calibration(run: Path, source: DataSource, found: Sequence[Calibration]) -> Iterator[Calibration]:
-    """Measure temperatures on rows that fitted nothing: all those of `source.val_root`, if they are not the run's own."""
+    """Measure temperatures on rows that fitted nothing: those of `source.val_root`, if they are not the run's own."""
     network, config, facts = load_network(run)
     _, held_out = load_parts(source, config, Ranks())
     if check_judged(facts, held_out, on_purpose=True):

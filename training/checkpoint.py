@@ -25,7 +25,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     stream = io.BytesIO()
     torch.save(state, stream)
     try:
-        write_atomically(path, [stream.getbuffer()])
+        write_atomically(path, [stream.getvalue()])
     except OSError as error:
         if not is_full(error):
             raise

@@ -61,15 +61,15 @@ def tensors_digest(state: Mapping[str, Tensor]) -> str:
     found = hashlib.blake2b(digest_size=16)
     for name, value in sorted(state.items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
 def check_resumed(recorded: Digests | None, now: Digests, output: Path) -> None:
     """Refuse to go on with a run on other rows. Raises UserError."""
     if recorded is None:
-        logger.warning("%s does not record its rows: if the data have changed, the run goes on with others, and dev rows "
-                       "may have been learned", output)  # fmt: skip
+        logger.warning("%s does not record its rows: if the data have changed, the run goes on with others, and dev "
+                       "rows may have been learned", output)  # fmt: skip
     elif changed := recorded.differences(now, ("rows", "dev")):
         raise UserError(
             f"{output} was started with other {changed}; give what it was started with, or begin anew in another folder"
@@ -89,8 +89,8 @@ def warn_of_learned_rows(start: Mapping[str, Any], now: Digests) -> None:
         logger.warning("the network to begin with does not record the rows that taught it: if dev rows are among them, "
                        "their scores are too good")  # fmt: skip
     elif before.dev != now.dev:
-        logger.warning("the network to begin with was judged by other rows than these dev rows: if they were among those "
-                       "that taught it, their scores are too good")  # fmt: skip
+        logger.warning("the network to begin with was judged by other rows than these dev rows: if they were among "
+                       "those that taught it, their scores are too good")  # fmt: skip
 
 
 def check_judged(facts: Mapping[str, Any], dev: Part, *, on_purpose: bool = False) -> bool:
@@ -107,8 +107,8 @@ def check_judged(facts: Mapping[str, Any], dev: Part, *, on_purpose: bool = Fals
     own = recorded.dev == dev_digest(dev)
     if not own and not on_purpose:
         raise UserError(
-            f"the rows of {dev.root} are not those that the run was trained and judged on; give its own folder (and its "
-            "--val-root, if it had one) as it was then"
+            f"the rows of {dev.root} are not those that the run was trained and judged on; give its own folder (and "
+            "its --val-root, if it had one) as it was then"
         )
     return own
 
@@ -121,7 +121,9 @@ def _lines(part: Part) -> Iterator[str]:
     """What a row teaches, one line each. Where the files lie does not matter."""
     for sample in part.samples:
         image = part.store.contents.get(sample.image_path)
-        yield json.dumps([sample.image_path, image, sample.task_id, sample.kind, sample.num_classes, _truth(part, sample)])
+        yield json.dumps(
+            [sample.image_path, image, sample.task_id, sample.kind, sample.num_classes, _truth(part, sample)]
+        )
 
 
 def _truth(part: Part, sample: Sample) -> object:

@@ -40,8 +40,8 @@ def check_source(source: str) -> None:
         _package_file(source.removeprefix("package:"))
     elif source not in ("none", "timm") and not Path(source).exists():
         raise UserError(
-            f"config key 'encoder.weights' is {source!r}{nearest(source, ('none', 'timm'))}: give none, timm, package:NAME, "
-            "or a file or folder that exists"
+            f"config key 'encoder.weights' is {source!r}{nearest(source, ('none', 'timm'))}: give none, timm, "
+            "package:NAME, or a file or folder that exists"
         )
 
 

@@ -49,7 +49,9 @@ def export_run(
     temperatures = read_temperatures(run)
     temper(network, temperatures)
     began = Provenance.recorded(found)
-    provenance = Provenance({**began.sources, **read_sources(sources_file)}, (same and read_licence(output)) or began.licence)
+    provenance = Provenance(
+        {**began.sources, **read_sources(sources_file)}, (same and read_licence(output)) or began.licence
+    )
     scores = _read_scores(scores_file)
     facts = _export_facts(run, config, found, provenance, scores, reduced, temperatures)
     output.mkdir(parents=True, exist_ok=True)
@@ -69,16 +71,14 @@ def export_run(
 
 
 def _holds_nothing_else(network: System, output: Path, overwrite: bool) -> bool:
-    """Return whether `output` holds this very network. Raises UserError if it holds anything else, unless `overwrite`."""
+    """Return whether `output` holds this very network. Raises UserError if it holds others, unless `overwrite`."""
     there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if not there:
         return False
     same = (output / trainable.FILE).is_file() and _same_tensors(network, output)
     if not same and not overwrite:
-        raise UserError(
-            f"{output} holds {'another network' if FILE in there else f'other files ({there[0]})'}; choose another folder, "
-            "or add --overwrite"
-        )
+        what = "another network" if FILE in there else f"other files ({there[0]})"
+        raise UserError(f"{output} holds {what}; choose another folder, or add --overwrite")
     return same
 
 

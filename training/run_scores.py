@@ -30,7 +30,9 @@ def open_run(
     if source.val_root:
         dev = load_parts(source, config, Ranks())[1]
         if not check_judged(facts, dev, on_purpose=True):
-            logger.warning("scored on the %d rows of %s, which need not be the run's dev rows", len(dev.samples), dev.root)
+            logger.warning(
+                "scored on the %d rows of %s, which need not be the run's dev rows", len(dev.samples), dev.root
+            )
     else:
         dev = own_rows(source, config, facts)
     return network, config, scorer_of(dev, config, facts), facts

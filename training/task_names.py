@@ -34,14 +34,18 @@ def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpe
                 )
     for name, loss in config.loss.tasks.items():
         if name in kinds and loss not in LOSS_NAMES[kinds[name]]:
+            choices = ", ".join(LOSS_NAMES[kinds[name]])
             raise UserError(
-                f"config key 'loss.tasks.{name}' must be one of {', '.join(LOSS_NAMES[kinds[name]])}, not {loss!r}: the "
-                f"task is {kinds[name]}"
+                f"config key 'loss.tasks.{name}' must be one of {choices}, not {loss!r}: the task is {kinds[name]}"
             )
-    lacking = {name: [key for key, names in tables.items() if name in names] for name in sorted(known.difference(there))}
+    lacking = {
+        name: [key for key, names in tables.items() if name in names] for name in sorted(known.difference(there))
+    }
     words = [f"{name} ({', '.join(keys)})" for name, keys in lacking.items() if keys]
     if words:
-        logger.info("the data has no rows of these tasks, the recipe's words on them are left out: %s", "; ".join(words))
+        logger.info(
+            "the data has no rows of these tasks, the recipe's words on them are left out: %s", "; ".join(words)
+        )
 
 
 def _tables(config: Config) -> Tables:

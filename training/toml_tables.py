@@ -17,7 +17,14 @@ from training.ranges import OneOf
 
 T = TypeVar("T")
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list", dict: "a table"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    tuple: "a list",
+    dict: "a table",
+}
 
 
 def read_table(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:

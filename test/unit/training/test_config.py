@@ -82,7 +82,10 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[optim]\nimages = 'many'", "'optim.images' must be a whole number, at least 1 and at most 1e\\+12, not 'many'"),
+        (
+            "[optim]\nimages = 'many'",
+            "'optim.images' must be a whole number, at least 1 and at most 1e\\+12, not 'many'",
+        ),
         ("[optim]\nimages = true", "'optim.images' must be a whole number"),
         ("[optim]\nimages = 8.0", "'optim.images' must be a whole number"),
         ("[optim]\nencoder_lr = true", "'optim.encoder_lr' must be a number"),
@@ -182,8 +185,9 @@ def test_a_wrong_value_is_told_before_torch_and_data(tmp_path):
     recipe = ["--config", tmp_path / "recipe.toml"]
     for command in (["train", *recipe], ["aggregate", *recipe, "--val-root", tmp_path / "none"],
                     ["finetune", "--from", tmp_path / "none"], ["sync", "--from", tmp_path / "none"]):  # fmt: skip
-        done = subprocess.run([sys.executable, "-c", program, *map(str, [*command, *common])], check=False,
-                              capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+        arguments = map(str, [*command, *common])
+        done = subprocess.run([sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
         assert done.returncode == 2, done.stderr
         assert done.stderr == "config key 'optim.ema_decay' must be at least 0 and below 1, not 2.0\n"
 

@@ -137,7 +137,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
 @pytest.mark.parametrize("step", [2, 3, 7])
 def test_a_run_that_a_signal_stopped_goes_on_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path,
                                                                            monkeypatch):  # fmt: skip
-    """The signal comes in the middle of a step: that step is finished and kept, wherever the next line of the log is."""
+    """The signal comes in the middle of a step: that step is finished and kept, wherever the log stands."""
     run, whole = tmp_path / "run", Trainer._losses
 
     def signalled(self, draw, batch):
@@ -170,7 +170,8 @@ def test_the_command_ends_with_128_and_the_signal(ranks, workers, four_kinds, tm
         from training import __main__ as command, config, loop
         recipe, data, cache, run, workers, code = sys.argv[1:]
         table = json.loads(Path(recipe).read_text())
-        config.load_config = lambda *_: config.from_dict({**table, "runtime": {**table["runtime"], "workers": int(workers)}})
+        table["runtime"]["workers"] = int(workers)
+        config.load_config = lambda *_: config.from_dict(table)
         whole = loop.Trainer.train_step
 
         def signalled(self, draws, batches):

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-
 from unit.training.recipes import TINY, tiny_config
 
 from challenge.errors import UserError
@@ -65,9 +64,18 @@ def test_small_recipes_differ_in_the_idea_alone(repository, name):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"system": {"options": {"encoder": "test_efficientne"}}}, r"no feature extractor .* mean 'test_efficientnet'\?"),
-        ({"system": {"options": {"pyramid_chanels": 32}}}, r"option 'pyramid_chanels' \(did you mean 'pyramid_channels'\?"),
-        ({"system": {"options": {**TINY["system"]["options"], "dropout": 1.5}}}, "'system.options': mh_mtl cannot be built"),
+        (
+            {"system": {"options": {"encoder": "test_efficientne"}}},
+            r"no feature extractor .* mean 'test_efficientnet'\?",
+        ),
+        (
+            {"system": {"options": {"pyramid_chanels": 32}}},
+            r"option 'pyramid_chanels' \(did you mean 'pyramid_channels'\?",
+        ),
+        (
+            {"system": {"options": {**TINY["system"]["options"], "dropout": 1.5}}},
+            "'system.options': mh_mtl cannot be built",
+        ),
         ({"system": {"options": {**TINY["system"]["options"], "pyramid_channels": 0}}}, "a width of 0"),
         ({"optim": {"name": "adamm"}}, "optim.name 'adamm'"),
         ({"optim": {"small_size": 50}}, "'optim.small_size' must be a multiple of 32, not 50"),

@@ -58,7 +58,10 @@ def test_what_is_known_but_not_there_is_left_out_with_one_line(name, four_kinds,
         sections |= table
     caplog.set_level(logging.INFO, "training.task_names")
     run = train_run(
-        tiny_config(**sections, optim={"images": 4}), DataSource(four_kinds, tmp_path / "cache"), tmp_path / "run", Ranks()
+        tiny_config(**sections, optim={"images": 4}),
+        DataSource(four_kinds, tmp_path / "cache"),
+        tmp_path / "run",
+        Ranks(),
     )
     assert list(run.data.sizes) == ["breast_2cls"]
     lines = [record.getMessage() for record in caplog.records if record.name == "training.task_names"]
