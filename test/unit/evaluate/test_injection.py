@@ -1,4 +1,4 @@
-"""Names of tasks, files, runs and reasons with markup in them: every page has the tags and attributes of a plain one."""
+"""Names of tasks, files, runs and reasons with markup in them: pages keep the tags and attributes of plain ones."""
 
 import csv
 import json

@@ -182,7 +182,7 @@ def process(command: str, few: Path, answers: Path, target: Path, repository: Pa
     arguments = [*options(command, target), "--data-root", few, "--predictions", answers]
     return subprocess.run(
         [sys.executable, "-m", "evaluate", *map(str, arguments)],
-        cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=120, **how,
+        cwd=repository, capture_output=True, check=False, timeout=120, **how,
     )  # fmt: skip
 
 

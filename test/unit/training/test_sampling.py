@@ -61,6 +61,15 @@ def test_several_tasks_per_step_are_different_ones():
         sampler(tasks_per_step=4)
 
 
+def test_a_task_of_weight_zero_is_never_drawn_and_not_counted():
+    draws = itertools.islice(sampler(tasks_per_step=2, weights={"large": 0.0}), 20)
+    assert "large" not in {draw.task_id for step in draws for draw in step}
+    with pytest.raises(UserError, match="tasks_per_step is 3, but there are 2 tasks"):
+        sampler(tasks_per_step=3, weights={"large": 0.0})
+    with pytest.raises(UserError, match=r"sampling\.weights leave no task"):
+        sampler(weights=dict.fromkeys(SIZES, 0.0))
+
+
 def test_a_saved_state_goes_on_where_it_was():
     whole = list(itertools.islice(sampler(tasks_per_step=2), 30))
     first = sampler(tasks_per_step=2)
