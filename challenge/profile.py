@@ -6,15 +6,14 @@ from pathlib import Path
 
 from challenge.journal import MaskFile
 from challenge.manifest import Manifest, Sample, read_manifest
+from challenge.paths import JSON_FILES
+from challenge.places import INPUT_JSON
 from challenge.predictions import BlankMask, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic import writers as uusic_writers
 from challenge.uusic.heads import head_table
-from challenge.uusic.manifest import parse_list, read_list
+from challenge.uusic.manifest import CLASSIFICATION_FILE, parse_list, read_list
 from challenge.writers import Entry, entry, write_json, write_mask
-
-INPUT_JSON = Path("/input_json")
-"""Where UUSIC's organisers mount the list of images."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Profile:
 
     `read_manifest` gets the data root and the known tasks; `write_mask` the output folder, a row and its mask;
     `entry` turns any other answer into JSON, which the journal keeps; `write_json` gets the output folder and a
-    function that gives a kind's entries in manifest order. Where weights lack one of `own_tasks`, the prior answers,
+    function that gives a kind's entries in manifest order; `json_files` are what it writes. Where weights lack one of `own_tasks`, the prior answers,
     which is no fallback.
     """
 
@@ -32,6 +31,7 @@ class Profile:
     write_mask: Callable[[Path, Sample, MaskPrediction | BlankMask], MaskFile]
     entry: Callable[[Sample, Prediction], Entry]
     write_json: Callable[[Path, Callable[[TaskKind], Iterable[Entry]]], None]
+    json_files: Sequence[str] = ()
     own_tasks: Sequence[TaskSpec] = ()
 
 
@@ -49,13 +49,14 @@ def choose_profile(name: str, list_file: Path) -> Profile:
     return FMC_UIA
 
 
-FMC_UIA = Profile("fmc", read_manifest, write_mask, entry, write_json)
+FMC_UIA = Profile("fmc", read_manifest, write_mask, entry, write_json, tuple(JSON_FILES.values()))
 UUSIC = Profile(
     "uusic",
     lambda _, tasks: read_list(INPUT_JSON, tasks),
     uusic_writers.write_mask,
     uusic_writers.entry,
     uusic_writers.write_json,
+    (CLASSIFICATION_FILE,),
     head_table().own_tasks,
 )
 

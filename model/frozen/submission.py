@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
+from challenge.leftovers import check_replaceable, refusal
 from challenge.manifest import Sample, superseded
 from challenge.progress import progress
 from challenge.report import RunReport
@@ -52,6 +53,8 @@ def run_submission(
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
     _prepare(output_dir, options.resume)
+    masks = (sample.mask_file for sample in work.samples if sample.mask_file)
+    check_replaceable(output_dir, [*map(PurePosixPath, options.profile.json_files), *masks])
     identity = _identity(samples, work, options, report)
     try:
         with open_journal(output_dir, identity, resume=options.resume) as journal:
@@ -59,6 +62,8 @@ def run_submission(
             _answer(work, engine, recorder, report, stop)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
+    except PermissionError as error:
+        raise refusal(error, output_dir) from error
     except OSError as error:
         if not is_full(error):
             raise
