@@ -40,10 +40,11 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app
 
 WORKDIR /opt/app
-# The weights must be whole before the image is called built: this checks their hashes.
-RUN python3 inference.py --list-tasks
-# Root, since a host that names no user may mount an output folder that only root can write. entrypoint.py becomes that
-# folder's owner, or keeps of root's rights what reading and writing need. RUN_AS=10001:10001 for hosts that refuse root.
+# Root by default: a host that names no user may mount an output folder that only root can write. entrypoint.py then
+# becomes the folder's owner, or keeps of root's rights what reading and writing need.
 ARG RUN_AS=0:0
+# The weights must be whole before the image is called built: this checks their hashes. It stands between ARG and USER
+# because some builders take USER from the cache whatever the argument is, but never RUN.
+RUN python3 inference.py --list-tasks
 USER ${RUN_AS}
 ENTRYPOINT ["python3", "/opt/app/entrypoint.py"]

@@ -28,7 +28,7 @@ def refusal(error: PermissionError, output_dir: Path) -> UserError:
 
 
 def _nearest(folder: Path) -> tuple[Path, bool, bool]:
-    """The nearest folder that is there, whether this user may write there, and whether only owners may replace files."""
+    """The nearest folder that is there; may this user write there, and may only a file's owner replace it?"""
     found = existing(folder)
     return found, os.access(found, os.W_OK | os.X_OK), bool(found.stat().st_mode & stat.S_ISVTX)
 

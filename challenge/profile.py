@@ -22,8 +22,8 @@ class Profile:
 
     `read_manifest` gets the data root and the known tasks; `write_mask` the output folder, a row and its mask;
     `entry` turns any other answer into JSON, which the journal keeps; `write_json` gets the output folder and a
-    function that gives a kind's entries in manifest order; `json_files` are what it writes. Where weights lack one of `own_tasks`, the prior answers,
-    which is no fallback.
+    function that gives a kind's entries in manifest order, and writes `json_files`. Where weights lack one of
+    `own_tasks`, the prior answers, which is no fallback.
     """
 
     name: str
