@@ -73,3 +73,13 @@ except PermissionError:
     found = run_script(repository, code)
     assert found["refused"]
     assert found["Uid"] == [0] * 4
+
+
+def test_rights_that_are_left_are_noticed(repository):
+    code = """
+try:
+    become(Account(0, 0))
+except RuntimeError as error:
+    tell(noticed=str(error))
+"""
+    assert run_script(repository, code) == {"noticed": "uid 0 kept rights of root"}

@@ -112,6 +112,24 @@ def test_the_caller_s_group_is_the_folder_s_and_root_s_groups_are_gone(stepped, 
     assert (found["Gid"], found["Groups"]) == ([23456] * 4, [])
 
 
+@as_root
+@pytest.mark.parametrize(("mode", "user", "groups"), [(0o660, STRANGER, [44]), (0o666, STRANGER, []), (0o600, 0, [])])
+def test_the_gpu_stays_within_reach(stepped, folder, output, mode, user, groups):
+    """By its group where it takes one; a device of root's alone leaves root."""
+    give(output)
+    try:
+        os.mknod(folder / "nvidia0", stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("no device can be made here")
+    os.chown(folder / "nvidia0", 0, 44)
+    (folder / "nvidia0").chmod(mode)
+    every = f"find = needs.devices; needs.devices = lambda: find(Path({str(folder)!r}))\nos.setgroups([])\n"
+    found = stepped(output, before=every)
+    assert became(found, user)
+    assert found["Groups"] == groups
+    assert user or "nvidia0" in found["told"]
+
+
 HIDDEN = ["data/csv_files/a.csv", "data/csv_files", "data/images", "data/images/1.png", "data", "list.json",
           "weights/weights.json", "out/.journal", "out/Segmentation/Two"]  # fmt: skip
 
