@@ -134,7 +134,7 @@ def test_input_that_only_root_can_read_is_read(watched, phantoms, output, tmp_pa
     log, held = watched(output, data=data)
     assert held["Uid"].split()[1] == "0"
     assert closed.removeprefix("..") in log
-    assert "fallback" not in log
+    assert "fallback for" not in log
 
 
 def test_the_user_that_a_host_names_is_respected(watched, output):
