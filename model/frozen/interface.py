@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from challenge.places import DEFAULT_WEIGHTS
 from challenge.profile import uusic
 from challenge.report import RunReport
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.options import Options
 from model.frozen.submission import run_submission
-
-DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
-"""The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
 
 
 class Model:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
+from challenge.leftovers import check_replaceable, refusal
 from challenge.limits import available_cpus, memory_limit_mib
 from challenge.manifest import Sample, superseded
 from challenge.output_files import check_answers_folder, check_inputs_are_kept, files_in
@@ -57,11 +58,15 @@ def run_submission(
     identity = _identity(samples, work, options, report)
     try:
         _prepare(output_dir, options.resume)
+        masks = (sample.mask_file for sample in work.samples if sample.mask_file)
+        check_replaceable(output_dir, [*map(PurePosixPath, options.profile.answer_files), *masks])
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
+    except PermissionError as error:
+        raise refusal(error, output_dir) from error
     except OSError as error:
         if not is_full(error):
             raise

@@ -15,7 +15,8 @@ AWARE = {("limits.py", "cpu_count")}  # beside the affinity mask and the quota, 
 
 @pytest.fixture(scope="module")
 def trees(repository):
-    files = [repository / "inference.py", *(repository / "challenge").rglob("*.py")]
+    files = [repository / "inference.py", repository / "docker" / "entrypoint.py"]
+    files += (repository / "challenge").rglob("*.py")
     files += (repository / "model" / "frozen").rglob("*.py")
     return {path: ast.parse(path.read_text("utf-8")) for path in files}
 
