@@ -49,8 +49,8 @@ def part(tmp_path):
 
 
 def test_rows_of_all_parts_come_in_manifest_order_and_are_counted(part, tmp_path):
-    first = part(0, [answer(3, reason="broken"), mask(tmp_path / "part-0", 0, b"zero", note="odd")])
-    second = part(1, [answer(1), answer(2, TaskKind.DETECTION)])
+    first = part(0, [answer(1), mask(tmp_path / "part-0", 0, b"zero", note="odd")])
+    second = part(1, [answer(3, reason="broken"), answer(2, TaskKind.DETECTION)])
     report = RunReport()
     merge([second, first], tmp_path / "out", report)
     classes = json.loads((tmp_path / "out" / "classification_predictions.json").read_text())

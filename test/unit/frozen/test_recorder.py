@@ -1,7 +1,8 @@
 """Room for the small answers, batches, and images that cannot be read."""
 
 import json
-from dataclasses import replace
+import os
+from dataclasses import fields, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -11,14 +12,18 @@ from PIL import Image
 from challenge.disk import on_disk
 from challenge.errors import ImageError
 from challenge.geometry import Fit
+from challenge.journal import Identity, open_journal
 from challenge.manifest import Row, Sample
+from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
+from challenge.profile import FMC_UIA
+from challenge.report import RunReport
 from challenge.resampling import Resampling
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json
 from model.frozen.facts import read_facts
 from model.frozen.loading import Job, cut, load, plan, rows_of
-from model.frozen.recorder import json_bytes
+from model.frozen.recorder import Recorder, json_bytes
 
 LONG = 1 / 3 * 1e-300  # as many digits as a double has
 
@@ -55,6 +60,26 @@ def test_images_with_the_same_tasks_stand_together_and_every_row_is_in_one_batch
     assert plan(rows[::2], 3) == plan(rows[::2], 3)
     assert cut([1, 2, 3, 4, 5], 2) == [(1, 2), (3, 4), (5,)]
     assert cut([], 2) == []
+
+
+def test_the_journal_is_on_the_disk_before_the_files_that_are_made_from_it(tmp_path, monkeypatch):
+    events, fsync, replace_ = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        events.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def renamed(source, target, **more):
+        events.append(PurePosixPath(target).name)
+        replace_(source, target, **more)
+
+    facts = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
+    with open_journal(tmp_path, Identity(**facts), resume=False) as journal:
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "replace", renamed)
+        Recorder(tmp_path, FMC_UIA, journal, [], RunReport()).write_json()
+        assert events[0] == (tmp_path / ".journal").stat().st_ino
+    assert [event for event in events if isinstance(event, str)] == list(JSON_FILES.values())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rows that write one mask: all but the last are lost, each counted once, also where the run is split."""
+"""Which rows lose their mask to a later one, and which masks may not be written at all."""
 
 import logging
 from pathlib import PurePosixPath
@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from challenge.errors import PathError
-from challenge.manifest import Row, Sample, check_mask_folders, superseded
+from challenge.manifest import Row, Sample, check_mask_folders, read_manifest, superseded
 from challenge.tasks import TaskKind
 
 
@@ -37,3 +37,12 @@ def test_a_mask_below_another_mask_is_refused_in_either_order():
         with pytest.raises(PathError, match="lies below the mask of a.csv, line"):
             check_mask_folders([row(line, mask) for line, mask in enumerate(masks, 2)], "mask_path")
     check_mask_folders([row(2, "a/m.png"), row(3, "a/n.png"), row(4, None)], "mask_path")
+
+
+@pytest.mark.parametrize("name", ["detection_predictions.json", "Detection_PREDICTIONS.JSON", ".journal/m.png"])
+def test_no_mask_takes_the_name_of_an_answer_file_in_any_case(tmp_path, name):
+    (tmp_path / "csv_files").mkdir()
+    header = "image_path,task_id,task_name,num_classes,mask_path\n"
+    (tmp_path / "csv_files" / "a.csv").write_text(f"{header}a.png,lung,segmentation,2,../{name}\n")
+    with pytest.raises(PathError, match="a.csv, line 2: mask_path: .* is the name of an answer file"):
+        read_manifest(tmp_path)
