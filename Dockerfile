@@ -1,5 +1,5 @@
 # The submission: frozen graphs and onnxruntime, no torch. Built by docker/do_build.sh.
-# BASE_DIGEST pins the base (sha256:...); VARIANT is cuda (onnxruntime-gpu with CUDA 12 and cuDNN) or cpu (and OpenVINO).
+# BASE_DIGEST pins the base (sha256:...); RUN_AS sets the user; VARIANT is cuda (onnxruntime-gpu with CUDA 12 and cuDNN) or cpu (and OpenVINO).
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 ARG BASE_DIGEST=
 FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}} AS build
@@ -12,7 +12,7 @@ RUN python3 -m venv /opt/venv && \
     /opt/venv/bin/pip uninstall --yes pip setuptools
 COPY challenge /opt/app/challenge
 COPY model /opt/app/model
-COPY inference.py LICENSE /opt/app/
+COPY inference.py docker/entrypoint.py LICENSE /opt/app/
 COPY weights /opt/app/weights
 COPY docker/sbom.py /tmp/
 # Readable by any user, whatever umask the checkout was made with.
@@ -34,13 +34,17 @@ LABEL org.opencontainers.image.title="fmc-uia" \
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp USER=challenge LOGNAME=challenge XDG_CACHE_HOME=/tmp/.cache \
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
-    HF_HUB_OFFLINE=1 PATH=/opt/venv/bin:$PATH
+    HF_HUB_OFFLINE=1 FMC_UIA_STEP_DOWN=1 PATH=/opt/venv/bin:$PATH
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app
 
 WORKDIR /opt/app
-# The weights must be whole before the image is called built: this checks their hashes.
+# Root by default: a host that names no user may mount an output folder that only root can write. entrypoint.py then
+# becomes the folder's owner, or keeps of root's rights what reading and writing need.
+ARG RUN_AS=0:0
+# The weights must be whole before the image is called built: this checks their hashes. It stands between ARG and USER
+# because some builders take USER from the cache whatever the argument is, but never RUN.
 RUN python3 inference.py --list-tasks
-USER 10001:10001
-ENTRYPOINT ["python3", "/opt/app/inference.py"]
+USER ${RUN_AS}
+ENTRYPOINT ["python3", "/opt/app/entrypoint.py"]

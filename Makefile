@@ -4,7 +4,7 @@ RUN_ENV := .venv-run
 DEV_ENV := .venv
 OUT := out
 
-.PHONY: run test test-all container-test locks lint types imports check clean
+.PHONY: run test test-all container-test mutants ray locks lint types imports check clean
 
 $(RUN_ENV)/.done: requirements-inference.txt
 	$(PYTHON) -m venv $(RUN_ENV)
@@ -28,11 +28,20 @@ run: $(RUN_ENV)/.done
 test: $(DEV_ENV)/.done
 	$(DEV_ENV)/bin/python -m pytest
 
+# Slow tests may take longer than what ends a process that hangs.
 test-all: $(DEV_ENV)/.done
-	$(DEV_ENV)/bin/python -m pytest -m "not container"
+	$(DEV_ENV)/bin/python -m pytest -m "not container" -o faulthandler_timeout=3660
 
 container-test: $(DEV_ENV)/.done
-	$(DEV_ENV)/bin/python -m pytest -m container -v -rs --log-cli-level=INFO test/container
+	$(DEV_ENV)/bin/python -m pytest -m container -o faulthandler_timeout=3660 -v -rs --log-cli-level=INFO test/container
+
+# Plants faults, one at a time, and checks that the tests notice; takes about a quarter of an hour.
+mutants: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/python test/mutants
+
+# Without it the tests on a Ray cluster skip.
+ray: $(DEV_ENV)/.done
+	$(DEV_ENV)/bin/pip install --quiet --requirement requirements-ray.txt
 
 locks: $(DEV_ENV)/.done
 	PATH=$(DEV_ENV)/bin:$$PATH docker/lock.sh

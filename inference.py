@@ -5,56 +5,33 @@ Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or 
 failure the last line of stderr is one sentence.
 """
 
-import json
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from challenge import places
 from challenge.console import log_to_stderr, say
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
 from challenge.exits import Exit, exit_code
 from challenge.merge import merge
 from challenge.output_files import check_file_target, is_stream
-from challenge.profile import INPUT_JSON, PROFILES, choose_profile, uusic
+from challenge.profile import PROFILES, choose_profile
 from challenge.report import RunReport
 from challenge.signals import StopRequest
-from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.facts import task_lines
+from model.frozen.interface import Model
 from model.frozen.options import Options
 from model.frozen.refine import Refine
 from model.frozen.submission import run_submission
 
-DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parent / "weights")
+__all__ = ["Model", "main", "run"]
 
 logger = logging.getLogger("inference")
-
-
-class Model:
-    """The interface that the challenge's organisers know."""
-
-    def __init__(self, weights: str | os.PathLike[str] = DEFAULT_WEIGHTS) -> None:
-        self.weights = Path(weights)
-
-    def predict(self, data_root: str, output_dir: str, batch_size: int = 8) -> None:
-        """Answer every row of `data_root/csv_files/*.csv` into `output_dir`. Raises UserError for unusable input."""
-        run_submission(Path(data_root), Path(output_dir), Options(self.weights, batch_size), RunReport())
-
-    def predict_segmentation_and_classification(
-        self, data_list: list[Mapping[str, str]], input_dir: str, output_dir: str
-    ) -> dict[str, Any]:
-        """Answer UUSIC's list into `output_dir`; return what `classification.json` there holds. Raises UserError."""
-        options = Options(self.weights, profile=uusic(data_list))
-        run_submission(Path(input_dir), Path(output_dir), options, RunReport())
-        return dict(json.loads((Path(output_dir) / CLASSIFICATION_FILE).read_text("utf-8")))
-
-
-FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
 
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
@@ -62,12 +39,12 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True, help="Data folder.")
-@click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True, help="Answers.")
+@places.input_option
+@places.output_option
 @click.option("--profile", default="auto", type=click.Choice(["auto", *PROFILES]), show_default=True,
               help="Challenge; auto: uusic if --input-json exists.")  # fmt: skip
-@click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True, help="UUSIC's list of images.")
-@click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Exported weights. [default: weights/]")
+@places.input_json_option
+@places.weights_option
 @click.option("--batch-size", default=4, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="Less than float32 only if the weights allow it.",
@@ -83,11 +60,11 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
 @click.option("--merge", "merging", is_flag=True, help="Join the outputs of all PARTS into OUTPUT, and nothing else.")
 @click.option("--ray", metavar="ADDRESS", help="Answer on the Ray cluster at ADDRESS, or `auto`.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
-@click.option("--report", "report_file", type=FILE, help="Run report (JSON).")
+@places.report_option
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
 @click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
               show_default=True)  # fmt: skip
-@click.argument("parts", nargs=-1, type=FOLDER)
+@click.argument("parts", nargs=-1, type=places.FOLDER)
 def main(
     data_root: Path,
     output_dir: Path,

@@ -75,7 +75,7 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
     router = replace(engine.router, runtime=TimedRuntime(engine.router.runtime, clock))
     output.mkdir(parents=True)
     with open_journal(output, _identity(samples, options), resume=False) as journal:
-        recorder = Recorder(output, options.profile, journal, samples, report)
+        recorder = Recorder(data_root, output, options.profile, journal, samples, report)
         for batch in batches:
             for answer in _answers(batch, data_root, router, options, clock):
                 with clock.time("writing"):

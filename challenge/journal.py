@@ -1,8 +1,11 @@
 """The record of a run under way: which rows are answered, and with what. It lies in the output folder as `.journal`.
 
 A line is the CRC-32 of its JSON, a space, the JSON. The first line tells which run this is; each further one holds a
-row. Lines are only ever appended, so whatever kills the process costs at most the last one. The small answers stay
-here, not in memory, until the JSON files are written from them.
+row, or the images that are about to be read. Lines are only ever appended, so whatever kills the process costs at most
+the last one. The small answers stay here, not in memory, until the JSON files are written from them.
+
+Images that were about to be read when the process died, and of which no row was answered, are suspects: one of them may
+have killed it.
 """
 
 import fcntl
@@ -14,7 +17,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_type_hints
 
 from challenge.disk import flush, is_full
 from challenge.errors import UserError
@@ -23,8 +27,11 @@ from challenge.tasks import TaskKind
 logger = logging.getLogger(__name__)
 
 FILE = ".journal"
-SCHEMA = 1
+SCHEMA = 2
 _SYNC_EVERY = 64  # rows; only a power cut can cost these, and they would be answered again
+
+Stamp = tuple[int, int] | None
+"""Size in bytes and time of change in nanoseconds of an image's file; None if there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,14 @@ class Identity:
     num_parts: int
     part_id: int
     part_rows: int
+
+    @classmethod
+    def of(cls, table: object) -> "Identity":
+        """Return the identity that a journal's first line holds. Raises ValueError if this version did not write it."""
+        known = _checked(table, {"schema": (int,), **{name: (kind,) for name, kind in get_type_hints(cls).items()}})
+        if known.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        return cls(**known)
 
     def differences(self, other: "Identity") -> list[str]:
         """Return `"batch_size is 8 there and 4 here"` for every field that `other` (here) has another value of."""
@@ -91,10 +106,29 @@ class Record:
     note: str | None = None
 
     @classmethod
-    def of(cls, table: Mapping[str, Any]) -> "Record":
-        """Return the record that a journal line holds."""
-        mask = table["mask"]
-        return cls(**{**table, "kind": TaskKind(table["kind"]), "mask": mask and MaskFile(**mask)})
+    def of(cls, table: object) -> "Record":
+        """Return the record that a journal line holds. Raises ValueError if this version did not write it."""
+        known = _checked(table, _RECORD)
+        mask = known["mask"] and MaskFile(**_checked(known["mask"], _MASK))
+        return cls(**{**known, "kind": TaskKind(known["kind"]), "mask": mask})
+
+
+_RECORD: Mapping[str, tuple[type, ...]] = {
+    "index": (int,),
+    **dict.fromkeys(("kind", "row", "image_path", "task_id"), (str,)),
+    **dict.fromkeys(("entry", "mask"), (dict, NoneType)),
+    **dict.fromkeys(("reason", "note"), (str, NoneType)),
+}
+_MASK: Mapping[str, tuple[type, ...]] = {"file": (str,), "size": (int,), "crc32": (int,)}
+
+
+def _checked(table: object, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Return a copy of `table` if it is an object of exactly these keys and kinds of values. Raises ValueError."""
+    if not isinstance(table, dict) or table.keys() != kinds.keys():
+        raise ValueError("other keys")
+    if wrong := [name for name, value in table.items() if type(value) not in kinds[name]]:
+        raise ValueError(f"{wrong[0]} is of another type")
+    return dict(table)
 
 
 class Journal:
@@ -103,6 +137,13 @@ class Journal:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.identity: Identity | None = None
+        self.is_foreign = False
+        """Whether another version of this program wrote it; then nothing of it is believed."""
+        self.stamps: dict[str, Stamp] = {}
+        """Of every image that was about to be read, as it was then."""
+        self.suspects: set[str] = set()
+        """Images that an earlier process was about to read, and did not answer, when it died."""
+        self._in_flight = False
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._places: dict[int, tuple[int, int]] = {}
@@ -116,7 +157,14 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        """Close it. The process lives: what this run was about to read is no suspect, but earlier ones still are."""
+        try:
+            if self._in_flight:
+                self._write(json.dumps({"suspects": sorted(self.suspects)}))
+        except OSError:
+            logger.debug("%s: images in flight stay named", self.path)
+        finally:
+            os.close(self._descriptor)
 
     @property
     def size(self) -> int:
@@ -125,8 +173,7 @@ class Journal:
 
     def begin(self, identity: Identity) -> None:
         """Forget everything and start the record of another run. Raises OSError."""
-        self._places.clear()
-        self._end = 0
+        self._forget()
         self._write(json.dumps({"schema": SCHEMA, **asdict(identity)}))
         self.identity = identity
 
@@ -135,8 +182,16 @@ class Journal:
         line = json.dumps(asdict(record), allow_nan=False)
         with self._lock:
             self._places[record.index] = self._write(line)
+            self.suspects.discard(record.image_path)
             if len(self._places) % _SYNC_EVERY == 0:
                 self.sync()
+
+    def about_to_read(self, images: Mapping[str, Stamp]) -> None:
+        """Name images before they are read; only the process may die of them, so nothing is synced. Raises OSError."""
+        line = json.dumps({"reading": images})
+        with self._lock:
+            self._write(line)
+            self._in_flight = True
 
     def sync(self) -> None:
         """Wait until the disk has all rows. Raises OSError."""
@@ -145,6 +200,7 @@ class Journal:
     def remove(self) -> None:
         """Delete the file: the run is complete. Raises OSError."""
         self.path.unlink()
+        self._in_flight = False
 
     def records(self) -> Iterator[Record]:
         """Yield the rows in manifest order, one at a time from the file."""
@@ -177,21 +233,50 @@ class Journal:
                 if not line.endswith(b"\n") or line[:9] != b"%08x " % zlib.crc32(body):
                     logger.warning("%s is torn after %d rows; later rows are answered again", self.path, len(self))
                     break
-                table = json.loads(body)
-                if self._end == 0:
-                    if table.pop("schema", None) != SCHEMA:
-                        break
-                    self.identity = Identity(**table)
-                else:
-                    self._places[table["index"]] = self._end + 9, len(body)
+                try:
+                    self._take(json.loads(body), (self._end + 9, len(body)))
+                except (ValueError, RecursionError):  # its sum is right, so whoever wrote it meant it
+                    self._forget()
+                    self.is_foreign = True
+                    break
                 self._end += len(line)
+
+    def _take(self, table: object, place: tuple[int, int]) -> None:
+        """Take note of a line. Raises ValueError if this version did not write it."""
+        if self.identity is None:
+            self.identity = Identity.of(table)
+        elif isinstance(table, dict) and table.keys() == {"reading"}:
+            images = {name: _stamp(value) for name, value in _checked(table, {"reading": (dict,)})["reading"].items()}
+            self.stamps.update(images)
+            self.suspects.update(images)
+        elif isinstance(table, dict) and table.keys() == {"suspects"}:
+            self.suspects.intersection_update(map(str, _checked(table, {"suspects": (list,)})["suspects"]))
+        else:
+            record = Record.of(table)
+            if not 0 <= record.index < self.identity.rows:
+                raise ValueError("no such row")
+            self._places[record.index] = place
+            self.suspects.discard(record.image_path)
+
+    def _forget(self) -> None:
+        self.identity = None
+        self.stamps, self.suspects, self._places = {}, set(), {}
+        self._end = 0
+
+
+def _stamp(value: object) -> Stamp:
+    if value is None:
+        return None
+    if not isinstance(value, list) or [type(number) for number in value] != [int, int]:
+        raise ValueError("no stamp")
+    return value[0], value[1]
 
 
 def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
     """Open `folder/.journal` for a run: as it stands if `resume` and it is of this very run, else empty.
 
-    Raises UserError if another process writes it, or if it is to be resumed and belongs to another run, or if
-    the folder is not writable; OSError if the disk is full.
+    Raises UserError if another process writes it, or if it is to be resumed and belongs to another run or to another
+    version of this program, or if the folder is not writable; OSError if the disk is full.
     """
     path = folder / FILE
     try:
@@ -203,8 +288,12 @@ def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
     try:
         _lock(descriptor, folder)
         journal = Journal(path, descriptor)
+        if journal.is_foreign and resume:
+            raise UserError(f"--resume: {_foreign(path)}; leave out --resume to start again")
         if journal.identity is None or not resume:
-            if len(journal):
+            if journal.is_foreign:
+                logger.warning("%s; the run starts again", _foreign(path))
+            elif len(journal):
                 logger.warning("%s tells of an unfinished run; it starts again (--resume would go on)", path)
             journal.begin(identity)
         elif differences := journal.identity.differences(identity):
@@ -227,8 +316,13 @@ def read_journal(folder: Path) -> tuple[Identity, Journal]:
     journal = Journal(folder / FILE, descriptor)
     if journal.identity is None:
         os.close(descriptor)
-        raise UserError(f"{journal.path} cannot be read; run that part again")
+        what = _foreign(journal.path) if journal.is_foreign else f"{journal.path} cannot be read"
+        raise UserError(f"{what}; run that part again")
     return journal.identity, journal
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} was written by another version of this program"
 
 
 def _lock(descriptor: int, folder: Path) -> None:

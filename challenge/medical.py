@@ -1,112 +1,97 @@
-"""DICOM, MetaImage and NIfTI through SimpleITK: the size from the header, and one frame of numbers.
+"""DICOM, MetaImage, NIfTI and NRRD: which of them a file is, its size from the header, and one frame of numbers.
 
-The reader is chosen here, not by ITK's search through all of its formats: a file must not be able to ask for another
-reader, nor name another file of the disk as its pixels.
+MetaImage, NIfTI and NRRD have small strict readers here, as ITK's read memory that is not theirs where a header lies.
+SimpleITK reads DICOM alone (`challenge.gdcm`).
 """
 
-import math
-import re
-from mmap import ACCESS_READ, mmap
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from challenge.dicom import MARK, PREAMBLE_BYTES, check_lengths
+from challenge import gdcm, metaimage, nifti, nrrd, tiff
+from challenge.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.errors import ImageError
+from challenge.intensity import Numbers
+from challenge.volume import Frame, Volume, read_volume, with_colour_axis
 
-if TYPE_CHECKING:
-    import SimpleITK as sitk  # a second to import, and few runs need it
-
-HEAD_BYTES = PREAMBLE_BYTES + len(MARK)
+HEAD_BYTES = 1 << 12
 """As much of a file as `reader_of` wants to see."""
-VOLUME_LIMIT = 1_000_000_000
-"""Bytes of all frames of a file: SimpleITK holds them all in memory."""
 
-_ENDINGS = {
-    ".dcm": "GDCMImageIO",
-    ".dicom": "GDCMImageIO",
-    ".mha": "MetaImageIO",
-    ".mhd": "MetaImageIO",
-    ".nii": "NiftiImageIO",
-    ".nii.gz": "NiftiImageIO",
+_DICOM, _META, _NIFTI, _NRRD = "GDCMImageIO", "MetaImageIO", "NiftiImageIO", "NrrdImageIO"
+_HEADERS: Mapping[str, Callable[[Path], Volume]] = {
+    _META: metaimage.read_header,
+    _NIFTI: nifti.read_header,
+    _NRRD: nrrd.read_header,
 }
-_DATA_FILE_KEY = re.compile(rb"ElementDataFile[^\r\n]*")
-_DATA_FILE = re.compile(rb"ElementDataFile\s*[=:]\s*(?!LIST|\.+\s*$)[^\s/\\%]+\s*")
+_ENDINGS = {
+    ".dcm": _DICOM,
+    ".dicom": _DICOM,
+    ".mha": _META,
+    ".mhd": _META,
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".hdr": _NIFTI,
+    ".hdr.gz": _NIFTI,
+    ".nrrd": _NRRD,
+    ".nhdr": _NRRD,
+}
+_OTHER_MARKS = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"BM",
+    *tiff.MARKS,
+    b"RIFF",
+    b"\0\0\0\x0cjP",
+    b"\xff\x4f\xff",
+)
 
 
 def reader_of(path: Path, head: bytes) -> str | None:
-    """Return the name of ITK's reader for a file, by its content or its ending; None if it is no medical image."""
-    if head[PREAMBLE_BYTES:HEAD_BYTES] == MARK:
-        return "GDCMImageIO"
-    if head.startswith(b"ObjectType ="):
-        return "MetaImageIO"
+    """Return the name of the reader for a file; None if it is no medical image.
+
+    The content chooses. The ending does only where the content has no mark, which holds for the pixels of a NIfTI pair.
+    """
+    if head[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MARK)] == MARK or head.startswith(NO_PREAMBLE):
+        return _DICOM
+    if metaimage.BEGINNING.match(head):
+        return _META
+    if head.startswith(nrrd.MARK):
+        return _NRRD
+    if nifti.is_nifti(head) or nifti.is_image_of_pair(path):
+        return _NIFTI
+    if head.startswith(_OTHER_MARKS):
+        return None
     name = path.name.lower()
     return next((reader for ending, reader in _ENDINGS.items() if name.endswith(ending)), None)
 
 
 def frame_size(path: Path, reader_name: str) -> tuple[int, int]:
-    """Return (width, height) from the header. Raises ImageError."""
-    width, height = _opened(path, reader_name).GetSize()[:2]
-    return int(width), int(height)
+    """Return (width, height) from the header, also of a file that cannot be read any further. Raises ImageError."""
+    if reader_name == _DICOM:
+        return gdcm.frame_size(path)
+    return _header(path, reader_name).size()
 
 
-def read_frame(path: Path, reader_name: str) -> tuple[npt.NDArray[np.generic], int]:
-    """Return the middle frame of a volume or video, (H, W[, C]), and the number of frames. Raises ImageError."""
-    import SimpleITK as sitk
-
-    reader = _opened(path, reader_name)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    array = sitk.GetArrayFromImage(image)  # (..., z, y, x), and channels last where there are several
-    frame_axes = array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1)
-    frames = array.shape[0] if frame_axes else 1
-    for _ in range(frame_axes):
-        frames = max(frames, array.shape[0])
-        array = array[array.shape[0] // 2]
-    return array, frames
+def open_frame(path: Path, reader_name: str) -> Frame:
+    """Return the middle frame of a volume or video, and what the file says about it. Raises ImageError."""
+    if reader_name == _DICOM:
+        return gdcm.read_frame(path)
+    return read_volume(_header(path, reader_name))
 
 
-def _opened(path: Path, reader_name: str) -> "sitk.ImageFileReader":
-    import SimpleITK as sitk
+def read_frame(path: Path, reader_name: str) -> tuple[Numbers, int]:
+    """Return the middle frame, (H, W[, C]) raw numbers, and the number of frames.
 
-    try:
-        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-            if reader_name == "MetaImageIO":
-                _check_data_file(data)
-            elif reader_name == "GDCMImageIO":
-                check_lengths(data)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path.name}: not readable as a medical image ({error})") from error
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(reader_name)
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    if reader.GetDimension() < 2:
-        raise ImageError(f"{path.name}: the image has {reader.GetDimension()} dimension; two are needed")
-    component = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-    volume = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * component
-    if volume > VOLUME_LIMIT:
-        raise ImageError(f"{path.name}: {volume:,} bytes of pixels are more than the limit of {VOLUME_LIMIT:,}")
-    return reader
-
-
-def _check_data_file(data: mmap) -> None:
-    """A MetaImage names the file of its pixels: this one (LOCAL) or one beside it, nothing else. Raises ValueError.
-
-    The name may stand anywhere, and another one in a comment before it: each of them must be harmless.
+    Raises ImageError, also where something is missing or damaged.
     """
-    for line in _DATA_FILE_KEY.findall(data):
-        if not _DATA_FILE.fullmatch(line):
-            raise ValueError(f"the header says {line[:200].decode('latin-1')!r}; only a file beside it is read")
+    frame = open_frame(path, reader_name)
+    if frame.faults:
+        raise ImageError(f"{path.name}: {frame.faults[0]}")
+    return frame.values, frame.frames
 
 
-def _unreadable(path: Path, error: RuntimeError) -> ImageError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ImageError(f"{path.name}: not readable as a medical image ({lines[-1][:200]})")
+def _header(path: Path, reader_name: str) -> Volume:
+    try:
+        return with_colour_axis(_HEADERS[reader_name](path))
+    except OSError as error:
+        raise ImageError(f"{path.name}: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from challenge.disk import DiskFullError, is_full, on_disk
 from challenge.errors import UserError
 from challenge.journal import Identity, Journal, MaskFile, read_journal
+from challenge.leftovers import refusal
 from challenge.output_files import check_answers_folder, is_same
 from challenge.paths import output_file
 from challenge.profile import PROFILES
@@ -50,6 +51,8 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
         report.weights, report.precision = {"sha256": first.weights}, first.precision
         try:
             _write(parts, output_dir, report)
+        except PermissionError as error:
+            raise refusal(error, output_dir) from error
         except OSError as error:
             if not is_full(error):
                 raise

@@ -7,15 +7,13 @@ from pathlib import Path
 from challenge.journal import MaskFile
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES
+from challenge.places import INPUT_JSON
 from challenge.predictions import BlankMask, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic import writers as uusic_writers
 from challenge.uusic.heads import head_table
 from challenge.uusic.manifest import CLASSIFICATION_FILE, parse_list, read_list
 from challenge.writers import Entry, entry, write_json, write_mask
-
-INPUT_JSON = Path("/input_json")
-"""Where UUSIC's organisers mount the list of images."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,91 @@
-"""Make truncated image files decodable, without Pillow's process-wide switch for it (threads decode side by side)."""
+"""Truncated and damaged files: find damage that decoders do not notice, and make decodable what is there.
 
+Pillow's process-wide switch for truncated files is not used: threads decode side by side.
+"""
+
+import re
 import struct
 import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from challenge import jpeg, tiff
+from challenge.errors import ImageError
+from challenge.intensity import Pixels
+from challenge.volume import LEAST
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A file that holds less than a hundredth of its pixels tells nothing, and a false header could cost gigabytes.
-_MOST_MISSING = 100
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_FEW_ZEROS = 0.01
+_WEBP_ZEROS, _WEBP_PIXELS = 32, 8192
+_PLAIN = re.compile(rb"BM|P[1-6]\s|II[*+]\0|MM\0[*+]")
 
 
-def repaired(data: bytes) -> bytes | None:
-    """Return the file's bytes mended so that a strict decoder takes them, or None if nothing can be done."""
-    if data.startswith(b"\xff\xd8"):
-        return data + b"\xff\xd9"  # an end marker: decoders fill what is missing
+class DamageError(Exception):
+    """Damage of a file that its decoder passes over in silence."""
+
+
+def check_whole(data: bytes) -> None:
+    """Raises DamageError for damage that decoders pass over in silence."""
+    if data.startswith(_PNG_SIGNATURE):
+        for name, body, checksum in _png_chunks(data):
+            if name == b"IDAT" and checksum != zlib.crc32(name + body):
+                raise DamageError("a checksum is wrong")
+    elif data.startswith(jpeg.SIGNATURE):
+        if jpeg.hole(data) is not None:
+            raise DamageError("a part of the data is zeros")
+    elif (directory := tiff.read_directory(data)) and directory.has_hole(data):
+        raise DamageError("a part of the data is zeros")
+
+
+def check_end(data: bytes, pixels: Pixels) -> None:
+    """Raises DamageError if decoded pixels are cut off, though the file has an end."""
+    is_short = False
+    if data.startswith(jpeg.SIGNATURE):
+        is_short = jpeg.is_short(data, pixels)
+    elif data.startswith(_PNG_SIGNATURE) and not pixels[-1].any():
+        is_short = (_repaired_png(data) or (b"", 1.0))[1] < 1
+    elif data.startswith(b"RIFF"):
+        is_short = _webp_zeros(data) > _WEBP_ZEROS + pixels.shape[0] * pixels.shape[1] // _WEBP_PIXELS
+    if is_short:
+        raise DamageError("the end is missing")
+
+
+def _webp_zeros(data: bytes) -> int:
+    """Return the number of zeros at the end of a WebP file; of flat ground one may stand for 10,000 pixels."""
+    whole = data[: 8 + int.from_bytes(data[4:8], "little")]
+    return len(whole) - len(whole.rstrip(b"\0"))
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether the file is of a format whose numbers are not compressed, as a rule."""
+    return bool(_PLAIN.match(data))
+
+
+def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
+    """Tell of rows of zeros at the end, or at the beginning, of a file of plain numbers. Raises ImageError if most are.
+
+    Copies that were broken off look so. A dark picture does too, but then it has zeros elsewhere.
+    """
+    rows = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
+    if not len(rows):
+        return ("all pixels are 0",)
+    picture = pixels[rows[0] : rows[-1] + 1]
+    if len(picture) == len(pixels) or (picture[1:-1] == 0).sum() > picture.size * _FEW_ZEROS:
+        return ()
+    if len(picture) < len(pixels) * LEAST:
+        raise ImageError(f"{name}: only {len(picture)} of {len(pixels)} rows hold anything; the file is incomplete")
+    return (f"{len(pixels) - len(picture)} rows of zeros; the file may be incomplete",)
+
+
+def repaired(data: bytes) -> tuple[bytes, float] | None:
+    """Return the file's bytes mended so that a strict decoder takes them, and the share of the rows that are there.
+
+    None if nothing can be done; no bytes if the share is below `LEAST`.
+    """
+    if data.startswith(jpeg.SIGNATURE):
+        return jpeg.without_end(data) + jpeg.END, jpeg.share(data)
     if data.startswith(_PNG_SIGNATURE):
         return _repaired_png(data)
     if data.startswith(b"BM") and len(data) >= 54:
@@ -20,42 +93,53 @@ def repaired(data: bytes) -> bytes | None:
     return None
 
 
-def _repaired_bmp(data: bytes) -> bytes | None:
-    start, _, width, height, _, bits = struct.unpack_from("<IIiiHH", data, 10)
-    length = start + (abs(width) * bits + 31) // 32 * 4 * abs(height)
-    if length > len(data) * _MOST_MISSING:
+def _repaired_bmp(data: bytes) -> tuple[bytes, float] | None:
+    start, _, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", data, 10)
+    length = (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    share = (len(data) - start) / max(1, length)
+    if compression not in (0, 3):
         return None
-    return data + bytes(max(0, length - len(data)))
+    if share < LEAST:  # nothing is allocated for what a header claims
+        return b"", share
+    return data + bytes(max(0, start + length - len(data))), min(1.0, share)
 
 
-def _repaired_png(data: bytes) -> bytes | None:
+def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
     """Rewrite a PNG from the scan lines that can still be inflated; missing ones become zeros."""
-    kept, pixels, position = [], b"", len(_PNG_SIGNATURE)
-    header = b""
-    while position + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        body = data[position + 8 : position + 8 + length]
-        if name == b"IHDR":
-            header = body
-        elif name == b"IDAT":
-            pixels += body
-        elif name in (b"PLTE", b"tRNS") and len(body) == length:
-            kept.append((name, body))
-        position += 12 + length
+    chunks = [(name, body) for name, body, _ in _png_chunks(data)]
+    header = next((body for name, body in chunks if name == b"IHDR"), b"")
     if len(header) != 13:
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if interlaced or colour not in _PNG_CHANNELS or width * height > 100_000_000:
         return None
     line = 1 + (width * depth * _PNG_CHANNELS[colour] + 7) // 8
-    raw = _inflate(pixels, line * height)
-    if line * height > len(raw) * _MOST_MISSING:
-        return None
+    raw = _inflate(b"".join(body for name, body in chunks if name == b"IDAT"), line * height)
+    share = len(raw) // line / height
+    if share < LEAST:
+        return b"", share
     raw = raw[: len(raw) // line * line].ljust(line * height, b"\0")
-    chunks = [(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]
+    kept = [chunk for chunk in chunks if chunk[0] in (b"PLTE", b"tRNS")]
+    return _png([(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]), share
+
+
+def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
     return _PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Yield name, content and checksum of each chunk, the last one perhaps cut off. Zeros at the end are no content."""
+    position = len(_PNG_SIGNATURE)
+    if b"IEND" not in data[-100:]:
+        data = data.rstrip(b"\0")
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        body = data[position + 8 : position + 8 + length]
+        checksum = data[position + 8 + length : position + 12 + length]
+        yield name, body, int.from_bytes(checksum) if len(checksum) == 4 else None
+        position += 12 + length
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
@@ -64,9 +148,9 @@ def _inflate(data: bytes, limit: int) -> bytes:
     out = bytearray()
     try:
         for start in range(0, len(data), 512):
-            out += decompressor.decompress(data[start : start + 512], max(0, limit - len(out)))
+            out += decompressor.decompress(data[start : start + 512], max(1, limit - len(out)))
             if len(out) >= limit:
                 break
     except zlib.error:
         pass
-    return bytes(out)
+    return bytes(out[:limit])

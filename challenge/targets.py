@@ -4,11 +4,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from challenge.errors import ManifestError
 from challenge.manifest import Sample
@@ -82,14 +77,3 @@ def _comma_hint(texts: Sequence[str | None]) -> str:
     """Say so where a number is written as in German or French."""
     found = next((text for text in texts if text and _DECIMAL_COMMA.fullmatch(text.strip())), None)
     return f": {found!r} has a decimal comma; write {found.replace(',', '.')}" if found else ""
-
-
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """Return class indices (H, W) uint8 of a mask file; palette masks keep their indices, not their colours.
-
-    Raises OSError if the file is no readable image.
-    """
-    with Image.open(path) as image:
-        if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
-            return np.asarray(image).astype(np.uint8)
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)[..., 0]

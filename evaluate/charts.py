@@ -19,6 +19,7 @@ _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
 _STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with dollar signs is no formula
     "font.size": 8.5,
     "text.color": _INK,
     "axes.edgecolor": _LINE,

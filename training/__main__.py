@@ -1,15 +1,26 @@
 """`python -m training ...`: the local stage that produces the weights."""
 
 import logging
+import math
 import sys
 from pathlib import Path
 
 import click
 
+from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
+from challenge.exits import exit_code
+from training.stopped import Stopped
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+IMAGES = click.IntRange(1, 10**12)
+
+
+def _minutes(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"{value} is no time above 0")
+    return value
 
 
 @click.group()
@@ -29,7 +40,7 @@ def main(log_level: str) -> None:
 @click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
 @click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
-@click.option("--max-minutes", type=float, help="Fit the rest of the schedule to this time.")
+@click.option("--max-minutes", type=float, callback=_minutes, help="Fit the rest of the schedule to this time.")
 def train(
     config_file: Path,
     data_root: Path,
@@ -44,14 +55,16 @@ def train(
 ) -> None:
     """Train a system on a challenge data folder; several processes under torchrun."""
     from training.config import load_config
+
+    if folds and (val_root or start):
+        raise UserError("--folds excludes --val-root and --from; give one of them")
+    config = load_config(config_file, overrides)  # before torch is imported, which takes seconds
+
     from training.distributed import join_ranks, leave_ranks
     from training.rows import DataSource
     from training.runs import cross_validate, train_run
     from training.trainable import read_start
 
-    if folds and (val_root or start):
-        raise UserError("--folds excludes --val-root and --from; give one of them")
-    config = load_config(config_file, overrides)
     source = DataSource(data_root, cache or output / "cache", val_root)
     ranks = join_ranks()
     if folds:
@@ -67,12 +80,12 @@ def train(
 @click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
 @click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new task(s).")
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
-@click.option("--images", default=3000, show_default=True, help="Images to be seen.")
+@click.option("--images", default=3000, type=IMAGES, show_default=True, help="Images to be seen.")
 @click.option("--keep-others", is_flag=True, help="Train the heads alone: all other tasks answer as before.")
 @click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
 @click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
-@click.option("--max-minutes", type=float, help="Fit the rest of the schedule to this time.")
+@click.option("--max-minutes", type=float, callback=_minutes, help="Fit the rest of the schedule to this time.")
 def finetune(
     folder: Path,
     data_root: Path,
@@ -85,7 +98,10 @@ def finetune(
     max_minutes: float | None,
 ) -> None:
     """Add new tasks to trained weights with a few images of each."""
-    from training.config import with_overrides
+    from training.config import check_overrides, with_overrides
+
+    check_overrides(overrides)
+
     from training.distributed import join_ranks, leave_ranks
     from training.finetune import finetune_config, say_what_changed
     from training.rows import DataSource
@@ -121,13 +137,15 @@ def aggregate(
     resume: bool,
 ) -> None:
     """Train one network per task, one per group and one for all, under the same budget of images, and compare."""
-    from training.aggregation import RESULTS, aggregate, parse_groups
     from training.config import load_config
+
+    config = load_config(config_file, overrides)
+
+    from training.aggregation import RESULTS, aggregate, parse_groups
     from training.distributed import join_ranks, leave_ranks
     from training.rows import DataSource
 
     source = DataSource(data_root, cache or output / "cache", val_root)
-    config = load_config(config_file, overrides)
     aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
     leave_ranks()
     click.echo((output / RESULTS).read_text("utf-8"))
@@ -137,7 +155,7 @@ def aggregate(
 @click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
 @click.option("--data-root", required=True, type=FOLDER, help="New data of tasks that the network knows.")
 @click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
-@click.option("--images", default=3000, show_default=True, help="Images to be seen.")
+@click.option("--images", default=3000, type=IMAGES, show_default=True, help="Images to be seen.")
 @click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
 @click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
@@ -151,7 +169,10 @@ def sync(
     resume: bool,
 ) -> None:
     """Adapt trained weights to a new data set through their prompts alone (PerceptGuide's synchronisation)."""
-    from training.config import with_overrides
+    from training.config import check_overrides, with_overrides
+
+    check_overrides(overrides)
+
     from training.distributed import join_ranks, leave_ranks
     from training.rows import DataSource
     from training.runs import train_run
@@ -193,7 +214,7 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
-@click.option("--val-root", type=FOLDER, help="Another data folder, to measure on.")
+@click.option("--val-root", type=FOLDER, help="Another data folder, to measure on; or the run's own --val-root.")
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Fit the temperature of every class head on the run's dev rows; `export` builds in those that hold."""
@@ -201,15 +222,15 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
     from training.calibration import check_calibration
     from training.rows import DataSource
 
-    source = DataSource(data_root, cache or run_folder / "cache")
+    source = DataSource(data_root, cache or run_folder / "cache", val_root)
     found = {"dev": list(fit(run_folder, source))}
     if val_root:
-        found["val"] = list(check_calibration(run_folder, DataSource(data_root, source.cache, val_root), found["dev"]))
+        found["val"] = list(check_calibration(run_folder, source, found["dev"]))
     click.echo("| task | rows | temperature | built in | ECE before | after |\n|---|---|---|---|---|---|")
     for part, rows in found.items():
         for row in rows:
             click.echo(
-                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {'yes' if row.kept else 'no'} "
+                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {row.verdict} "
                 f"| {row.before:.3f} | {row.after:.3f} |"
             )
 
@@ -252,15 +273,16 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=FOLDER)
 @click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@click.option("--val-root", type=FOLDER, help="The run's own --val-root, if it had one.")
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
-def refine(run_folder: Path, data_root: Path, cache: Path | None) -> None:
+def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Choose on the dev rows which tasks gain by tidied masks or the mirror image; `export` then records it."""
     from training.refinement import VARIANTS
     from training.refinement import refine as choose
     from training.rows import DataSource
 
     click.echo(f"| task | score | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
-    for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache")):
+    for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache", val_root)):
         cells = " | ".join(choice.text(name) for name in VARIANTS)
         click.echo(f"| {choice.task_id} | {choice.metric.name} | {cells} |")
 
@@ -284,12 +306,19 @@ def average(runs: tuple[Path, ...], output: Path, anew: tuple[str, ...]) -> None
 @click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")
 @click.option("--precision", "reduced", multiple=True, type=click.Choice(["bfloat16"]),
               help="inference.py may compute in it unasked: measured to do the scores no harm.")  # fmt: skip
-def export(run_folder: Path, output: Path, scores: Path | None, sources: Path | None, reduced: tuple[str, ...]) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace what OUTPUT holds, such as another network's weights.")
+def export(
+    run_folder: Path,
+    output: Path,
+    scores: Path | None,
+    sources: Path | None,
+    reduced: tuple[str, ...],
+    overwrite: bool,
+) -> None:
     """Freeze a training RUN into weights that inference.py runs, with a model card."""
     from training.export_run import export_run
 
-    output.mkdir(parents=True, exist_ok=True)
-    facts = export_run(run_folder, output, scores, sources, reduced)
+    facts = export_run(run_folder, output, scores, sources, reduced, overwrite=overwrite)
     click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")
 
 
@@ -331,12 +360,23 @@ def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...
 
 
 def run() -> int:
-    """Run the command line; return 2 with one sentence on stderr for what the user can mend."""
+    """Run the command line and return its exit code; the last line on stderr says what went wrong.
+
+    2 for what the user can mend, 1 for a full disk or a fault, 128 + n for a run that signal n ended.
+    """
+    return exit_code(_run)
+
+
+def _run() -> int:
     try:
-        main(standalone_mode=True)
-    except UserError as error:
-        click.echo(str(error), err=True)
-        return 2
+        main(standalone_mode=False)
+    except OSError as error:
+        if is_full(error):
+            raise DiskFullError(f"no room is left on the disk ({error}); make room and repeat the command") from error
+        raise
+    except Stopped as stopped:
+        click.echo(str(stopped), err=True)
+        return 128 + stopped.number
     return 0
 
 

@@ -22,9 +22,9 @@ from training.config import Config, DevConfig
 from training.distributed import Ranks
 from training.optim import total_steps
 from training.rows import DataSource
-from training.run_report import TABLE
-from training.runs import train_run
+from training.runs import is_finished, train_run
 from training.sampling import probabilities
+from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -70,20 +70,29 @@ def aggregate(
     check_task_names([task for tasks in given.values() for task in tasks], kinds)
     wanted = [task for tasks in given.values() for task in tasks] or config.data.tasks or sorted(kinds)
     sizes = Counter(sample.task_id for sample in samples if sample.task_id in wanted)
+    _check_scored(sizes, source)
     groups = given or clinical(sizes)
     parts = plan(sizes, groups, config)
     for number, part in enumerate(parts, 1):
         home = output / part.paradigm / part.name
-        if resume and (home / TABLE).is_file():
+        recipe = part_config(config, part)
+        if resume and is_finished(recipe, source, home, ranks):
             continue
         logger.info("network %d of %d: %s, %s", number, len(parts), part.paradigm, part.name)
-        train_run(part_config(config, part), source, home, ranks, resume=resume)
+        train_run(recipe, source, home, ranks, resume=resume)
     if ranks.is_first:
         outcomes = [_outcome(task, kinds[task], sizes[task], groups, parts, output) for task in sizes]
         outcomes.sort(key=lambda outcome: outcome.training_rows)
-        (output / NUMBERS).write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n", "utf-8")
-        (output / RESULTS).write_text(table(outcomes, config.optim.images), "utf-8")
+        write_text(output / NUMBERS, json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
+        write_text(output / RESULTS, table(outcomes, config.optim.images))
         draw(outcomes, output / PICTURE)
+
+
+def _check_scored(tasks: Mapping[str, int], source: DataSource) -> None:
+    """Raise UserError for tasks that no row of `source.val_root` scores: they could not be compared."""
+    scored = {sample.task_id for sample in read_manifest(source.val_root).samples} if source.val_root else set(tasks)
+    if missing := sorted(set(tasks) - scored):
+        raise UserError(f"--val-root has no rows of {', '.join(missing)}; add some, or name the other tasks by --group")
 
 
 def clinical(tasks: Mapping[str, int]) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from challenge.tasks import TaskKind
 from evaluate.metric_table import metrics_of
+from training.figures import literal, new_figure
 
 SPECIFIC, GROUPED, UNIFIED = "task-specific", "grouped", "unified"
 _SHARED = (GROUPED, UNIFIED)
@@ -54,17 +55,13 @@ def table(outcomes: Sequence[Outcome], budget: int) -> str:
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     """Draw the differences as bars, one row per task, the smallest training set at the top."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.2 + 0.4 * len(outcomes)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1.2 + 0.4 * len(outcomes))
     axes = figure.subplots()
     for number, paradigm in enumerate(_SHARED):
         values = [100 * (gain(outcome, paradigm) or 0.0) for outcome in outcomes]
         places = [row + 0.4 * number - 0.2 for row in range(len(outcomes))]
         axes.barh(places, values, height=0.38, label=paradigm)
-    axes.set_yticks(range(len(outcomes)), [f"{o.task_id} ({o.training_rows})" for o in outcomes])
+    axes.set_yticks(range(len(outcomes)), [literal(f"{o.task_id} ({o.training_rows})") for o in outcomes])
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("relative difference to the task's own network in % (right: sharing helps)")

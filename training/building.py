@@ -1,22 +1,52 @@
 """The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from challenge.errors import UserError
-from challenge.tasks import TaskSpec, with_extra_tasks
+from challenge.tasks import CATALOGUE, TaskSpec, with_extra_tasks
 from model.networks.heads import DetectionHead, RegressionHead
 from model.networks.local_heads import Adapter, BoxHead
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
+from training.optim import make_optimizer
 from training.trainable import Start
 
 logger = logging.getLogger(__name__)
+
+
+def check_recipe(config: Config) -> None:
+    """Build the recipe's network and optimiser without memory: what fits nothing is told before any data are read.
+
+    Raises UserError for options that the system does not take, names that fit no parameter, sizes that the network
+    cannot take, or an optimiser that does not exist.
+    """
+    network = _without_memory(config)
+    if not all(parameter.numel() for parameter in network.parameters()):
+        raise UserError("config key 'system.options': a width of 0 leaves parts of the network empty; correct it")
+    frozen_parameters(network, config)
+    for key, size in (("data.image_size", config.data.image_size), ("optim.small_size", config.optim.small_size)):
+        if size % network.size_multiple:
+            raise UserError(f"config key {key!r} must be a multiple of {network.size_multiple}, not {size}")
+    make_optimizer(network, config.optim)
+
+
+def _without_memory(config: Config) -> System:
+    try:
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            return build(config.system.name, CATALOGUE.values(), **config.system.options)
+    except UserError:
+        raise
+    except Exception as error:  # an option of another type or size can break anything in a constructor
+        raise UserError(
+            f"config key 'system.options': {config.system.name} cannot be built with these ({error}); correct them"
+        ) from error
 
 
 def build_network(

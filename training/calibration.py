@@ -2,7 +2,8 @@
 
 One number per task divides the logits, so that a probability of 0.8 is right in about 80 of 100 cases. It moves
 neither the predicted class nor the order of the images, hence no official score. A few rows fit a temperature to
-themselves, so it is built in only if temperatures fitted without some patients hold for those patients too.
+themselves, so it is built in only if temperatures fitted without some patients hold for those patients too, and only
+where there are `LEAST_ROWS` rows, `LEAST_OF_CLASS` of every class.
 """
 
 import json
@@ -22,23 +23,34 @@ from challenge.tasks import TaskKind
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
+from training.digests import check_judged
 from training.distributed import Ranks
 from training.loop import load_network
 from training.rows import DataSource, Part, load_parts
+from training.run_scores import own_rows
 from training.split import folds
+from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
 FILE = "temperatures.json"
+HOLDS, HOLDS_NOT, TOO_FEW = "yes", "no", "no: too few rows"
 _BATCH = 16
 _BINS = 15
 _RANGE = (0.2, 5.0)
 _FOLDS = 5
 
+LEAST_ROWS = 50
+LEAST_OF_CLASS = 5
+"""Of fewer rows, one or two sure mistakes decide the temperature; a class without rows says nothing of its own."""
+
 
 @dataclass(frozen=True)
 class Calibration:
-    """A task's temperature, if it is `kept`, and the expected calibration error on some rows without and with it."""
+    """A task's temperature, if it is `kept`, and the expected calibration error on some rows without and with it.
+
+    `verdict` says why in a few words.
+    """
 
     task_id: str
     rows: int
@@ -46,6 +58,7 @@ class Calibration:
     kept: bool
     before: float
     after: float
+    verdict: str
 
 
 class Tempered(nn.Module):
@@ -64,28 +77,30 @@ class Tempered(nn.Module):
 def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
     """Fit a temperature for every classification task on the run's own dev rows; write those that are kept.
 
-    Yields what was found, in the order of the tasks' names; then `run/temperatures.json` is there.
+    Yields what was found, in the order of the tasks' names; then `run/temperatures.json` is there. Raises UserError if
+    `source` does not hold the run's dev rows.
     """
-    network, config, _ = load_network(run)
-    _, dev = load_parts(source, config, Ranks())
+    network, config, facts = load_network(run)
     kept = {}
-    for task_id, samples, logits, labels in _logits(network, dev, config.data):
+    for task_id, samples, logits, labels in _logits(network, own_rows(source, config, facts), config.data):
         temperature = fit_temperature(logits, labels)
-        holds = holds_for_others(samples, logits, labels)
-        if holds:
+        verdict = _verdict(samples, logits, labels)
+        if verdict == HOLDS:
             kept[task_id] = temperature
-        yield _calibration(task_id, logits, labels, temperature, holds)
-    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        yield _calibration(task_id, logits, labels, temperature, verdict)
+    write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def check_calibration(run: Path, source: DataSource, found: Sequence[Calibration]) -> Iterator[Calibration]:
-    """Measure temperatures on rows that fitted nothing: all those of `source.val_root`."""
-    network, config, _ = load_network(run)
+    """Measure temperatures on rows that fitted nothing: those of `source.val_root`, if they are not the run's own."""
+    network, config, facts = load_network(run)
     _, held_out = load_parts(source, config, Ranks())
+    if check_judged(facts, held_out, on_purpose=True):
+        return
     fitted = {one.task_id: one for one in found}
     for task_id, _, logits, labels in _logits(network, held_out, config.data):
         if task_id in fitted:
-            yield _calibration(task_id, logits, labels, fitted[task_id].temperature, fitted[task_id].kept)
+            yield _calibration(task_id, logits, labels, fitted[task_id].temperature, fitted[task_id].verdict)
 
 
 def read_temperatures(run: Path) -> dict[str, float]:
@@ -121,6 +136,17 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return 2 / (low + high)
 
 
+def are_enough(labels: Tensor, num_classes: int) -> bool:
+    """Whether (N,) labels are enough to fit a temperature: `LEAST_ROWS`, and `LEAST_OF_CLASS` of every class."""
+    return len(labels) >= LEAST_ROWS and int(labels.bincount(minlength=num_classes).min()) >= LEAST_OF_CLASS
+
+
+def _verdict(samples: Sequence[Sample], logits: Tensor, labels: Tensor) -> str:
+    if not are_enough(labels, logits.shape[1]):
+        return TOO_FEW
+    return HOLDS if holds_for_others(samples, logits, labels) else HOLDS_NOT
+
+
 def holds_for_others(samples: Sequence[Sample], logits: Tensor, labels: Tensor) -> bool:
     """Whether temperatures fitted on four fifths of the patients lower the cross-entropy of the others.
 
@@ -149,9 +175,9 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     return float(torch.stack(gaps).sum() / len(labels))
 
 
-def _calibration(task_id: str, logits: Tensor, labels: Tensor, temperature: float, kept: bool) -> Calibration:
+def _calibration(task_id: str, logits: Tensor, labels: Tensor, temperature: float, verdict: str) -> Calibration:
     before, after = (expected_calibration_error((logits / t).softmax(dim=1), labels) for t in (1.0, temperature))
-    return Calibration(task_id, len(labels), temperature, kept, before, after)
+    return Calibration(task_id, len(labels), temperature, verdict == HOLDS, before, after, verdict)
 
 
 @torch.no_grad()

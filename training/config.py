@@ -1,23 +1,62 @@
-"""One TOML file per recipe, read into frozen dataclasses. Unknown keys are errors."""
+"""One TOML file per recipe, read into frozen dataclasses. Unknown keys and values out of range are errors.
+
+What a value may be stands in its field's annotation, and nowhere else. Reading a recipe imports no torch.
+"""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
+import model
 from challenge.errors import UserError
-from challenge.tasks import TaskKind, nearest
+from challenge.geometry import Fit
+from challenge.resampling import Resampling
+from challenge.tasks import TaskKind
+from training.ranges import Length, OneOf, Range, Sane, Text
+from training.task_rules import TaskRules, parse_point_order
+from training.text_files import write_text
 from training.toml_tables import from_table, read_table, set_key
+
+_HUGE = 10**12
+_SYSTEMS = (Path(model.__file__).parent / "networks" / "systems").glob("[a-z]*.py")
+
+Count = Annotated[int, Range(1, _HUGE)]
+CountOrNone = Annotated[int, Range(0, _HUGE)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+Side = Annotated[int, Range(32, 8192)]
+"""Pixels."""
+Fraction = Annotated[float, Range(0, 1)]
+Below1 = Annotated[float, Range(0, 1, below=True)]
+Rate = Annotated[float, Range(0, 100)]
+Weight = Annotated[float, Range(0, 1e6)]
+Name = Annotated[str, Text(200)]
+Mean = Annotated[tuple[Fraction, ...], Length(3)]
+Deviation = Annotated[tuple[Annotated[float, Range(0, 1, above=True)], ...], Length(3)]
+
+SystemName = Annotated[str, OneOf(tuple(sorted(path.stem for path in _SYSTEMS)))]
+KindName = Annotated[str, OneOf(tuple(map(str, TaskKind)))]
+MaskLoss = Literal["dice", "image_dice", "ce_squared_dice", "ce_and_dice", "ce_image_dice", "boundary"]
+ClassLoss = Literal["ce"]
+BoxLoss = Literal["positive_cell", "focal_grid", "focal_grid_giou", "one_box"]
+PointLoss = Literal["mse", "l1", "heatmap_mse", "heatmap_ce", "ellipse"]
+
+LOSS_NAMES: Mapping[TaskKind, tuple[str, ...]] = {
+    TaskKind.SEGMENTATION: get_args(MaskLoss),
+    TaskKind.CLASSIFICATION: get_args(ClassLoss),
+    TaskKind.DETECTION: get_args(BoxLoss),
+    TaskKind.REGRESSION: get_args(PointLoss),
+}
 
 
 @dataclass(frozen=True)
 class SystemConfig:
     """Which network. `options` go to the system's constructor."""
 
-    name: str = "mh_mtl"
-    options: dict[str, Any] = field(default_factory=dict)
+    name: SystemName = "mh_mtl"
+    options: Annotated[dict[str, Any], Sane()] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,9 +66,9 @@ class EncoderConfig:
     `frozen` are beginnings of names of encoder parameters that are never trained, such as `backbone.conv_stem`.
     """
 
-    weights: str = "none"
+    weights: Annotated[str, Text()] = "none"
     freeze_batchnorm: bool = False
-    frozen: tuple[str, ...] = ()
+    frozen: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,14 +80,14 @@ class DataConfig:
     run with a message, unless `skip_unreadable` leaves them out.
     """
 
-    image_size: int = 256
-    resampling: str = "antialiased-bilinear"
-    fit: str = "stretch"
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    dev_fraction: float = 0.15
-    split_seed: int = 42
-    tasks: tuple[str, ...] = ()
+    image_size: Side = 256
+    resampling: Annotated[str, OneOf(tuple(map(str, Resampling)))] = "antialiased-bilinear"
+    fit: Annotated[str, OneOf(tuple(map(str, Fit)))] = "stretch"
+    mean: Mean = (0.485, 0.456, 0.406)
+    std: Deviation = (0.229, 0.224, 0.225)
+    dev_fraction: Below1 = 0.15
+    split_seed: Seed = 42
+    tasks: tuple[Name, ...] = ()
     skip_unreadable: bool = False
 
 
@@ -61,23 +100,23 @@ class AugmentConfig:
     `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` take details away.
     """
 
-    brightness_contrast: float = 0.2
-    change: float = 0.2
-    noise: float = 0.1
-    gamma: float = 0.0
-    hflip: float = 0.0
-    vflip: float = 0.0
-    geometry: float = 0.0
-    max_rotation: float = 20.0
-    min_scale: float = 0.8
-    max_scale: float = 1.25
-    max_shift: float = 0.1
-    blur: float = 0.0
-    jpeg: float = 0.0
-    speckle: float = 0.0
-    depth_gain: float = 0.0
-    shadow: float = 0.0
-    haze: float = 0.0
+    brightness_contrast: Fraction = 0.2
+    change: Fraction = 0.2
+    noise: Fraction = 0.1
+    gamma: Fraction = 0.0
+    hflip: Fraction = 0.0
+    vflip: Fraction = 0.0
+    geometry: Fraction = 0.0
+    max_rotation: Annotated[float, Range(0, 180)] = 20.0
+    min_scale: Annotated[float, Range(0.1, 10)] = 0.8
+    max_scale: Annotated[float, Range(0.1, 10)] = 1.25
+    max_shift: Fraction = 0.1
+    blur: Fraction = 0.0
+    jpeg: Fraction = 0.0
+    speckle: Fraction = 0.0
+    depth_gain: Fraction = 0.0
+    shadow: Fraction = 0.0
+    haze: Fraction = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,12 +128,12 @@ class SamplingConfig:
     the kinds take turns: a step draws tasks of one kind alone, the next step those of the next kind.
     """
 
-    method: str = "uniform"
-    temperature: float = 2.0
-    tasks_per_step: int = 1
+    method: Literal["uniform", "proportional", "temperature"] = "uniform"
+    temperature: Annotated[float, Range(0.1, 1000)] = 2.0
+    tasks_per_step: Annotated[int, Range(1, 1000)] = 1
     joint: bool = False
     alternate: bool = False
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[Name, Weight] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,24 +145,24 @@ class LossConfig:
     another loss of the same kind for single tasks.
     """
 
-    segmentation: str = "dice"
-    classification: str = "ce"
-    detection: str = "focal_grid"
-    regression: str = "mse"
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    boundary_weight: float = 4.0
-    heatmap_sigma: float = 0.02
-    tasks: dict[str, str] = field(default_factory=dict)
+    segmentation: MaskLoss = "dice"
+    classification: ClassLoss = "ce"
+    detection: BoxLoss = "focal_grid"
+    regression: PointLoss = "mse"
+    label_smoothing: Below1 = 0.0
+    class_weights: Literal["none", "balanced", "root"] = "none"
+    boundary_weight: Weight = 4.0
+    heatmap_sigma: Annotated[float, Range(0, 1, above=True)] = 0.02
+    tasks: dict[Name, Literal[MaskLoss, ClassLoss, BoxLoss, PointLoss]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class BalanceConfig:
     """Weights of the tasks' losses: `fixed`, or learned `uncertainty`. `kinds` and `tasks` multiply; 1 by default."""
 
-    method: str = "fixed"
-    kinds: dict[str, float] = field(default_factory=dict)
-    tasks: dict[str, float] = field(default_factory=dict)
+    method: Literal["fixed", "uncertainty"] = "fixed"
+    kinds: dict[KindName, Weight] = field(default_factory=dict)
+    tasks: dict[Name, Weight] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,23 +176,23 @@ class OptimConfig:
     schedule the heads alone learn. For the first `small_until` of it images are shrunk to `small_size` pixels.
     """
 
-    images: int = 60_000
-    batch_size: int = 16
-    encoder_lr: float = 1e-4
-    head_lr: float = 1e-3
-    final_lr: float = 1e-6
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    clip_norm: float = 0.0
-    ema_decay: float = 0.0
-    name: str = "adamw"
-    schedule: str = "cosine"
-    momentum: float = 0.9
-    decoder_lr: float = 0.0
-    trained: str = "all"
-    freeze_shared: float = 0.0
-    small_size: int = 0
-    small_until: float = 0.0
+    images: Count = 60_000
+    batch_size: Annotated[int, Range(1, 100_000)] = 16
+    encoder_lr: Rate = 1e-4
+    head_lr: Rate = 1e-3
+    final_lr: Rate = 1e-6
+    weight_decay: Annotated[float, Range(0, 10)] = 0.01
+    warmup_steps: CountOrNone = 100
+    clip_norm: Weight = 0.0
+    ema_decay: Below1 = 0.0
+    name: Name = "adamw"
+    schedule: Literal["cosine", "poly"] = "cosine"
+    momentum: Below1 = 0.9
+    decoder_lr: Rate = 0.0
+    trained: Literal["all", "prompts"] = "all"
+    freeze_shared: Fraction = 0.0
+    small_size: Annotated[int, Range(0, 8192)] = 0
+    small_until: Fraction = 0.0
 
 
 @dataclass(frozen=True)
@@ -163,8 +202,8 @@ class DevConfig:
     The best network so far is kept; training stops after `patience` scorings without a better one (0: never).
     """
 
-    every: int = 0
-    patience: int = 0
+    every: CountOrNone = 0
+    patience: CountOrNone = 0
 
 
 @dataclass(frozen=True)
@@ -175,22 +214,26 @@ class RuntimeConfig:
     processes that prepare batches; `cache_gigabytes` bounds the image cache on disk.
     """
 
-    device: str = "auto"
-    precision: str = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = True
     compile: bool = False
     deterministic: bool = False
-    workers: int = 0
-    cache_gigabytes: float = 16.0
+    workers: Annotated[int, Range(0, 1024)] = 0
+    cache_gigabytes: Annotated[float, Range(0, 1e6)] = 16.0
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole recipe. `tasks.NAME` overrides fields of that task's `TaskRules`."""
+    """A whole recipe. `tasks.NAME` overrides fields of that task's `TaskRules`.
 
-    name: str = "unnamed"
-    seed: int = 42
-    checkpoint_every: int = 200
+    `extra_tasks` are names that the recipe may speak of though neither the challenge nor the data has them.
+    """
+
+    name: Name = "unnamed"
+    seed: Seed = 42
+    checkpoint_every: Count = 200
+    extra_tasks: tuple[Name, ...] = ()
     system: SystemConfig = field(default_factory=SystemConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -201,7 +244,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     dev: DevConfig = field(default_factory=DevConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[Name, dict[str, Any]] = field(default_factory=dict)
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -231,36 +274,29 @@ def with_overrides(config: Config, overrides: tuple[str, ...]) -> Config:
 
 def write_json(config: Config, path: Path) -> None:
     """Write the resolved config as JSON, every key with its value."""
-    path.write_text(json.dumps(to_dict(config), indent=1) + "\n", "utf-8")
+    write_text(path, json.dumps(to_dict(config), indent=1) + "\n")
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "sampling.method": ("uniform", "proportional", "temperature"),
-    "loss.class_weights": ("none", "balanced", "root"),
-    "balance.method": ("fixed", "uncertainty"),
-    "optim.schedule": ("cosine", "poly"),
-    "optim.trained": ("all", "prompts"),
-    "runtime.device": ("auto", "cpu", "cuda"),
-    "runtime.precision": ("float32", "bfloat16", "float16"),
-}
-_AT_LEAST_ONE = ("checkpoint_every", "data.image_size", "optim.images", "optim.batch_size", "sampling.tasks_per_step")
+def check_overrides(overrides: tuple[str, ...]) -> None:
+    """Check `section.key=value` overrides before the recipe that they change is known. Raises UserError."""
+    table: dict[str, Any] = {}
+    for override in overrides:
+        set_key(table, override)
+    _check_rules(from_table(Config, table))
 
 
 def _check(config: Config) -> None:
-    for key, choices in _CHOICES.items():
-        value = _value(config, key)
-        if value not in choices:
-            raise UserError(f"config key {key!r} is {value!r}{nearest(value, choices)}; one of {', '.join(choices)}")
-    for key in _AT_LEAST_ONE:
-        if _value(config, key) < 1:
-            raise UserError(f"config key {key!r} must be at least 1")
-    for kind in config.balance.kinds:
-        if kind not in list(TaskKind):
-            raise UserError(f"unknown config key 'balance.kinds.{kind}'{nearest(kind, map(str, TaskKind))}")
+    """Check what no value can be blamed for alone."""
+    _check_rules(config)
+    faults = {
+        "augment.min_scale is larger than augment.max_scale": config.augment.min_scale > config.augment.max_scale,
+        "optim.small_until needs an optim.small_size": config.optim.small_until and not config.optim.small_size,
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise UserError(f"config: {fault}; correct one of them")
 
 
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+def _check_rules(config: Config) -> None:
+    for task_id, table in config.tasks.items():
+        parse_point_order(from_table(TaskRules, table, f"tasks.{task_id}.").point_order)

@@ -42,6 +42,14 @@ class Ranks:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    def highest(self, value: int) -> int:
+        """Return the highest of all ranks' values, on every rank."""
+        if self.count == 1:
+            return value
+        values = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return int(values)
+
     def gather_rows(self, own: Tensor, rows: int) -> Tensor:
         """Return the whole batch of `rows` rows from the ranks' shares (`Draw.share`); own rows keep their graph."""
         if self.count == 1:

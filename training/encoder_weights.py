@@ -14,6 +14,7 @@ import timm
 from torch import Tensor, nn
 
 from challenge.errors import UserError
+from challenge.tasks import nearest
 from model.networks.encoders import Encoder
 from model.networks.system import System
 from training.state_dict import read_state_dict
@@ -31,6 +32,17 @@ _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+
+
+def check_source(source: str) -> None:
+    """Raise UserError if there is nothing at `source` that an encoder could be filled from."""
+    if source.startswith("package:"):
+        _package_file(source.removeprefix("package:"))
+    elif source not in ("none", "timm") and not Path(source).exists():
+        raise UserError(
+            f"config key 'encoder.weights' is {source!r}{nearest(source, ('none', 'timm'))}: give none, timm, "
+            "package:NAME, or a file or folder that exists"
+        )
 
 
 def load_encoder_weights(network: System, source: str) -> None:

@@ -113,7 +113,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
         extra=facts.extra,
     )
     write_facts(written, output)
-    logger.info("%d graphs and %d tasks in %s", len(graphs), len(tasks), output)
+    logger.info("%d graphs for %d tasks", len(graphs), len(tasks))
     return written
 
 

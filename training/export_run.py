@@ -1,35 +1,31 @@
-"""A finished run folder -> a weights folder: graphs, facts, model card, and the tensors to train on from."""
+"""A finished run folder -> a weights folder: graphs, facts, model card, licence, and the tensors to train on from."""
 
 import json
 import logging
-import tomllib
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from challenge.errors import UserError
+import torch
+
+from challenge.errors import UserError, WeightsError
 from challenge.geometry import Fit
 from challenge.resampling import Resampling
-from model.frozen.facts import Facts
-from training import checkpoint
+from model.frozen.facts import FILE, Facts, read_facts
+from model.networks.system import System
+from training import checkpoint, trainable
 from training.calibration import read_temperatures, temper
+from training.config import Config
 from training.export import ExportFacts, export
 from training.loop import load_network
 from training.model_card import write_model_card
 from training.parity import check_parity
+from training.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
 from training.refinement import read_refinements
-from training.trainable import write_trainable
+from training.trainable import read_start, write_trainable
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a task's training data comes from."""
-
-    source: str
-    licence: str
 
 
 def export_run(
@@ -38,23 +34,94 @@ def export_run(
     scores_file: Path | None,
     sources_file: Path | None,
     reduced: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> Facts:
-    """Export the run's network (its EMA where there is one). Raises UserError for unreadable files.
+    """Export the run's network (its EMA where there is one).
 
     `scores_file` is the JSON of `evaluate score`; it goes into the facts and the card. `sources_file` names data and
-    licences by task (TOML). `reduced` names precisions below float32 that were measured to do the scores no harm.
+    licences by task (TOML), beside those that the run began with. `reduced` names precisions below float32 that were
+    measured to do the scores no harm. The files come into `output` when all of them are there and were checked. Raises
+    UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is not set.
     """
     network, config, found = load_network(run)
+    same = _holds_nothing_else(network, output, overwrite)
     temperatures = read_temperatures(run)
     temper(network, temperatures)
-    sources = _read_sources(sources_file)
+    began = Provenance.recorded(found)
+    provenance = Provenance(
+        {**began.sources, **read_sources(sources_file)}, (same and read_licence(output)) or began.licence
+    )
     scores = _read_scores(scores_file)
-    trained_on = {
-        task_id: f"{sources[task_id].source}; {rows} images" if task_id in sources else f"{rows} images"
-        for task_id, rows in found["rows"].items()
-    }
-    licences = {task_id: sources[task_id].licence for task_id in found["rows"] if task_id in sources}
-    facts = ExportFacts(
+    facts = _export_facts(run, config, found, provenance, scores, reduced, temperatures)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
+        folder = Path(name)
+        written = export(network, facts, folder)
+        logger.info("largest difference between graphs and network: %.1e", check_parity(network, written, folder))
+        write_trainable(network, config, {**found, "provenance": provenance.as_facts()}, folder)
+        if provenance.licence:
+            (folder / LICENCE_FILE).write_text(provenance.licence, "utf-8")
+        elif (output / LICENCE_FILE).is_file():
+            logger.warning("%s is of the weights that were there before; see if it fits", output / LICENCE_FILE)
+        write_model_card(written, scores, folder)
+        _clear(output)
+        _move(folder, output)
+    return written
+
+
+def _holds_nothing_else(network: System, output: Path, overwrite: bool) -> bool:
+    """Return whether `output` holds this very network. Raises UserError if it holds others, unless `overwrite`."""
+    there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if not there:
+        return False
+    same = (output / trainable.FILE).is_file() and _same_tensors(network, output)
+    if not same and not overwrite:
+        what = "another network" if FILE in there else f"other files ({there[0]})"
+        raise UserError(f"{output} holds {what}; choose another folder, or add --overwrite")
+    return same
+
+
+def _same_tensors(network: System, output: Path) -> bool:
+    try:
+        state, own = read_start(output)[0].state, network.state_dict()
+    except UserError:
+        return False
+    return state.keys() == own.keys() and all(torch.equal(state[key], value) for key, value in own.items())
+
+
+def _clear(output: Path) -> None:
+    """Remove the graphs of the weights in `output`: the new ones may have others."""
+    try:
+        graphs = read_facts(output).graphs.values()
+    except WeightsError:
+        return
+    for graph in graphs:
+        path = output / graph.file
+        if path.resolve().is_relative_to(output.resolve()):
+            path.unlink(missing_ok=True)
+
+
+def _move(folder: Path, output: Path) -> None:
+    """Move every file into place, `weights.json` last: until then a reader sees that its hashes do not fit."""
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == FILE):
+        target = output / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
+def _export_facts(
+    run: Path,
+    config: Config,
+    found: Mapping[str, Any],
+    provenance: Provenance,
+    scores: Mapping[str, Any],
+    reduced: Sequence[str],
+    temperatures: Mapping[str, float],
+) -> ExportFacts:
+    sources = {task_id: source for task_id, source in provenance.sources.items() if task_id in found["rows"]}
+    words = {task_id: f"{source.source}; " for task_id, source in sources.items() if source.source}
+    return ExportFacts(
         name=config.name,
         system=config.system.name,
         mean=config.data.mean,
@@ -62,24 +129,21 @@ def export_run(
         image_size=config.data.image_size,
         resampling=Resampling(config.data.resampling),
         fit=Fit(config.data.fit),
-        trained_on=trained_on,
+        trained_on={task_id: f"{words.get(task_id, '')}{rows} images" for task_id, rows in found["rows"].items()},
         fallback={task_id: tuple(values) for task_id, values in found["means"].items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         precisions=("float32", *reduced),
         refinements=read_refinements(run),
         extra={
             "recipe": checkpoint.load_best(run)["config"],
-            "training": {key: found.get(key) for key in ("images_before", "images_seen", "steps", "cpu_seconds")},
+            "training": {
+                key: found.get(key) for key in ("images_before", "images_seen", "steps", "cpu_seconds", "digests")
+            },
             "temperatures": temperatures,
-            "licences": licences,
+            "licences": {task_id: source.licence for task_id, source in sources.items() if source.licence},
             "intended_use": "research; not a medical device",
         },
     )
-    written = export(network, facts, output)
-    logger.info("largest difference between graphs and network: %.1e", check_parity(network, written, output))
-    write_trainable(network, config, found, output)
-    write_model_card(written, scores, output)
-    return written
 
 
 def _official(task: Mapping[str, Any]) -> dict[str, float]:
@@ -95,12 +159,3 @@ def _read_scores(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no score file ({error}); write it with `evaluate score --json`") from error
     return table if isinstance(table, dict) else {}
-
-
-def _read_sources(path: Path | None) -> dict[str, Source]:
-    if path is None:
-        return {}
-    try:
-        return {task_id: Source(**entry) for task_id, entry in tomllib.loads(path.read_text("utf-8")).items()}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no table of sources ({error}); each task needs source and licence") from error

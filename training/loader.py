@@ -1,5 +1,6 @@
 """Batches in the sampler's order, prepared ahead by worker processes, each with the sampler's state after it."""
 
+import signal
 from collections import deque
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -29,8 +30,9 @@ def steps(dataset: Dataset, sampler: TaskSampler, ranks: Ranks, workers: int) ->
             yield drawn
 
     loader: Any = DataLoader(
-        _Shares(dataset, ranks), batch_size=None, sampler=draws(), num_workers=workers, collate_fn=_as_it_is
-    )
+        _Shares(dataset, ranks), batch_size=None, sampler=draws(), num_workers=workers, collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_the_run,
+    )  # fmt: skip
     for batches in loader:
         drawn, state = ahead.popleft()
         yield drawn, batches, state
@@ -44,6 +46,12 @@ class _Shares(TorchDataset[list[Batch]]):
 
     def __getitem__(self, draws: list[Draw]) -> list[Batch]:
         return [self._dataset.share(draw, self._ranks.rank, self._ranks.count) for draw in draws]
+
+
+def _leave_signals_to_the_run(_: int) -> None:
+    """A terminal and a scheduler signal all processes: workers must stay until the run has written its checkpoint."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batches: list[Batch]) -> list[Batch]:

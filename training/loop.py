@@ -16,26 +16,32 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.progress import progress
-from challenge.tasks import TaskKind, TaskSpec, check_task_names, with_extra_tasks
+from challenge.signals import StopRequest
+from challenge.tasks import TaskKind, TaskSpec
 from model.networks.registry import build
 from model.networks.system import System
 from training import checkpoint
 from training.augment import normalise
-from training.building import build_network, frozen_parameters, shared_modules
+from training.building import build_network, check_recipe, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data import Batch, Dataset
 from training.dev_scores import DevScorer, DevScores
+from training.digests import Digests, check_resumed
 from training.distributed import Ranks
+from training.encoder_weights import check_source
 from training.loader import steps
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
 from training.optim import make_optimizer, set_learning_rates, total_steps
 from training.rows import DataSource, load_parts
+from training.run_facts import facts_of
 from training.run_log import RunLog
 from training.run_report import write_report
 from training.runtime import set_up
 from training.sampling import Draw, TaskSampler
 from training.schedule import Schedule
+from training.stopped import Stopped
+from training.task_names import check_task_names
 from training.task_rules import rules_of
 from training.trainable import Start
 
@@ -49,10 +55,15 @@ class Trainer:
         self, config: Config, source: DataSource, output: Path, start: Start | None = None, ranks: Ranks | None = None
     ) -> None:
         self.config, self.output, self.ranks = config, output, ranks or Ranks()
+        check_recipe(config)
+        check_task_names(config, source, start.tasks if start else ())
+        if not start:
+            check_source(config.encoder.weights)
         self.device = set_up(config.runtime, self.ranks)
         train, dev = load_parts(source, config, self.ranks)
+        if not train.samples:
+            raise UserError(f"no row of {source.data_root} is left to train on: all of them are to judge by")
         specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
-        check_task_names([*config.tasks, *config.loss.tasks], with_extra_tasks(specs.values()))
         rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
         self.data = Dataset(train.samples, train.store, rules, config.augment, config.seed,
                             config.sampling.joint)  # fmt: skip
@@ -61,8 +72,8 @@ class Trainer:
         self.position: Mapping[str, Any] = self.sampler.state_dict()
         placed = (TaskKind.DETECTION, TaskKind.REGRESSION)
         self.means = {t: self.data.mean_target(t) for t, spec in specs.items() if spec.kind in placed}
-        self.start_facts = start.facts if start else {}
-        self.images_before = sum(self.start_facts.get(key, 0) for key in ("images_before", "images_seen"))
+        self.digests = Digests.of(train, dev, start.state if start else None)
+        self.known = facts_of(start, self.data.sizes, self.means, self.digests)
 
         torch.manual_seed(config.seed)
         self.network = build_network(config, self.data.tasks, self.means, start).to(self.device)
@@ -87,6 +98,8 @@ class Trainer:
         self.scores: DevScores | None = None
         self.best, self.stale = float("-inf"), 0
         self.images_seen = 0
+        self.sums: dict[str, list[Tensor]] = defaultdict(list)
+        """Losses since the last line of the log, by task."""
         self._cpu_before = 0.0  # of the processes whose work this one resumes
         self.progress = 0.0
         self.log = RunLog(output) if self.ranks.is_first else None
@@ -109,29 +122,35 @@ class Trainer:
         return self.progress >= 1 or 0 < self.config.dev.patience <= self.stale
 
     def run(self, max_minutes: float | None = None) -> None:
-        """Train to the end of the schedule, which `max_minutes` shortens to that time; then score and report."""
+        """Train to the end of the schedule, which `max_minutes` shortens to that time; then score and report.
+
+        A signal ends it after the step under way and a checkpoint. Raises Stopped.
+        """
         config = self.config
         count = total_steps(config.optim, config.sampling)
         schedule = Schedule(count, max_minutes, self.progress)
         loader = steps(self.data, self.sampler, self.ranks, config.runtime.workers)
-        sums: dict[str, list[Tensor]] = defaultdict(list)
         seen, since = self.images_seen, time.monotonic()
-        for _ in progress(range(self.step, count), label="steps"):
-            if self.is_over:
-                break
-            draws, batches, self.position = next(loader)
-            for task_id, loss in self.train_step(draws, batches).items():
-                sums[task_id].append(loss)
-            self.progress = schedule.progress(self.step)
-            if max_minutes:
-                self.progress = self.ranks.agree(self.progress)
-            scoring = bool(config.dev.every) and (self.step % config.dev.every == 0 or self.is_over)
-            if scoring or self.is_over or self.step % config.checkpoint_every == 0:
-                self._log(sums, (self.images_seen - seen) / (time.monotonic() - since))
-                if scoring:
-                    self._score()
-                self.save()
-                seen, since = self.images_seen, time.monotonic()
+        with StopRequest() as stop:
+            for _ in progress(range(self.step, count), label="steps"):
+                if self.is_over:
+                    break
+                draws, batches, self.position = next(loader)
+                for task_id, loss in self.train_step(draws, batches).items():
+                    self.sums[task_id].append(loss)
+                self.progress = schedule.progress(self.step)
+                if max_minutes:
+                    self.progress = self.ranks.agree(self.progress)
+                scoring = bool(config.dev.every) and (self.step % config.dev.every == 0 or self.is_over)
+                if scoring or self.is_over or self.step % config.checkpoint_every == 0:
+                    self._log((self.images_seen - seen) / (time.monotonic() - since))
+                    if scoring:
+                        self._score()
+                    self.save()
+                    seen, since = self.images_seen, time.monotonic()
+                if number := self.ranks.highest(stop.received or 0):
+                    self.save()
+                    raise Stopped(number, self.step, self.output)
         self.finish()
 
     def train_step(self, draws: Sequence[Draw], batches: Sequence[Batch]) -> dict[str, Tensor]:
@@ -212,9 +231,9 @@ class Trainer:
             if is_best:
                 checkpoint.save(self.output / checkpoint.BEST, self._network_state())
 
-    def _log(self, sums: dict[str, list[Tensor]], rate: float) -> None:
-        means = {task_id: float(torch.stack(values).mean()) for task_id, values in sorted(sums.items())}
-        sums.clear()
+    def _log(self, rate: float) -> None:
+        means = {task_id: float(torch.stack(values).mean()) for task_id, values in sorted(self.sums.items())}
+        self.sums.clear()
         broken = [task_id for task_id, value in means.items() if not np.isfinite(value)]
         if broken:
             raise UserError(
@@ -253,6 +272,7 @@ class Trainer:
                 "progress": self.progress,
                 "best": self.best,
                 "stale": self.stale,
+                "sums": dict(self.sums),
             }
             checkpoint.save(self.output / checkpoint.LAST, {**self._network_state(), **state})
 
@@ -268,12 +288,9 @@ class Trainer:
             "facts": self.facts(),
         }
 
-    def restore(self) -> None:
-        """Go on from the run folder's checkpoint. Raises UserError if its recipe is another."""
-        state = checkpoint.load(self.output / checkpoint.LAST)
-        alike = [replace(config, runtime=RuntimeConfig()) for config in (from_dict(state["config"]), self.config)]
-        if alike[0] != alike[1]:
-            raise UserError("the run was started with another config; use the same one, or another output folder")
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint of this run. Raises UserError if its data are others."""
+        check_resumed(Digests.recorded(state["facts"]), self.digests, self.output)
         self.sampler.load_state_dict(state["sampler"])
         self.position = self.sampler.state_dict()
         self.network.load_state_dict(state["network"])
@@ -282,23 +299,29 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.balance.load_state_dict(state["balance"])
+        for task_id, losses in state.get("sums", {}).items():
+            self.sums[task_id] = [loss.to(self.device) for loss in losses]
         self.images_seen, self.progress = state["images_seen"], state["progress"]
         self._cpu_before = state.get("cpu_seconds", 0.0) - time.process_time()
-        self.images_before = state["facts"].get("images_before", 0)
+        self.known = {key: value for key, value in state["facts"].items() if key != "dev"}
         self.best, self.stale = state["best"], state["stale"]
         if self.log:
             self.log.forget_after(self.step)
         logger.info("resumed at step %d", self.step)
 
     def facts(self) -> dict[str, Any]:
-        """What the weights must record: training rows per task, mean boxes and points, dev scores, what went before."""
-        before = self.start_facts
-        return {
-            "images_before": self.images_before,
-            "rows": {**before.get("rows", {}), **self.data.sizes},
-            "means": {**before.get("means", {}), **self.means},
-            "dev": {task_id: dict(scores) for task_id, scores in self.scores.tasks.items()} if self.scores else {},
-        }
+        """What the weights must record: what was known at the start (`facts_of`), and the dev scores."""
+        dev = {task_id: dict(scores) for task_id, scores in self.scores.tasks.items()} if self.scores else {}
+        return {**self.known, "dev": dev}
+
+
+def check_same_recipe(state: Mapping[str, Any], config: Config) -> None:
+    """Raise UserError if a checkpoint's recipe is another, but for what changes nothing of the result."""
+    before, now = (
+        replace(recipe, runtime=RuntimeConfig(), extra_tasks=()) for recipe in (from_dict(state["config"]), config)
+    )
+    if before != now:
+        raise UserError("the run was started with another config; use the same one, or another output folder")
 
 
 def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, Config, dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from challenge.tasks import TaskKind
 from model.frozen.facts import Facts, TaskFacts
+from training.provenance import LICENCE_FILE
 
 FILE = "README.md"
 _HEADLINE = {
@@ -18,10 +19,11 @@ _HEADLINE = {
 
 def write_model_card(facts: Facts, scores: Mapping[str, Any], output: Path) -> None:
     """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty."""
-    (output / FILE).write_text("\n".join(_lines(facts, scores)) + "\n", "utf-8")
+    lines = _lines(facts, scores, licensed=(output / LICENCE_FILE).is_file())
+    (output / FILE).write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
+def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterable[str]:
     training = facts.extra.get("training", {})
     recipe = facts.extra.get("recipe", {})
     options = recipe.get("system", {}).get("options", {})
@@ -66,7 +68,8 @@ def _lines(facts: Facts, scores: Mapping[str, Any]) -> Iterable[str]:
     yield ""
     yield "- Each task was trained on one public source; expect a drop on other devices, hospitals and populations."
     yield "- Label numbering is that of the training folder and may differ from the challenge's."
-    yield "- Licences of the training data restrict the weights: see `LICENSE` in this folder."
+    where = "`LICENSE` in this folder" if licensed else "the table above"
+    yield f"- Licences of the training data restrict the weights: see {where}."
 
 
 def _score(task: TaskFacts, scored: Mapping[str, Any] | None) -> str:

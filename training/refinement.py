@@ -12,9 +12,11 @@ from evaluate.metric_table import Metric, metrics_of
 from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.dev_scores import DevScorer
+from training.loop import load_network
 from training.rows import DataSource
-from training.run_scores import open_run
+from training.run_scores import own_rows, scorer_of
 from training.task_rules import TaskRules, rules_of
+from training.text_files import write_text
 
 FILE = "refinements.json"
 # What a change must bring on the dev rows, as a part of the score: less is chance, and the mirror image takes time.
@@ -51,7 +53,8 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
 
     Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
     """
-    network, config, scorer, _ = open_run(run, source)
+    network, config, facts = load_network(run)
+    scorer = scorer_of(own_rows(source, config, facts), config, facts)
     kept = {}
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]
@@ -59,7 +62,7 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
         if choice.refinement != Refinement():
             kept[task_id] = asdict(choice.refinement)
         yield choice
-    (run / FILE).write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def read_refinements(run: Path) -> dict[str, Refinement]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.text_files import write_text
+
 logger = logging.getLogger(__name__)
 
 FILE = "log.jsonl"
@@ -29,9 +31,7 @@ class RunLog:
     def forget_after(self, step: int) -> None:
         """Remove the lines of later steps: a run that was killed goes on from its checkpoint and writes them anew."""
         kept = [line for line in read_log(self._path) if line["step"] <= step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-        partial.replace(self._path)
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

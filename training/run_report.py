@@ -8,7 +8,9 @@ from typing import Any
 
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.metric_table import metrics_of
+from training.figures import literal, new_figure
 from training.run_log import FILE, read_log
+from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -21,16 +23,24 @@ def write_report(run: Path, tasks: Mapping[str, TaskSpec], rows: Mapping[str, in
     scored = [line for line in lines if "dev" in line]
     best = max(scored, key=lambda line: line["selection"], default=None)
     table = score_table(best, tasks, rows)
-    (run / TABLE).write_text(table, "utf-8")
+    write_text(run / TABLE, table)
     logger.info("dev scores:\n%s", table)
     draw_curves(lines, run / CURVES)
 
 
-def score_table(best: Mapping[str, Any] | None, tasks: Mapping[str, TaskSpec], rows: Mapping[str, int]) -> str:
-    """Return a Markdown table per kind: training rows and official dev scores of each task, and their mean."""
+def score_table(
+    best: Mapping[str, Any] | None,
+    tasks: Mapping[str, TaskSpec],
+    rows: Mapping[str, int],
+    judged_by: str = "the dev rows",
+) -> str:
+    """Return a Markdown table per kind: training rows and official scores of each task, and their mean.
+
+    `judged_by` says in words which rows were scored.
+    """
     if best is None:
         return "No dev rows, no scores.\n"
-    text = [f"Official scores on the dev rows at step {best['step']} (selection {best['selection']:.4f}).\n"]
+    text = [f"Official scores on {judged_by} at step {best['step']} (selection {best['selection']:.4f}).\n"]
     for kind in TaskKind:
         scored = {t: best["dev"][t] for t in best["dev"] if tasks[t].kind is kind}
         if not scored:
@@ -49,20 +59,16 @@ def score_table(best: Mapping[str, Any] | None, tasks: Mapping[str, TaskSpec], r
 
 def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
     """Draw the loss of every task, the dev selection and the learning rates over the steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in lines:
         for task_id, value in line.get("loss", {}).items():
             losses[task_id].append((line["step"], value))
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(15, 4.5)
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 1, 1))
     for number, (task_id, points) in enumerate(sorted(losses.items())):
         style = "-" if number < 10 else "--"
         left.plot([step for step, _ in points], [value for _, value in points], style,
-                  color=f"C{number % 10}", linewidth=1, label=task_id)  # fmt: skip
+                  color=f"C{number % 10}", linewidth=1, label=literal(task_id))  # fmt: skip
     left.set(title="Loss per task", xlabel="step", yscale="log")
     if losses:
         left.legend(fontsize=6, ncols=2)

@@ -11,11 +11,13 @@ from typing import Any
 from challenge.errors import UserError
 from training import checkpoint
 from training.config import Config
+from training.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.distributed import Ranks
-from training.loop import Trainer
-from training.rows import DataSource, Fold
+from training.loop import Trainer, check_same_recipe
+from training.rows import DataSource, Fold, load_parts
 from training.run_report import TABLE
-from training.trainable import Start
+from training.text_files import write_text
+from training.trainable import Start, start_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +34,40 @@ def train_run(
     max_minutes: float | None = None,
     start: Start | None = None,
 ) -> Trainer:
-    """Train into `output`, or go on there. Raises UserError if it holds a run and `resume` is not set."""
-    if not resume and (output / checkpoint.LAST).exists():
+    """Train into `output`, or go on there: then the checkpoint knows what the run had started with.
+
+    Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
+    Stopped if a signal ended it.
+    """
+    last = output / checkpoint.LAST
+    if not resume and last.exists():
         raise UserError(f"{output} holds a run already; add --resume, or choose another folder")
+    state = checkpoint.load(last) if last.exists() else None
+    if state:
+        check_same_recipe(state, config)
+        if start:
+            check_same_start(Digests.recorded(state["facts"]), start.state, output)
+        start, _ = start_of(state)
     output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, source, output, start, ranks)
-    if resume and (output / checkpoint.LAST).exists():
-        trainer.restore()
+    if state:
+        trainer.restore(state)
     elif trainer.log:
+        if start:
+            warn_of_learned_rows(start.facts, trainer.digests)
         trainer.log.forget_after(0)  # of a run that was killed before its first checkpoint
     trainer.run(max_minutes)
     return trainer
+
+
+def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) -> bool:
+    """Return whether `output` holds a finished run. Raises UserError if it had another recipe or other data."""
+    if not (output / TABLE).is_file():
+        return False
+    state = checkpoint.load(output / checkpoint.LAST)
+    check_same_recipe(state, config)
+    check_resumed(Digests.recorded(state["facts"]), Digests.of(*load_parts(source, config, ranks)), output)
+    return True
 
 
 def cross_validate(
@@ -60,14 +85,14 @@ def cross_validate(
     With `resume`, finished folds are left as they are. `max_minutes` are for all folds that remain.
     """
     homes = [output / f"fold-{number}" for number in range(folds)]
-    waiting = [number for number in range(folds) if not (resume and (homes[number] / TABLE).is_file())]
+    parts = [replace(source, fold=Fold(number, folds)) for number in range(folds)]
+    waiting = [n for n in range(folds) if not (resume and is_finished(config, parts[n], homes[n], ranks))]
     for number in waiting:
         logger.info("fold %d of %d", number + 1, folds)
         minutes = max_minutes / len(waiting) if max_minutes else None
-        part = replace(source, fold=Fold(number, folds))
-        train_run(config, part, homes[number], ranks, resume=resume, max_minutes=minutes)
+        train_run(config, parts[number], homes[number], ranks, resume=resume, max_minutes=minutes)
     if ranks.is_first:
-        (output / FOLDS).write_text(json.dumps(_summary(homes), indent=1) + "\n", "utf-8")
+        write_text(output / FOLDS, json.dumps(_summary(homes), indent=1) + "\n")
 
 
 def _summary(homes: list[Path]) -> dict[str, Any]:

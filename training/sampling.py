@@ -50,8 +50,9 @@ class TaskSampler(Iterator[list[Draw]]):
         self._per_step = config.tasks_per_step
         self.probabilities = dict(zip(self._sizes, probabilities(self._sizes, config), strict=True))
         turns = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
-        self._turns = [[number for number, name in enumerate(self._sizes) if name in turn] for turn in turns]
-        fewest = min(len(turn) for turn in self._turns)
+        names = list(self._sizes)
+        self._turns = [[number for number, name in enumerate(names) if name in turn] for turn in turns]
+        fewest = min(sum(self.probabilities[names[number]] > 0 for number in turn) for turn in self._turns)
         if self._per_step > fewest:
             raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {fewest} tasks to draw from")
         self.step = 0
@@ -99,7 +100,9 @@ def _by_kind(kinds: Mapping[str, str], tasks: Iterable[str]) -> list[list[str]]:
 
 
 def probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:
-    """Return the chance of each task, from its rows, in the order of `sizes`."""
+    """Return the chance of each task, from its rows, in the order of `sizes`. Raises UserError if all are 0."""
     exponent = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / config.temperature}[config.method]
     weights = np.array([size**exponent * config.weights.get(task_id, 1.0) for task_id, size in sizes.items()])
+    if not weights.any():
+        raise UserError("sampling.weights leave no task to be drawn; give one of them a weight above 0")
     return np.asarray(weights / weights.sum())

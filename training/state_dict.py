@@ -1,7 +1,9 @@
 """State dicts from elsewhere: read without running any code that a file may carry."""
 
 import pickle
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +21,25 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Prefixes of DataParallel and torch.compile are stripped. Raises UserError if the file is missing, is no PyTorch
     checkpoint, or holds anything whose loading would run code.
     """
+    state = read_torch_file(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no state dict; save it anew with torch.save(model.state_dict(), ...)")
+    return {_without_prefix(str(key)): value for key, value in state.items()}
+
+
+def read_torch_file(path: Path) -> Any:
+    """Return what `torch.save` wrote, on the CPU: tensors and plain data.
+
+    Raises UserError if the file is missing, empty, cut, a Git LFS pointer, no PyTorch checkpoint, or holds anything
+    whose loading would run code.
+    """
+    refuse_pointer(path)
     try:
-        with path.open("rb") as stream:
-            head = stream.read(len(_LFS_POINTER))
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
-    if head == _LFS_POINTER:
-        raise UserError(f"{path} is a Git LFS pointer, not the checkpoint itself; run `git lfs pull` there")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which the errors below tell of
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} is no PyTorch checkpoint, or holds Python objects besides tensors, which are not loaded as they "
@@ -35,12 +47,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged file can raise anything
         raise UserError(f"{path} is damaged or no PyTorch checkpoint ({type(error).__name__}); copy it anew") from error
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict; save it anew with torch.save(model.state_dict(), ...)")
-    return {_without_prefix(str(key)): value for key, value in state.items()}
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise UserError if the file cannot be read, is empty, or is a Git LFS pointer."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+    if not head:
+        raise UserError(f"{path} is empty; copy it anew")
+    if head == _LFS_POINTER:
+        raise UserError(f"{path} is a Git LFS pointer, not the checkpoint itself; run `git lfs pull` there")
 
 
 def _without_prefix(key: str) -> str:

@@ -6,10 +6,11 @@ Flips and large rotations are forbidden where left and right, or the angle, are 
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
+from training.ranges import Range
 from training.toml_tables import from_table
 
 _PAIR = re.compile(r"(\d+)-(\d+):([xy])")
@@ -35,7 +36,7 @@ class TaskRules:
 
     hflip: bool = True
     vflip: bool = False
-    max_rotation: float = 20.0
+    max_rotation: Annotated[float, Range(0, 180)] = 20.0
     point_order: str = ""
 
     def and_also(self, other: "TaskRules") -> "TaskRules":

@@ -5,7 +5,7 @@ facts of the training data. It is for training alone; the container reads the ON
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from challenge.tasks import TaskKind, TaskSpec
 from model.networks.system import System
 from training import checkpoint
 from training.config import Config, from_dict, to_dict
+from training.provenance import read_provenance
+from training.state_dict import refuse_pointer
 
 FILE = "network.safetensors"
 
@@ -47,18 +49,31 @@ def write_trainable(network: System, config: Config, facts: Mapping[str, Any], f
 def read_start(folder: Path) -> tuple[Start, Config]:
     """Return the network of a weights folder or of a run folder, and its recipe. Raises UserError."""
     if (folder / FILE).is_file():
-        try:
-            with safe_open(folder / FILE, "pt") as file:
-                about = json.loads((file.metadata() or {})["about"])
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise UserError(f"{folder / FILE} is damaged or from elsewhere ({error}); export the run again") from error
-    elif (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
-        about = checkpoint.load_best(folder)
-        state = about["ema"] or about["network"]
-        counts = {key: about[key] for key in ("images_seen", "cpu_seconds") if key in about}
-        about["facts"] = {**about["facts"], **counts}
-    else:
-        raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
-    tasks = [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in about["tasks"]]
-    return Start(tasks, state, about["facts"]), from_dict(about["config"])
+        about, state = _read_trainable(folder / FILE)
+        facts = {**about["facts"], "provenance": read_provenance(folder, about["facts"]).as_facts()}
+        return Start(_specs(about["tasks"]), state, facts), from_dict(about["config"])
+    if (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
+        return start_of(checkpoint.load_best(folder))
+    raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
+
+
+def start_of(state: Mapping[str, Any]) -> tuple[Start, Config]:
+    """Return the network of a checkpoint (its EMA where there is one), and its recipe."""
+    counts = {key: state[key] for key in ("images_seen", "cpu_seconds") if key in state}
+    start = Start(_specs(state["tasks"]), state["ema"] or state["network"], {**state["facts"], **counts})
+    return start, from_dict(state["config"])
+
+
+def _read_trainable(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    refuse_pointer(path)
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return {key: about[key] for key in ("config", "tasks", "facts")}, state
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged or from elsewhere ({error}); export the run again") from error
+
+
+def _specs(tasks: Iterable[Sequence[Any]]) -> list[TaskSpec]:
+    return [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in tasks]

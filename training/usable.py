@@ -60,7 +60,7 @@ def read_rows(root: Path) -> Manifest:
 
     A task has one kind and one number of classes.
     """
-    manifest = read_manifest(root)
+    manifest = read_manifest(root, truth=True)
     first: dict[str, Sample] = {}
     for sample in (*manifest.samples, *manifest.repeated):
         other = first.setdefault(sample.task_id, sample)

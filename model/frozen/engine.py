@@ -25,7 +25,11 @@ class Engine(Protocol):
     """Answers batches."""
 
     def run(
-        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool]
+        self,
+        batches: Sequence[Batch],
+        consume: Callable[[Answer], None],
+        stop: Callable[[], bool],
+        announce: Callable[[Batch], None],
     ) -> Iterator[Sample]:
         """See `Pipeline.run`."""
         ...

@@ -1,15 +1,16 @@
 """Images for the network: grouped by file, decoded in threads, never more than a few ahead."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from challenge.errors import ImageError, PathError
 from challenge.geometry import Resize
 from challenge.images import Pixels, read_image, read_size
+from challenge.journal import Stamp
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from model.frozen.facts import Facts
@@ -24,10 +25,11 @@ _LARGEST_BLANK = 1_000_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """One image and the rows that ask about it."""
+    """One image and the rows that ask about it. `isolated`: to be read in a child process, for it may end its own."""
 
     image_path: str
     samples: tuple[Sample, ...]
+    isolated: bool = False
 
 
 Batch = tuple[Job, ...]
@@ -69,14 +71,30 @@ def rows_of(batches: Iterable[Batch]) -> list[Sample]:
     return [sample for batch in batches for job in batch for sample in job.samples]
 
 
+def isolated(batches: Iterable[Batch], images: Collection[str]) -> list[Batch]:
+    """Return the same batches, those of `images` to be read in a child process."""
+    return [
+        tuple(replace(job, isolated=True) if job.image_path in images else job for job in batch) for batch in batches
+    ]
+
+
+def stamp(data_root: Path, image_path: str) -> Stamp:
+    """Return what tells whether an image is replaced later."""
+    try:
+        status = find_image(data_root, image_path).stat()
+    except (ImageError, PathError, OSError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def load(job: Job, data_root: Path, facts: Facts) -> Loaded:
     """Decode and resize a job's image. An unreadable one gives the reason and the size that its header claims."""
     path = None
     try:
         path = find_image(data_root, job.image_path)
-        image = read_image(path)
+        image = read_image(path, isolated=job.isolated)
     except (ImageError, PathError, OSError) as error:
-        width, height = (read_size(path) if path else None) or _NO_HEADER
+        width, height = (read_size(path, isolated=job.isolated) if path else None) or _NO_HEADER
         if not 0 < width * height <= _LARGEST_BLANK:
             width, height = _NO_HEADER
         return Loaded(job, None, Resize.of(width, height, facts.image_size), reason=str(error))

@@ -1,7 +1,7 @@
 """Samples -> images -> batches -> network -> predictions, with bounded queues on both sides of the network."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.decode import decode, fallback, prior
 from model.frozen.facts import Facts
-from model.frozen.loading import Batch, Loaded, load, prefetch
+from model.frozen.loading import Batch, Job, Loaded, load, prefetch
 from model.frozen.refine import Refine, Refinement
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
@@ -61,13 +61,18 @@ class Pipeline:
         return self.router.facts
 
     def run(
-        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool] = lambda: False
+        self,
+        batches: Sequence[Batch],
+        consume: Callable[[Answer], None],
+        stop: Callable[[], bool] = lambda: False,
+        announce: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Sample]:
         """Answer every sample of `batches` exactly once; yield each as it leaves the network.
 
         `consume` is called once per sample, from worker threads, in no particular order; what it raises is raised
         here. Unreadable images and non-finite outputs become fallbacks. Once `stop` returns True no further batch is
-        taken; those that are ready for the network are still answered.
+        taken; those that are ready for the network are still answered. `announce` is called with each batch before
+        its images are read.
         """
         workers, lanes = available_cpus(), self.router.runtime.lanes
         read = partial(load, data_root=self.data_root, facts=self.facts)
@@ -77,7 +82,7 @@ class Pipeline:
             ThreadPoolExecutor(lanes, "network") as network,
             ThreadPoolExecutor(workers, "finish") as finishers,
         ):
-            images = prefetch(loaders, read, (job for batch in batches for job in batch), 3 * self.batch_size)
+            images = prefetch(loaders, read, _jobs(batches, announce), 3 * self.batch_size)
             ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
                 # One batch waits, so that no lane does.
@@ -162,3 +167,9 @@ class Pipeline:
         if reason is None:
             return prior(spec, resize.width, resize.height), None
         return fallback(spec, resize.width, resize.height, task.fallback if task else None), reason
+
+
+def _jobs(batches: Iterable[Batch], announce: Callable[[Batch], None]) -> Iterator[Job]:
+    for batch in batches:
+        announce(batch)
+        yield from batch

@@ -9,7 +9,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from types import ModuleType
@@ -18,7 +18,7 @@ from typing import Any
 from challenge.errors import UserError
 from challenge.limits import available_cpus
 from challenge.manifest import Sample
-from model.frozen.loading import Batch, cut
+from model.frozen.loading import Batch, cut, isolated
 from model.frozen.pipeline import Answer, Pipeline
 
 _BATCHES_PER_CALL = 4
@@ -42,7 +42,11 @@ class _Worker:
                 "providers": list(runtime.providers), "precision": runtime.precision}  # fmt: skip
 
     def answer(self, batches: Sequence[Batch]) -> list[Answer]:
+        import ray
+
         answers: list[Answer] = []
+        if ray.get_runtime_context().was_current_actor_reconstructed:  # it died, and an image may have killed it
+            batches = isolated(batches, {job.image_path for batch in batches for job in batch})
         for _ in self._pipeline.run(batches, answers.append):
             pass
         return answers
@@ -51,8 +55,9 @@ class _Worker:
 class RayEngine:
     """Answers batches on the cluster at `address`: an actor per GPU, or per node where there is none.
 
-    Ray restarts an actor that dies and asks it again. `workers` tells node, process and device of each. Raises
-    UserError if Ray is not installed or no cluster answers, and what `build` raises on the nodes.
+    Ray restarts an actor that dies and asks it again; from then on it reads every image in a child process. `workers`
+    tells node, process and device of each. Raises UserError if Ray is not installed or no cluster answers, and what
+    `build` raises on the nodes.
     """
 
     def __init__(self, address: str, build: Callable[[], Pipeline], *, gpu: bool) -> None:
@@ -73,10 +78,14 @@ class RayEngine:
         return described
 
     def run(
-        self, batches: Sequence[Batch], consume: Callable[[Answer], None], stop: Callable[[], bool] = lambda: False
+        self,
+        batches: Sequence[Batch],
+        consume: Callable[[Answer], None],
+        stop: Callable[[], bool] = lambda: False,
+        announce: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Sample]:
         """See `Pipeline.run`. Once `stop` returns True, what is under way has a few seconds to come back."""
-        calls = iter(cut(batches, _BATCHES_PER_CALL))
+        calls = _announced(cut(batches, _BATCHES_PER_CALL), announce)
         pairs = zip(self._actors * _CALLS_PER_ACTOR, calls, strict=False)
         running = {worker.answer.remote(call): worker for worker, call in pairs}
         end = None
@@ -96,6 +105,13 @@ class RayEngine:
     def close(self) -> None:
         """Leave the cluster, which ends the actors."""
         self._ray.shutdown()
+
+
+def _announced(calls: Iterable[tuple[Batch, ...]], announce: Callable[[Batch], None]) -> Iterator[tuple[Batch, ...]]:
+    for call in calls:
+        for batch in call:
+            announce(batch)
+        yield call
 
 
 def _connect(address: str) -> ModuleType:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from challenge.disk import DiskFullError, on_disk, reserve
+from challenge.errors import UserError
 from challenge.journal import Journal, Record
 from challenge.manifest import Row, Sample
 from challenge.predictions import BlankMask, MaskPrediction
 from challenge.profile import Profile
 from challenge.report import RunReport
 from challenge.tasks import TaskKind
+from model.frozen.loading import Batch, stamp
 from model.frozen.pipeline import Answer
 
 logger = logging.getLogger(__name__)
@@ -29,8 +31,15 @@ class Recorder:
     """
 
     def __init__(
-        self, output_dir: Path, profile: Profile, journal: Journal, samples: Sequence[Sample], report: RunReport
+        self,
+        data_root: Path,
+        output_dir: Path,
+        profile: Profile,
+        journal: Journal,
+        samples: Sequence[Sample],
+        report: RunReport,
     ) -> None:
+        self._data_root = data_root
         self._output_dir = output_dir
         self._profile = profile
         self._journal = journal
@@ -45,6 +54,26 @@ class Recorder:
     def reserve(self, samples: Iterable[Sample]) -> None:
         """Take the disk that the JSON files of these rows may need. Raises OSError if there is none."""
         reserve(self._reserve, json_bytes(samples))
+
+    def announce(self, batch: Batch) -> None:
+        """Write down which images are about to be read. Raises OSError."""
+        self._journal.about_to_read({job.image_path: stamp(self._data_root, job.image_path) for job in batch})
+
+    @property
+    def suspects(self) -> set[str]:
+        """Images that were being read, and were not answered, when an earlier process of this run died."""
+        return self._journal.suspects
+
+    def check_images(self) -> None:
+        """Raise UserError if an image was replaced after an earlier process of this run answered for it."""
+        answered = {record.image_path for record in self._journal.records()}
+        stamps = self._journal.stamps.items()
+        changed = [name for name, was in stamps if name in answered and stamp(self._data_root, name) != was]
+        if changed:
+            raise UserError(
+                f"--resume: {len(changed)} images were replaced since they were answered, the first {changed[0]!r}; "
+                "put the same ones back, or leave out --resume to start again"
+            )
 
     def replay(self) -> set[Row]:
         """Count what the journal tells and the output folder confirms; return those rows."""

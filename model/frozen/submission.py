@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
 from challenge.journal import Identity, open_journal
+from challenge.leftovers import check_replaceable, refusal
 from challenge.limits import available_cpus, memory_limit_mib
 from challenge.manifest import Sample, superseded
 from challenge.output_files import check_answers_folder, check_inputs_are_kept, files_in
@@ -20,7 +21,7 @@ from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
-from model.frozen.loading import Batch, plan, rows_of
+from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
 
@@ -57,11 +58,15 @@ def run_submission(
     identity = _identity(samples, work, options, report)
     try:
         _prepare(output_dir, options.resume)
+        masks = (sample.mask_file for sample in work.samples if sample.mask_file)
+        check_replaceable(output_dir, [*map(PurePosixPath, options.profile.answer_files), *masks])
         with open_journal(output_dir, identity, resume=options.resume) as journal:
-            recorder = Recorder(output_dir, options.profile, journal, samples, report)
+            recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
+    except PermissionError as error:
+        raise refusal(error, output_dir) from error
     except OSError as error:
         if not is_full(error):
             raise
@@ -93,6 +98,7 @@ class _Work:
 
 def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
     """Answer what the journal does not tell yet, and write the JSON files."""
+    recorder.check_images()
     try:
         recorder.reserve(work.samples)
         done = recorder.replay()
@@ -101,8 +107,9 @@ def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, 
             if sample.row not in done:
                 recorder.add_superseded(sample)
         left = [batch for batch in work.batches if not done.issuperset(sample.row for sample in rows_of([batch]))]
+        left = isolated(left, recorder.suspects)
         report.start_up_s = report.seconds()
-        for _ in progress(engine.run(left, recorder.add, stop), len(rows_of(left)), "rows"):
+        for _ in progress(engine.run(left, recorder.add, stop, recorder.announce), len(rows_of(left)), "rows"):
             pass
         recorder.write_json()
     except OSError as error:

@@ -5,6 +5,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from challenge.errors import UserError
+from challenge.tasks import nearest
 
 STRIDES = (4, 8, 16, 32)
 
@@ -20,7 +21,7 @@ class Encoder(nn.Module):
         try:
             probe = timm.create_model(name, features_only=True, pretrained=False)
         except RuntimeError as error:
-            raise UserError(f"timm knows no feature extractor {name!r}: {error}") from error
+            raise UserError(f"timm knows no feature extractor {name!r}{nearest(name, timm.list_models())}") from error
         reductions = list(probe.feature_info.reduction())
         missing = [stride for stride in STRIDES if stride not in reductions]
         if missing:

@@ -1,6 +1,7 @@
 """Systems by name."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -39,6 +40,11 @@ def build(name: str, tasks: Iterable[TaskSpec], **config: Any) -> System:
     names = list_systems()
     if name not in names:
         raise UserError(f"unknown system {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
+    options = [option for option in inspect.signature(_SYSTEMS[name]).parameters if option != "tasks"]
+    for option in config:
+        if option not in options:
+            raise UserError(f"system {name!r} does not take the option {option!r}{nearest(option, options)}; "
+                            f"it takes {', '.join(options)}")  # fmt: skip
     try:
         return _SYSTEMS[name](tuple(tasks), **config)
     except TypeError as error:

@@ -11,8 +11,10 @@ import pytest
 from container.engine import Engine, build_options, find_engine, make_base
 
 IMAGE = "localhost/fmc-uia:test"
+NON_ROOT_IMAGE = "localhost/fmc-uia:test-non-root"
 TMPFS_BYTES = 6 << 30
 STRANGER = "12345:12345"
+NON_ROOT = "10001:10001"
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +53,22 @@ def engine(scratch, repository):
     if found.command == "podman":
         found.run("podman", "system", "reset", "--force")
     else:
-        found.run("docker", "image", "rm", "--force", IMAGE, check=False)
+        found.run("docker", "image", "rm", "--force", IMAGE, NON_ROOT_IMAGE, check=False)
 
 
 @pytest.fixture(scope="session")
-def build_log(engine: Engine):
-    """The cpu variant under IMAGE; FMC_UIA_BASE names a base image, else podman gets a Debian made here."""
+def build_variables(engine: Engine):
+    """The cpu variant; FMC_UIA_BASE names a base image, else podman gets a Debian made here."""
     base = os.environ.get("FMC_UIA_BASE") or (make_base(engine) if engine.command == "podman" else None)
-    variables = {"IMAGE": IMAGE, "VARIANT": "cpu", **({"BASE": base} if base else {})}
-    built = engine.run("docker/do_build.sh", *build_options(engine), **variables)
-    logger.info("%s built on %s: %s", IMAGE, base or "the Dockerfile's base", built.stdout.splitlines()[-1])
+    return {"VARIANT": "cpu", **({"BASE": base} if base else {})}
+
+
+@pytest.fixture(scope="session")
+def build_log(engine: Engine, build_variables):
+    """Build IMAGE; what the script printed."""
+    built = engine.run("docker/do_build.sh", *build_options(engine), **build_variables, IMAGE=IMAGE)
+    base = build_variables.get("BASE", "the Dockerfile's base")
+    logger.info("%s built on %s: %s", IMAGE, base, built.stdout.splitlines()[-1])
     return built.stdout
 
 
@@ -93,10 +101,29 @@ def stranger_runs(engine: Engine, image):
     strange = "--passwd=false " if engine.command == "podman" else ""
 
     def run(data, output, *arguments, options="", check=True):
-        return engine.run("docker/do_test_run.sh", data, output, *arguments, check=check,
+        return engine.run("docker/do_test_run.sh", data, output, *arguments, check=check, RUNS="strict",
                           IMAGE=image, RUN_USER=STRANGER, RUN_OPTIONS=strange + options)  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="session")
+def runs_as_organisers(engine: Engine, image):
+    """Call docker/do_test_run.sh as the organisers run images: no user, nothing that is restricted."""
+
+    def run(data, output, *arguments, options="", check=True, image=image):
+        return engine.run("docker/do_test_run.sh", data, output, *arguments, check=check, RUNS="organisers",
+                          IMAGE=image, RUN_OPTIONS=options)  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def image_for_hosts_that_refuse_root(engine: Engine, build_log, build_variables):
+    """The same build with RUN_AS; but for the last lines it comes from the cache."""
+    engine.run("docker/do_build.sh", *build_options(engine), **build_variables,
+               IMAGE=NON_ROOT_IMAGE, RUN_AS=NON_ROOT)  # fmt: skip
+    return NON_ROOT_IMAGE
 
 
 @pytest.fixture(scope="session")

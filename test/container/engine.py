@@ -10,13 +10,14 @@ from pathlib import Path
 
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 # runc works where crun refuses the kernel's cgroups; limits above a nested container's own cannot be set.
-# All of podman's state lies in `scratch`: resetting it must not touch what else podman runs here.
+# All of podman's state lies in `scratch`: resetting it must not touch what else podman runs here. `static_dir` is where
+# podman looks without these settings: it clears up after a container without them, and is waited for.
 PODMAN_CONF = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
-static_dir = "{scratch}/static"
+static_dir = "{scratch}/storage/libpod"
 tmp_dir = "{scratch}/tmp"
 volume_path = "{scratch}/volumes"
 {runtime}
@@ -89,7 +90,7 @@ def build_options(engine: Engine) -> list[str]:
     if engine.command != "podman":
         return []
     volumes = [f"--volume={source}:{target}:ro" for source, target in _pip_files(engine.scratch).items()]
-    return ["--isolation=chroot", "--layers=false", *volumes]
+    return ["--isolation=chroot", "--layers", *volumes]
 
 
 def _pip_files(scratch: Path) -> dict[Path, Path]:

@@ -33,11 +33,11 @@ def test_image_states_user_entry_point_and_origin(engine, image):
     described = engine.inspect(image)
     assert (described["Os"], described["Architecture"]) == ("linux", "amd64")
     config = described["Config"]
-    assert config["User"] == "10001:10001"
-    assert config["Entrypoint"] == ["python3", "/opt/app/inference.py"]
+    assert config["User"] == "0:0"
+    assert config["Entrypoint"] == ["python3", "/opt/app/entrypoint.py"]
     assert {"version", "revision", "licenses"} <= {label.rpartition(".")[2] for label in config["Labels"]}
     names = {line.partition("=")[0] for line in config["Env"]}
-    assert {"HOME", "OPENBLAS_NUM_THREADS", "PYTHONUNBUFFERED"} <= names
+    assert {"HOME", "OPENBLAS_NUM_THREADS", "PYTHONUNBUFFERED", "FMC_UIA_STEP_DOWN"} <= names
     assert not [name for name in names if name.startswith("PIP_") or name.lower().endswith("_proxy")]
 
 
@@ -53,7 +53,7 @@ def test_any_user_can_read_all_and_none_can_write(in_image):
 
 def test_no_training_code_tests_or_caches_are_in_the_image(in_image):
     names = set(in_image("ls", "-A", "/opt/app").split())
-    assert names == {"challenge", "inference.py", "LICENSE", "model", "sbom.cdx.json", "weights"}
+    assert names == {"challenge", "entrypoint.py", "inference.py", "LICENSE", "model", "sbom.cdx.json", "weights"}
     assert in_image("ls", "/opt/app/model").split() == ["__init__.py", "frozen"]
 
 

@@ -9,6 +9,7 @@ from contract.faults import answers, contents
 
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.journal import MaskFile
 from challenge.merge import merge
 from challenge.report import RunReport
 from model.frozen.options import Options
@@ -108,18 +109,29 @@ def test_a_link_that_leads_nowhere_or_elsewhere_is_an_altered_mask(parts, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_parts_that_are_links_to_the_output(data, call, parts, tmp_path):
+def test_parts_whose_folders_are_links_to_the_output(data, call, parts, tmp_path):
     whole, output = call(data.root).answers, tmp_path / "merged"
-    for part in parts:
+    output.mkdir()
+    for number, part in enumerate(parts):
         for mask in masks_of(part):
             target = output / mask.relative_to(part)
             target.parent.mkdir(parents=True, exist_ok=True)
             mask.rename(target)
-            mask.symlink_to(target)
-    merge(parts, output, RunReport())
-    assert answers(output) == whole
-    merge(parts, output, RunReport())
-    assert answers(output) == whole
+        (part / "Segmentation").rename(tmp_path / f"empty {number}")
+        (part / "Segmentation").symlink_to(output / "Segmentation")
+    for _ in range(2):
+        merge(parts, output, RunReport())
+        assert answers(output) == whole
+
+
+def test_a_mask_that_is_altered_while_it_is_copied(parts, tmp_path, monkeypatch):
+    mask = next(path for part in parts for path in masks_of(part))
+    mask.write_bytes(mask.read_bytes() + b"?")
+    monkeypatch.setattr(MaskFile, "is_whole", lambda *_: True)
+    monkeypatch.setattr(os, "link", full_link)
+    with pytest.raises(UserError, match="was altered while it was copied"):
+        merge(parts, tmp_path / "merged", RunReport())
+    assert [name for name in contents(tmp_path / "merged") if name.endswith(".json")] == []
 
 
 @pytest.mark.parametrize("link", [False, True])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from contract.faults import GOOD, as_csv
+from contract.faults import GOOD, DataFolder, as_csv
 
 from model.frozen.pipeline import Pipeline
 
@@ -23,17 +23,14 @@ def test_a_file_where_the_folder_should_be(data, call, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
-def test_a_folder_of_another_user(data, repository, tiny_weights, tmp_path):
-    output = tmp_path / "out"
+def test_a_folder_of_another_user(repository, tiny_weights, open_folder):
+    data, output = DataFolder(open_folder / "data"), open_folder / "out"
     output.mkdir(mode=0o755)
-    shutil.copytree(tiny_weights, tmp_path / "weights").chmod(0o755)
-    for folder in (*tmp_path.parents[:-1], tmp_path):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(0o755)
+    shutil.copytree(tiny_weights, open_folder / "weights").chmod(0o755)
     done = subprocess.run(
         ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups",
          sys.executable, str(repository / "inference.py"), "--input", str(data.root), "--output", str(output),
-         "--weights", str(tmp_path / "weights"), "--device", "cpu"],
+         "--weights", str(open_folder / "weights"), "--device", "cpu"],
         capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], "HOME": "/tmp"},
     )  # fmt: skip
     assert done.returncode == 2, done.stderr

@@ -1,4 +1,7 @@
-"""A whole run opens no socket, unpickles nothing and starts no program; the interpreter itself reports each attempt."""
+"""A whole run opens no socket, unpickles nothing and starts no program but its own decoder.
+
+The interpreter itself reports each attempt.
+"""
 
 import hashlib
 import json
@@ -9,6 +12,7 @@ import sys
 
 import pytest
 from onnx import TensorProto, helper
+from phantoms.bad_inputs import BAD_INPUTS
 
 from challenge.errors import WeightsError
 from model.frozen.facts import Graph
@@ -16,13 +20,16 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 
 # Installed before inference.py is imported. Building a socket object is harmless; the events below are not.
 WATCHED = """
-import runpy, sys
+import os, runpy, sys
 
+DECODER = [sys.executable, "-I", "-S", "-B", "-X", "utf8", os.path.abspath("challenge/decoder_child.py")]
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.bind", "pickle.find_class",
              "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn")
 
 def refuse(event, arguments):
-    if event in FORBIDDEN:
+    if event == "subprocess.Popen" and arguments[1] == DECODER:
+        sys.stderr.write("DECODER\\n")
+    elif event in FORBIDDEN:
         sys.stderr.write(f"FORBIDDEN {event} {arguments}\\n")
         raise RuntimeError(event)
 
@@ -58,6 +65,24 @@ def test_no_network_no_pickle_no_program(repository, phantom_folder, tiny_weight
                   "--report", tmp_path / "report.json")  # fmt: skip
     assert "FORBIDDEN" not in run.stderr
     assert run.returncode == 0, run.stderr
+
+
+def test_a_decoder_is_the_only_program_and_only_where_a_file_needs_it(repository, data, tiny_weights, tmp_path):
+    """A file for SimpleITK starts one child, whatever the number of such files. In it, the same code is forbidden."""
+
+    def run():
+        return watched(repository, "--input", data.root, "--output", tmp_path / "out", "--weights", tiny_weights)
+
+    assert "DECODER" not in run().stderr
+    scan = next(bad for bad in BAD_INPUTS if bad.name == "scan.dcm").data()
+    for number in range(3):
+        (data.root / "images" / f"{number}.dcm").write_bytes(scan)
+    data.add(*((f"../images/{number}.dcm", "organ_cls", "classification", "6", "") for number in range(3)))
+    ended = run()
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("DECODER") == 1
+    assert "FORBIDDEN" not in ended.stderr
+    assert "fallback" not in ended.stderr.replace("0 of them with a fallback", "")
 
 
 def test_openvino_tells_nobody(repository, tiny_weights):

@@ -2,16 +2,20 @@
 
 import errno
 import json
+import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
 
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.journal import read_journal
+from challenge.manifest import read_manifest
 from challenge.merge import merge
 from challenge.profile import FMC_UIA
 from challenge.report import RunReport
@@ -21,25 +25,29 @@ from model.frozen.submission import run_submission
 
 BATCH = 4
 
-# inference.py in a process that gets a signal just before the n-th time that it opens, extends, renames or removes a
-# file below OUT. Audit events see what the program does without changing it.
+# inference.py in a process that gets a signal just before the n-th time that it does one of EVENTS to a file below OUT
+# (extending, which is known by its descriptor, is any file's). Audit events see what the program does without changing
+# it. They come from several threads, hence the counter that hands out every number once; and the thread that sends a
+# signal waits until it was handled, so that nothing runs ahead.
 DRIVER = """
-import os, sys
-root, out, number, signal, *sys.argv[1:] = sys.argv[1:]
+import itertools, os, signal, sys, time
+root, out, events, number, sent, *sys.argv[1:] = sys.argv[1:]
 sys.path.insert(0, root)
 from inference import run
-count = 0
+numbers = itertools.count(1)
 def hook(event, arguments):
-    global count
-    if event == "os.truncate" or (event in ("open", "os.rename", "os.remove") and str(arguments[0]).startswith(out)):
-        count += 1
-        if count == int(number):
-            os.kill(os.getpid(), int(signal))
+    if event in events.split() and (event == "os.truncate" or str(arguments[0]).startswith(out)):
+        if next(numbers) == int(number):
+            before = signal.getsignal(int(sent))
+            os.kill(os.getpid(), int(sent))
+            while signal.getsignal(int(sent)) is before:
+                time.sleep(0.001)
 sys.addaudithook(hook)
 code = run()
-print(count)
+print(next(numbers) - 1)
 raise SystemExit(code)
 """
+EVENTS = "os.truncate open os.rename os.remove"
 
 
 def contents(folder):
@@ -55,14 +63,19 @@ def answer(data, output, weights, stop=lambda: False, **options):
 @pytest.fixture(scope="module")
 def undisturbed(phantom_folder, tiny_weights, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed")
-    answer(phantom_folder, output, tiny_weights)
+    report = answer(phantom_folder, output, tiny_weights)
+    # Runs that lose the same rows are alike, too.
+    masks = sum(path.is_file() for path in output.glob("Segmentation/**/*"))
+    entries = sum(len(json.loads(path.read_text("utf-8"))) for path in output.glob("*.json"))
+    assert masks + entries == report.answered == report.rows > 80
+    assert not report.fallbacks
     return contents(output)
 
 
 @pytest.fixture
 def disturbed(repository, phantom_folder, tiny_weights, tmp_path):
-    def run(signal, number, *options):
-        command = [sys.executable, "-c", DRIVER, repository, tmp_path / "out", number, signal,
+    def run(signal, number, *options, events=EVENTS):
+        command = [sys.executable, "-c", DRIVER, repository, tmp_path / "out", events, number, signal,
                    "--input", phantom_folder, "--output", tmp_path / "out", "--weights", tiny_weights,
                    "--batch-size", BATCH, *options]  # fmt: skip
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
@@ -72,7 +85,7 @@ def disturbed(repository, phantom_folder, tiny_weights, tmp_path):
 
 def events(disturbed, output):
     """How many file events an undisturbed run has."""
-    count = int(disturbed(0, 0).stdout.split()[-1])
+    count = int(disturbed(9, 0).stdout.split()[-1])
     shutil.rmtree(output)
     return count
 
@@ -94,7 +107,7 @@ def test_kill_9_at_20_moments_and_again_while_resuming(undisturbed, disturbed, t
     for number in chance.sample(range(1, count + 1), 20):
         assert disturbed(9, number).returncode == -9
         disturbed(9, chance.randrange(1, count), "--resume")
-        result = disturbed(0, 0, "--resume")
+        result = disturbed(9, 0, "--resume")
         assert result.returncode == 0, result.stderr
         assert contents(tmp_path / "out") == undisturbed
         shutil.rmtree(tmp_path / "out")
@@ -103,7 +116,7 @@ def test_kill_9_at_20_moments_and_again_while_resuming(undisturbed, disturbed, t
 @pytest.mark.parametrize(("signal", "code"), [(15, 143), (2, 130)])
 def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, signal, code, tmp_path):
     output, report = tmp_path / "out", tmp_path / "report.json"
-    result = disturbed(signal, 100, "--report", report)
+    result = disturbed(signal, 3, "--report", report, events="os.rename")  # when the third mask takes its name
     assert result.returncode == code, result.stderr
     facts = json.loads(report.read_text())
     assert (facts["status"], facts["exit_code"]) == ("stopped", code)
@@ -115,7 +128,7 @@ def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, 
                for item in json.loads((output / f"{kind}_predictions.json").read_text("utf-8"))]  # fmt: skip
     assert len(entries) + sum(path.is_file() for path in output.glob("Segmentation/**/*")) == facts["answered"]
     assert {path.name for path in output.iterdir() if path.name.startswith(".")} == {".journal"}
-    again = disturbed(0, 0, "--resume", "--report", report)
+    again = disturbed(9, 0, "--resume", "--report", report)
     assert again.returncode == 0, again.stderr
     assert json.loads(report.read_text())["resumed"] == facts["answered"]
     assert contents(output) == undisturbed
@@ -137,6 +150,52 @@ def test_resume_of_another_run_is_refused(phantom_folder, tiny_weights, tmp_path
         answer(phantom_folder, tmp_path, tiny_weights, resume=True, tasks=("lung",))
 
 
+@pytest.mark.parametrize("change", ["content", "time", "removed"])
+def test_resume_after_images_were_replaced_is_refused(undisturbed, phantom_folder, tiny_weights, tmp_path, change):
+    data, output = shutil.copytree(phantom_folder, tmp_path / "data"), tmp_path / "out"
+    answer(data, output, tiny_weights, stop=after(10))
+    (first, *_), last = answered(output), unanswered(data, output)
+    image = data / "csv_files" / first
+    whole, status = image.read_bytes(), image.stat()
+    if change == "removed":
+        image.unlink()
+    else:
+        image.write_bytes(whole + b"\0" * (change == "content"))
+    os.utime(data / "csv_files" / last)  # not read yet, so it may change
+    before = contents(output)
+    with pytest.raises(UserError, match=r"--resume: 1 images were replaced since they were answered, the first '\.\./"):
+        answer(data, output, tiny_weights, resume=True)
+    assert contents(output) == before
+    image.write_bytes(whole)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    answer(data, output, tiny_weights, resume=True)
+    assert contents(output) == undisturbed
+
+
+def answered(output):
+    with open_read(output) as journal:
+        return [record.image_path for record in journal.records()]
+
+
+def unanswered(data, output):
+    done = set(answered(output))
+    return next(sample.image_path for sample in read_manifest(data).samples if sample.image_path not in done)
+
+
+def open_read(output):
+    return read_journal(output)[1]
+
+
+def test_parts_with_images_of_other_times_are_one_run(undisturbed, phantom_folder, tiny_weights, tmp_path):
+    """Copies on several machines have the same content, not the same times."""
+    folders = [tmp_path / f"part-{number}" for number in range(2)]
+    for number, folder in enumerate(folders):
+        data = shutil.copytree(phantom_folder, tmp_path / f"data-{number}", copy_function=shutil.copyfile)
+        answer(data, folder, tiny_weights, num_parts=2, part_id=number)
+    merge(folders, tmp_path / "out", RunReport())
+    assert contents(tmp_path / "out") == undisturbed
+
+
 def test_without_resume_the_run_starts_again(undisturbed, phantom_folder, tiny_weights, tmp_path):
     answer(phantom_folder, tmp_path, tiny_weights, stop=after(10))
     assert answer(phantom_folder, tmp_path, tiny_weights).resumed == 0
@@ -144,18 +203,20 @@ def test_without_resume_the_run_starts_again(undisturbed, phantom_folder, tiny_w
 
 
 def test_full_disk_keeps_valid_answers_and_tells_what_is_needed(undisturbed, phantom_folder, tiny_weights, tmp_path):
-    written = []
+    written, lock = [], threading.Lock()  # masks are written by several threads
 
     def failing(*arguments):
-        if len(written) == 9:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(write_mask(*arguments))
-        return written[-1]
+        with lock:
+            if len(written) == 9:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(write_mask(*arguments))
+            return written[-1]
 
     with pytest.raises(DiskFullError, match=r"no room is left .* rows: .* about [\d,]+ bytes, .* --resume"):
         answer(phantom_folder, tmp_path, tiny_weights, profile=replace(FMC_UIA, write_mask=failing))
     for kind in ("classification", "detection", "regression"):
         json.loads((tmp_path / f"{kind}_predictions.json").read_text("utf-8"))
+    assert len(written) == 9
     assert all(mask.is_whole(tmp_path) for mask in written)
     assert not [name for name in contents(tmp_path) if name.endswith((".partial", ".reserve"))]
     answer(phantom_folder, tmp_path, tiny_weights, resume=True)

@@ -93,3 +93,10 @@ def test_weights_in_git_stay_small(repository):
         pytest.fail("the repository ships no weights")
     size = sum(path.stat().st_size for path in (repository / "weights").rglob("*") if path.is_file())
     assert size < 60_000_000
+
+
+def test_scripts_expand_no_array_that_may_be_empty(repository):
+    """The bash of macOS, 3.2, calls an empty one unset; `${name[@]+"${name[@]}"}` is what it takes."""
+    for script in (repository / "docker").glob("*.sh"):
+        text = re.sub(r'\$\{(\w+)\[@\]\+"\$\{\1\[@\]\}"\}', "", script.read_text())
+        assert re.findall(r"\$\{\w+\[[@*]\]\}", text) == [], script.name

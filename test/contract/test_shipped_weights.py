@@ -1,10 +1,15 @@
 """The weights in `weights/`: whole, honest about their heads, and good on real images where those are at hand."""
 
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
 import pytest
 
 from challenge.report import RunReport
 from challenge.tasks import CATALOGUE, TaskKind
-from evaluate.result import summarise
+from evaluate.metric_table import Column
+from evaluate.result import Result, summarise
 from evaluate.scoring import measure
 from model.frozen.facts import read_facts, verify
 from model.frozen.submission import Options, run_submission
@@ -41,10 +46,23 @@ def test_phantoms_of_all_tasks_are_answered(weights, phantom_folder, tmp_path):
 def test_scores_on_real_validation_images(weights, ultrasound_data, tmp_path):
     report = RunReport()
     run_submission(ultrasound_data / "val", tmp_path, Options(weights), report)
-    assert report.answered == report.rows == 1399
+    assert report.answered == report.rows == 1581
     result = summarise(measure(ultrasound_data / "val", tmp_path, 1), "val", "answers", draws=2)
-    means = {
-        name: columns["official"].value for kind in result.kinds.values() for name, columns in kind.metrics.items()
-    }
+    means = _means_over_answered_tasks(result, weights)
     assert all(means[name] >= least for name, least in LEAST.items()), means
     assert means["MRE"] <= MOST_MRE
+
+
+def _means_over_answered_tasks(result: Result, weights: Path) -> dict[str, float]:
+    """The means over the tasks whose head answers from the network: the others hold a prior or nothing.
+
+    Strict: every row is answered, so that it differs from official in one place alone. `val` has no bladder and no
+    gallbladder, for which the official AUC of organ_cls is 0 whatever the answers are.
+    """
+    tasks = read_facts(weights).tasks
+    values: dict[str, list[float]] = defaultdict(list)
+    for task_id, task in result.tasks.items():
+        if task_id in tasks and tasks[task_id].answers == "network":
+            for name, columns in task.metrics.items():
+                values[name].append(columns[Column.STRICT].value)
+    return {name: fmean(of_tasks) for name, of_tasks in values.items()}

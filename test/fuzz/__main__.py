@@ -1,13 +1,11 @@
 """`python test/fuzz TARGET --minutes 10`: coverage-guided fuzzing, from the corpus beside this file.
 
 Needs atheris (requirements-dev.txt; Linux). What breaks a promise is left in `--findings`; mend it, then add the file
-to `corpus/TARGET/`, which the tests replay.
+to `corpus/TARGET/`, which the tests replay. `mutations.py` beside this file needs no atheris, and tries all formats.
 """
 
-import struct
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 
 import atheris
@@ -21,10 +19,10 @@ if not __package__:
 with atheris.instrument_imports(include=["challenge", "csv", "unicodedata"]):
     from phantoms.bad_inputs import BAD_INPUTS
 
+    from fuzz.mutate import PNG_MARK, with_check_sums
     from fuzz.targets import TARGETS
 
 _LONGEST = {"manifest": 4096, "uusic_list": 4096, "paths": 512, "images": 16384}
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @click.command()
@@ -50,18 +48,7 @@ def main(target: str, minutes: float, seed: int, findings: Path) -> None:
 def _mutated(data: bytes, most: int, seed: int) -> bytes:
     """Mutate, then mend a PNG's check sums in half of the cases: decoders look no further if they are wrong."""
     data = atheris.Mutate(data, most)
-    return _with_check_sums(data) if seed % 2 and data.startswith(_PNG) else data
-
-
-def _with_check_sums(data: bytes) -> bytes:
-    out, position = bytearray(data), len(_PNG)
-    while position + 12 <= len(data):
-        end = position + 8 + struct.unpack_from(">I", data, position)[0]
-        if end + 4 > len(data):
-            break
-        struct.pack_into(">I", out, end, zlib.crc32(data[position + 4 : end]))
-        position = end + 4
-    return bytes(out)
+    return with_check_sums(data) if seed % 2 and data.startswith(PNG_MARK) else data
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 
 from challenge import images as image_reader
 from challenge.errors import ImageError, ManifestError, PathError
-from challenge.images import read_image, read_size
+from challenge.images import decode_file, header_size
 from challenge.manifest import Sample, read_manifest, superseded
 from challenge.paths import JSON_FILES, find_image, inside_root, output_file
 from challenge.tasks import CATALOGUE, TaskKind
@@ -105,15 +105,15 @@ def paths(data: bytes) -> None:
 
 
 def images(data: bytes) -> None:
-    """Any bytes give an ImageError of one sentence, or RGB pixels of the header's size."""
+    """Any bytes give an ImageError of one sentence, or RGB pixels of the header's size; in this process."""
     image_reader.PIXEL_LIMIT = min(image_reader.PIXEL_LIMIT, _FAST_PIXEL_LIMIT)
     with _folder() as folder:
         path = folder / f"image{_ending(data)}"
         path.write_bytes(data)
-        size = read_size(path)
+        size = header_size(path)
         assert size is None or min(size) >= 0
         try:
-            image = read_image(path)
+            image = decode_file(path)
         except ImageError as error:
             _one_sentence(str(error), path.name)
             return

@@ -84,12 +84,12 @@ def _file(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _truncated(kind: str) -> Callable[[], bytes]:
-    """Two thirds of a file. Noise keeps the compressed data large, so that its loss matters."""
+    """Nine tenths of a file. Noise keeps the compressed data large, so that its loss matters."""
 
     def data() -> bytes:
         noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
         whole = _file(Image.fromarray(noise), kind)
-        return whole[: len(whole) * 2 // 3]
+        return whole[: len(whole) * 9 // 10]
 
     return data
 
@@ -171,10 +171,10 @@ BAD_INPUTS: tuple[BadInput, ...] = (
     BadInput("noise.jpg", lambda: np.random.default_rng(0).bytes(5000), Outcome.UNREADABLE, None),
     BadInput("wide.png", _wide, Outcome.UNREADABLE, (1_000_001, 1)),
     BadInput("one dimension.mha", _meta_image("64", "LOCAL"), Outcome.UNREADABLE, None),
-    BadInput("endless.mha", _meta_image("512 512 99999", "LOCAL"), Outcome.UNREADABLE, None),
-    BadInput("elsewhere.mhd", _meta_image("4 4", "/etc/passwd"), Outcome.UNREADABLE, None),
+    BadInput("endless.mha", _meta_image("512 512 99999", "LOCAL"), Outcome.UNREADABLE, (512, 512)),
+    BadInput("elsewhere.mhd", _meta_image("4 4", "/etc/passwd"), Outcome.UNREADABLE, (4, 4)),
     BadInput("damaged length.dcm", _damaged_length, Outcome.UNREADABLE, None),
-    BadInput("truncated.dcm", lambda: _medical(".dcm", picture())()[:-500], Outcome.UNREADABLE, None),
+    BadInput("truncated.dcm", lambda: _medical(".dcm", picture())()[:-500], Outcome.UNREADABLE),
     BadInput("bomb.png", _bomb, Outcome.UNREADABLE, (30_000, 30_000)),
     BadInput("header only.jpg", lambda: _file(_GREY, "JPEG")[:4], Outcome.UNREADABLE, None),
     BadInput("truncated.jpg", _truncated("JPEG"), Outcome.NOTED),
@@ -195,6 +195,6 @@ BAD_INPUTS: tuple[BadInput, ...] = (
     BadInput("16 bit.png", _saved(Image.fromarray(picture().astype(np.uint16) * 257), "PNG"), Outcome.PLAIN),
     BadInput("scan.dcm", _medical(".dcm", picture()), Outcome.PLAIN),
     BadInput("a scan named.png", _medical(".dcm", picture()), Outcome.PLAIN),
-    BadInput("scan.nii.gz", _medical(".nii.gz", picture().astype(np.int16) * 9), Outcome.PLAIN),
+    BadInput("scan.nii.gz", _medical(".nii.gz", picture().astype(np.int16) * 9), Outcome.NOTED),
 )
 """Every file, and what becomes of it."""

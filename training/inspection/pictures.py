@@ -14,6 +14,7 @@ from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.progress import progress
 from challenge.tasks import TaskKind
+from training.figures import literal, new_figure
 from training.inspection.checks import Inspection
 from training.row_files import FileSet, Key, key_of, masks_of, read_masks
 from training.usable import faulty
@@ -35,21 +36,12 @@ def draw(inspection: Inspection, output: Path) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _sheet(root: Path, samples: Sequence[Sample], masks: Mapping[Key, FileSet], path: Path) -> None:
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)]
     columns = min(4, len(chosen))
     rows = math.ceil(len(chosen) / columns)
-    figure = _figure(3.2 * columns, 3.2 * rows + 0.4)
-    figure.suptitle(f"{samples[0].task_id} ({samples[0].kind}), {len(samples)} rows")
+    figure = new_figure(3.2 * columns, 3.2 * rows + 0.4)
+    figure.suptitle(literal(f"{samples[0].task_id} ({samples[0].kind}), {len(samples)} rows"))
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
         if chosen:
@@ -61,7 +53,7 @@ def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet]
     pixels = read_image(find_image(root, sample.image_path)).pixels
     height, width = pixels.shape[:2]
     axes.imshow(pixels, extent=(0, width, height, 0))
-    axes.set_title(Path(sample.image_path).name[-40:], fontsize=6)
+    axes.set_title(literal(Path(sample.image_path).name[-40:]), fontsize=6)
     match sample.kind:
         case TaskKind.SEGMENTATION:
             mask = read_masks(root, masks[key_of(sample)]).labels
@@ -82,9 +74,9 @@ def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet]
 
 def _overview(inspection: Inspection, path: Path) -> None:
     by_task = sorted(inspection.by_task.items(), key=lambda item: (item[1][0].kind, item[0]))
-    figure = _figure(13, 1.5 + 0.28 * len(by_task))
+    figure = new_figure(13, 1.5 + 0.28 * len(by_task))
     counts, sizes = figure.subplots(1, 2)
-    names = [task_id for task_id, _ in by_task]
+    names = [literal(task_id) for task_id, _ in by_task]
     for place, (_, samples) in enumerate(by_task):
         left = 0
         for number, count in enumerate(_parts(samples)):

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import subprocess
 import sys
 
 import click
@@ -103,6 +104,18 @@ def test_what_would_go_to_a_closed_stderr_goes_to_stdout(monkeypatch, capsys):
         say("a word")
     assert sys.stderr is None
     assert capsys.readouterr().out == "a word\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_that_is_opened_later_becomes_stdout_or_stderr(repository, tmp_path, closed):
+    code = (
+        "import os, sys; from challenge.console import lasting_streams\n"
+        "with lasting_streams(): number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT); os.write(2, b'native')\n"
+        "os.write(number, str(number).encode())"
+    )
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", code, str(tmp_path / "answer")]
+    subprocess.run(command, cwd=repository, check=True)
+    assert int((tmp_path / "answer").read_text()) > 2
 
 
 def test_two_closed_streams_take_words_without_an_error(monkeypatch):

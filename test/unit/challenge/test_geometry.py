@@ -190,3 +190,62 @@ def test_a_margin_of_a_letterbox_never_reaches_the_answer() -> None:
     labels = np.full((256, 256), 3, np.uint8)
     labels[resize.top : resize.top + resize.inner_height] = 1
     assert (resize.labels_to_native(labels) == 1).all()
+
+
+def test_a_grid_pixel_is_as_much_wider_as_the_image_is() -> None:
+    assert Resize.of(200, 100, 64).aspect == 2
+    assert Resize.of(100, 200, 64).aspect == 0.5
+    assert Resize.of(200, 100, 64, Fit.LETTERBOX).aspect == 1
+
+
+def test_a_letterbox_by_hand() -> None:
+    assert Resize.of(200, 100, 64, Fit.LETTERBOX) == Resize(200, 100, 64, 0, 16, 64, 32)
+    assert Resize.of(100, 200, 64, Fit.LETTERBOX) == Resize(100, 200, 64, 16, 0, 32, 64)
+    assert Resize.of(1000, 1, 64, Fit.LETTERBOX) == Resize(1000, 1, 64, 0, 31, 64, 1)
+
+
+def test_points_of_an_oblong_image_by_hand() -> None:
+    resize = Resize.of(200, 100, 64, Fit.LETTERBOX)
+    assert resize.to_grid([(50, 25), (200, 100)]).tolist() == [[16, 24], [64, 48]]
+    assert resize.to_native([(16, 24), (64, 48)]).tolist() == [[50, 25], [200, 100]]
+    assert Resize.of(200, 100, 50).to_grid((20, 20)).tolist() == [5, 10]
+
+
+def test_a_grid_pixel_of_a_mask_is_what_lies_at_its_centre() -> None:
+    wide = np.arange(6, dtype=np.uint8)[None].repeat(2, axis=0)  # columns 0..5, two rows
+    # Four grid columns: their centres lie at 0.75, 2.25, 3.75 and 5.25 native pixels.
+    assert Resize.of(6, 2, 4).mask(wide).tolist() == [[0, 2, 3, 5]] * 4
+    assert Resize.of(2, 6, 4).mask(np.ascontiguousarray(wide.T)).tolist() == [[n] * 4 for n in (0, 2, 3, 5)]
+
+
+@pytest.mark.parametrize("planes", [2, 3, 5])
+def test_of_classes_that_are_equally_likely_the_first_is_taken(planes: int) -> None:
+    """As arg max does, which the official baseline uses."""
+    resize = Resize.of(20, 10, 8)
+    assert not resize.logits_to_native(np.zeros((planes, 4, 4), np.float32)).any()
+    last = np.zeros((planes, 4, 4), np.float32)
+    last[0] = -1
+    assert (resize.logits_to_native(last) == 1).all()
+
+
+def test_logits_between_two_cells_are_their_mean() -> None:
+    # Two cells of 4 native pixels each; class 1 leads by 3 on the left and trails by 1 on the right: it wins up to
+    # native pixel 4.5 of 8, where 3 falls to 0 on its way to -1.
+    logits = np.zeros((2, 1, 2), np.float32)
+    logits[1, 0] = 3, -1
+    square = np.repeat(logits, 2, axis=1)
+    labels = Resize.of(8, 6, 2).logits_to_native(square)
+    assert labels.tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 6
+    labels = Resize.of(6, 8, 2).logits_to_native(np.ascontiguousarray(square.transpose(0, 2, 1)))
+    assert labels.T.tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 6
+
+
+# Pillow's filter is a tent of two native pixels to either side here: a seventh of its weight is across the border.
+@pytest.mark.parametrize(("resampling", "edge"), [(Resampling.OPENCV, 0), (Resampling.ANTIALIASED, 29)])
+def test_images_are_resized_column_by_column_and_row_by_row(resampling: Resampling, edge: int) -> None:
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[:, 2:] = 200
+    pixels[1, :, 1] = 100
+    grid = Resize.of(4, 2, 2).image(pixels, resampling)
+    assert grid[:, :, 0].tolist() == [[edge, 200 - edge]] * 2
+    assert grid[1, :, 1].tolist() == [100, 100]

@@ -157,9 +157,7 @@ def test_which_frame_is_read(bad: dict[str, Path], name: str) -> None:
 
 
 def test_a_medical_image_of_other_numbers_is_scaled(bad: dict[str, Path]) -> None:
-    low, high = int(picture().min()), int(picture().max())
-    expected = np.round((picture().astype(float) - low) * 255 / (high - low))
-    assert_grey(read_image(bad["scan.nii.gz"]), expected)
+    assert_grey(read_image(bad["scan.nii.gz"]), picture().astype(int) * 9 // 16)  # 240 * 9 needs 12 bits
 
 
 def test_dicom_whose_zero_is_white_is_turned_round(bad: dict[str, Path], read) -> None:
@@ -203,11 +201,11 @@ def test_a_bmps_length_field_is_not_believed(read) -> None:
 
 
 @pytest.mark.parametrize("kind", ["BMP", "PNG"])
-def test_a_large_header_over_next_to_no_data_is_no_image(read, kind: str) -> None:
+def test_less_than_half_of_a_picture_is_no_image(read, kind: str) -> None:
     whole = encoded(Image.new("L", (2000, 2000), 90), kind, **({"compress_level": 0} if kind == "PNG" else {}))
     with pytest.raises(ImageError, match="damaged image"):
-        read(whole[:20_000])
-    assert read(whole[:100_000]).size == (2000, 2000)
+        read(whole[: len(whole) * 45 // 100])
+    assert read(whole[: len(whole) * 55 // 100]).size == (2000, 2000)
 
 
 def test_the_pixel_limit_is_checked_before_decoding(read, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """The journal survives what kills its writer, and serves no other run than its own."""
 
-from dataclasses import replace
+import json
+import zlib
+from dataclasses import asdict, replace
 
 import pytest
 
 from challenge.errors import UserError
-from challenge.journal import FILE, Identity, MaskFile, Record, open_journal, read_journal
+from challenge.journal import FILE, SCHEMA, Identity, Journal, MaskFile, Record, open_journal, read_journal
 from challenge.tasks import TaskKind
 
 RUN = Identity("fmc", "a" * 64, "b" * 64, 3, 8, "float32", "logits", "masks", "", 1, 0, 3)
@@ -84,6 +86,105 @@ def test_without_a_readable_header_the_run_starts_again(tmp_path):
     (tmp_path / FILE).write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read"):
         read_journal(tmp_path)
+
+
+def line(table) -> bytes:
+    body = json.dumps(table).encode()
+    return b"%08x %b\n" % (zlib.crc32(body), body)
+
+
+FIRST = {"schema": SCHEMA, **asdict(RUN)}
+ROW = asdict(RECORDS[0])
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        [{**FIRST, "engine": "x"}],
+        [{name: value for name, value in FIRST.items() if name != "precision"}],
+        [{**FIRST, "schema": SCHEMA + 1}],
+        [{**FIRST, "schema": 1}],
+        [{**FIRST, "rows": "3"}],
+        [{**FIRST, "rows": True}],
+        [[FIRST]], ["text"], [7], [None],
+        [FIRST, {**ROW, "engine": "x"}],
+        [FIRST, {name: value for name, value in ROW.items() if name != "note"}],
+        [FIRST, {**ROW, "kind": "tracking"}],
+        [FIRST, {**ROW, "index": 3}], [FIRST, {**ROW, "index": -1}], [FIRST, {**ROW, "index": "2"}],
+        [FIRST, {**ROW, "entry": [1]}],
+        [FIRST, {**ROW, "mask": {"file": "m.png", "size": 3}}],
+        [FIRST, {**ROW, "mask": {"file": "m.png", "size": 3, "crc32": 7, "sha256": ""}}],
+        [FIRST, {**ROW, "mask": {"file": "m.png", "size": "3", "crc32": 7}}],
+        [FIRST, []], [FIRST, "text"], [FIRST, None], [FIRST, FIRST], [FIRST, {}],
+        [FIRST, {"reading": ["../a.png"]}], [FIRST, {"reading": {"../a.png": [1]}}],
+        [FIRST, {"reading": {"../a.png": [1, 2.5]}}], [FIRST, {"suspects": {}}],
+        [FIRST, {"reading": {}, "suspects": []}],
+    ],
+)  # fmt: skip
+def test_another_version_s_journal_is_told_and_never_half_believed(tmp_path, tables, caplog):
+    content = b"".join(map(line, tables))
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(UserError, match=r"--resume: .*\.journal was written by another version .*; leave out --resume"):
+        open_journal(tmp_path, RUN, resume=True)
+    with pytest.raises(UserError, match=r"\.journal was written by another version .*; run that part again"):
+        read_journal(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == content
+    with open_journal(tmp_path, RUN, resume=False) as journal:
+        assert (len(journal), journal.identity, journal.suspects, journal.stamps) == (0, RUN, set(), {})
+    assert "written by another version of this program; the run starts again" in caplog.text
+    assert read(tmp_path) == []
+
+
+def test_a_line_that_is_no_json_or_too_deep_is_another_version_s(tmp_path):
+    for body in (b"{", b"[" * 100_000, b"\xff"):
+        (tmp_path / FILE).write_bytes(line(FIRST) + b"%08x %b\n" % (zlib.crc32(body), body))
+        with pytest.raises(UserError, match="another version"):
+            open_journal(tmp_path, RUN, resume=True)
+
+
+def die(journal: Journal) -> None:
+    """Leave a journal as a killed process does: nothing more is written."""
+    journal._in_flight = False
+    journal.__exit__()
+
+
+def reopened(folder) -> Journal:
+    return open_journal(folder, RUN, resume=True)
+
+
+def test_images_in_flight_at_a_death_are_suspects_until_they_are_answered(tmp_path):
+    journal = open_journal(tmp_path, RUN, resume=False)
+    journal.about_to_read({"../ü.png": (5, 6), "../a.png": (1, 2)})
+    journal.about_to_read({"../b.png": None})
+    journal.append(RECORDS[0])  # of ü.png
+    assert journal.suspects == set()
+    die(journal)
+    journal = reopened(tmp_path)
+    assert journal.suspects == {"../a.png", "../b.png"}
+    assert journal.stamps == {"../ü.png": (5, 6), "../a.png": (1, 2), "../b.png": None}
+    journal.append(RECORDS[1])
+    assert journal.suspects == {"../b.png"}
+    assert len(journal) == 2
+    die(journal)
+    journal = reopened(tmp_path)
+    assert journal.suspects == {"../b.png"}
+    die(journal)
+
+
+def test_a_run_that_ends_in_order_makes_no_suspects_and_clears_none(tmp_path):
+    journal = open_journal(tmp_path, RUN, resume=False)
+    journal.about_to_read({"../a.png": None})
+    die(journal)
+    with reopened(tmp_path) as journal:
+        journal.about_to_read({"../b.png": None})
+    with reopened(tmp_path) as journal:
+        assert journal.suspects == {"../a.png"}
+        journal.about_to_read({"../a.png": None})
+        journal.append(RECORDS[1])
+    with reopened(tmp_path) as journal:
+        assert journal.suspects == set()
+    with open_journal(tmp_path, RUN, resume=False) as journal:
+        assert (journal.suspects, journal.stamps) == (set(), {})
 
 
 def test_two_writers_are_refused(tmp_path):

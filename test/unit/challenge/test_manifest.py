@@ -43,7 +43,7 @@ def test_the_phantom_folder(phantom_folder: Path) -> None:
 
 def test_real_data(ultrasound_data: Path) -> None:
     manifest = read_manifest(ultrasound_data / "val")
-    assert len(manifest.samples) == 1399
+    assert len(manifest.samples) == 1581
     extra = [sample for sample in manifest.samples if sample.task_id == "fetal_head_biometry"]
     assert {(sample.kind, sample.num_classes) for sample in extra} == {(TaskKind.REGRESSION, 4)}
 

@@ -1,4 +1,4 @@
-"""Markup in the names of tasks, files and runs, and in reasons: pages have the tags and attributes of a plain one."""
+"""Names of tasks, files, runs and reasons with markup in them: pages keep the tags and attributes of plain ones."""
 
 import csv
 import json

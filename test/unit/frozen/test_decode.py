@@ -73,3 +73,54 @@ def test_priors_are_the_contract_s():
 def test_fallback_uses_the_training_means():
     box = fallback(CATALOGUE["thyroid_nodule_det"], 100, 200, (0.1, 0.2, 0.3, 0.4))
     np.testing.assert_allclose(box.pixels, (10, 40, 30, 80))
+
+
+@pytest.mark.parametrize("tie", [(0, 1), (2, 3), (1, 3)])
+def test_of_equal_classes_the_first_is_answered(tie):
+    logits = np.zeros(6, np.float32)
+    logits[list(tie)] = 2.5
+    assert decode(logits, CATALOGUE["organ_cls"], RESIZE).predicted_class == tie[0]
+
+
+def test_of_equally_good_cells_the_first_in_reading_order_is_answered():
+    raw = np.zeros((5, 4, 4), np.float32)
+    for value, (row, column) in ((0.25, (1, 3)), (0.5, (2, 0)), (0.75, (1, 2))):
+        raw[:4, row, column], raw[4, row, column] = value, 1
+    assert decode(raw, CATALOGUE["thyroid_nodule_det"], RESIZE).normalized == (0.75,) * 4
+    raw[4] = -3  # all cells alike: the very first
+    raw[:4, 0, 0] = 0.125
+    assert decode(raw, CATALOGUE["thyroid_nodule_det"], RESIZE).normalized == (0.125,) * 4
+
+
+def test_what_lies_outside_is_clipped_to_either_side_of_the_image():
+    raw = np.array([-0.2, 0.5, 1.5, 1.25, 0.5, -1.0], np.float32)
+    tidy = decode(raw, CATALOGUE["IUGC"], RESIZE)
+    assert tidy.pixels == (0, 64, 512, 128, 256, 0)
+    assert tidy.normalized == (0, 0.5, 1, 1, 0.5, 0)
+    official = decode(raw, CATALOGUE["IUGC"], RESIZE, tidy=False)
+    np.testing.assert_allclose(official.pixels, (-102.4, 64, 768, 160, 256, -128), rtol=1e-6)
+    np.testing.assert_allclose(official.normalized, raw, rtol=1e-6)
+
+
+def test_corners_are_put_in_order_axis_by_axis():
+    grid = np.zeros((5, 2, 2), np.float32)
+    for corners, expected in (
+        ((0.75, 0.25, 0.25, 0.5), (128, 32, 384, 64)),
+        ((0.25, 0.5, 0.75, 0.25), (128, 32, 384, 64)),
+    ):
+        grid[:4] = np.array(corners, np.float32)[:, None, None]
+        assert decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE).pixels == expected
+
+
+def test_labels_of_another_size_are_not_resized_in_silence():
+    with pytest.raises(ValueError, match="labels are resized from 256 pixels, the network gives 64"):
+        decode(np.zeros((2, 64, 64), np.float32), CATALOGUE["lung"], RESIZE, mask_resize="labels")
+
+
+def test_fallback_points_are_the_training_means_of_each_point_and_stay_in_the_image():
+    points = fallback(CATALOGUE["FUGC"], 100, 200, (0.1, 0.2, 0.9, 1.5))
+    np.testing.assert_allclose(points.pixels, (10, 40, 90, 200))
+    np.testing.assert_allclose(points.normalized, (0.1, 0.2, 0.9, 1.0))
+    assert fallback(CATALOGUE["IUGC"], 100, 200, None).pixels == (50, 100) * 3
+    assert fallback(CATALOGUE["organ_cls"], 100, 200, None).probabilities == (1 / 6,) * 6
+    assert fallback(CATALOGUE["lung"], 100, 200, None) == BlankMask(100, 200)

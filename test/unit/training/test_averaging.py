@@ -38,6 +38,7 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
     (first, _, _), (second, _, _) = load_network(runs / "second-1"), load_network(runs / "second-2")
     mean, _, facts = load_network(tmp_path / "mean")
     assert (facts["images_before"], facts["images_seen"]) == (32, 64)
+    assert facts["steps"] == sum(load_network(runs / f"second-{seed}")[2]["steps"] for seed in (1, 2))
     one, two, changed = first.state_dict(), second.state_dict(), 0
     for name, value in mean.state_dict().items():
         if value.is_floating_point():

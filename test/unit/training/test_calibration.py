@@ -15,6 +15,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from training import calibration
 from training.calibration import (
     FILE,
+    are_enough,
     calibrate,
     check_calibration,
     expected_calibration_error,
@@ -83,6 +84,7 @@ def test_a_gain_with_one_patient_alone_is_not_kept():
 @pytest.mark.parametrize("holds", [True, False])
 def test_a_run_is_calibrated_on_its_dev_rows_and_exported_so(four_kinds, tmp_path, monkeypatch, holds):
     monkeypatch.setattr(calibration, "holds_for_others", lambda *_: holds)
+    monkeypatch.setattr(calibration, "are_enough", lambda *_: True)
     source = DataSource(four_kinds, tmp_path / "cache")
     run = tmp_path / "run"
     train_run(tiny_config(data={"dev_fraction": 0.4}), source, run, Ranks())
@@ -101,6 +103,23 @@ def test_a_run_is_calibrated_on_its_dev_rows_and_exported_so(four_kinds, tmp_pat
         for name, facts in (("plain", plain), ("tempered", tempered))
     )
     np.testing.assert_allclose(one[2] / kept.get("breast_2cls", 1.0), other[2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "enough"), [((25, 25), True), ((25, 24), False), ((46, 4), False), ((45, 5), True), ((60, 0), False)]
+)
+def test_a_temperature_needs_fifty_rows_and_five_of_every_class(counts, enough):
+    labels = torch.tensor([0] * counts[0] + [1] * counts[1])
+    assert are_enough(labels, 2) is enough
+
+
+def test_too_few_rows_keep_no_temperature(four_kinds, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "holds_for_others", lambda *_: True)
+    source = DataSource(four_kinds, tmp_path / "cache")
+    train_run(tiny_config(data={"dev_fraction": 0.4}, optim={"images": 4}), source, tmp_path / "run", Ranks())
+    (found,) = calibrate(tmp_path / "run", source)
+    assert (found.kept, found.verdict) == (False, "no: too few rows")
+    assert read_temperatures(tmp_path / "run") == {}
 
 
 def test_damaged_temperatures_are_named(tmp_path):

@@ -1,11 +1,34 @@
 """Recipes: defaults, overrides, and errors that say what to write instead."""
 
+import dataclasses
+import datetime
 import json
+import math
+import os
+import re
+import subprocess
+import sys
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from challenge.errors import UserError
-from training.config import from_dict, load_config, to_dict, with_overrides, write_json
+from challenge.tasks import TaskKind
+from model.networks import list_systems
+from training.config import (
+    LOSS_NAMES,
+    Config,
+    LossConfig,
+    SystemConfig,
+    from_dict,
+    load_config,
+    to_dict,
+    with_overrides,
+    write_json,
+)
+from training.losses import LOSSES
+from training.ranges import OneOf, Range
+from training.task_rules import TaskRules
 
 # What `to_dict` gave when the first network was trained: such checkpoints must stay readable.
 FIRST_RECIPE = {
@@ -59,19 +82,114 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[optim]\nimages = 'many'", "'optim.images' must be int"),
-        ("[optim]\nimages = true", "'optim.images' must be int"),
+        (
+            "[optim]\nimages = 'many'",
+            "'optim.images' must be a whole number, at least 1 and at most 1e\\+12, not 'many'",
+        ),
+        ("[optim]\nimages = true", "'optim.images' must be a whole number"),
+        ("[optim]\nimages = 8.0", "'optim.images' must be a whole number"),
+        ("[optim]\nencoder_lr = true", "'optim.encoder_lr' must be a number"),
+        ("[optim]\nencoder_lr = '1e-3'", "'optim.encoder_lr' must be a number"),
+        ("[optim]\nencoder_lr = -1.0", "'optim.encoder_lr' must be at least 0 and at most 100, not -1"),
+        ("[optim]\nencoder_lr = inf", "'optim.encoder_lr' must be at least 0 and at most 100, not inf"),
+        (f"[optim]\nencoder_lr = {'9' * 400}", "'optim.encoder_lr' must be at least 0"),
+        (f"[optim]\nimages = {'9' * 9000}", "not valid TOML"),
+        ("[optim]\nema_decay = 1.0", "'optim.ema_decay' must be at least 0 and below 1"),
+        ("[data]\ndev_fraction = nan", "'data.dev_fraction' must be at least 0 and below 1, not nan"),
+        ("[data]\nfit = 'strech'", r"one of stretch, letterbox, not 'strech' \(did you mean 'stretch'\?\)"),
+        ("[data]\nstd = [0.2, 0.2]", "'data.std' must be a list of 3 values"),
+        ("[data]\nstd = [0.2, 0.2, 0.0]", "'data.std' must be above 0"),
+        ("[system]\nname = 'mhmtl'", r"did you mean 'mh_mtl'\?"),
+        ("[system.options]\npyramid_channels = -1", "'system.options' must be without negative numbers"),
+        ("[system.options]\nellipses = { fetal_head = nan }", "'system.options' must be without negative numbers"),
+        ("[loss.tasks]\nlung = 'elipse'", r"'loss.tasks.lung' .*did you mean 'ellipse'\?"),
+        ("[sampling.weights]\nlung = -2", "'sampling.weights.lung' must be at least 0"),
+        ("[tasks.lung]\nmax_rotation = 500.0", "'tasks.lung.max_rotation' must be at least 0 and at most 180"),
+        ("[tasks.lung]\nhflp = true", r"'tasks.lung.hflp' \(did you mean 'hflip'\?\)"),
+        ("[tasks.FUGC]\npoint_order = '1-1:x'", "is not like 1-2:x"),
+        ("[augment]\nmin_scale = 1.5", "min_scale is larger than augment.max_scale"),
+        ("[optim]\nsmall_until = 0.5", "small_until needs an optim.small_size"),
+        ('name = "two\\nlines"', "'name' must be text of 1 to 200 printable characters"),
         ("optim = 3", "'optim' must be a table"),
         ("[optim]\nimages = 0", "'optim.images' must be at least 1"),
         ("[sampling]\nmethod = 'unifrom'", r"did you mean 'uniform'\?"),
         ("[balance.kinds]\nsegmentaton = 2.0", r"did you mean 'segmentation'\?"),
-        ("[data]\ntasks = [3]", "'data.tasks' must be str"),
+        ("[data]\ntasks = [3]", "'data.tasks' must be text"),
         ("[optim", "not valid TOML"),
     ],
 )
 def test_wrong_values_are_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         load(tmp_path, text)
+
+
+def rules_of_fields(kind, where=""):
+    """Yield every field of a recipe with its annotation, down to those that hold plain values."""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            yield from rules_of_fields(hint, f"{where}{name}.")
+        else:
+            yield where + name, hint
+
+
+def has_rule(hint):
+    """Whether an annotation says what its value may be, down to the values of lists and tables."""
+    if get_origin(hint) in (dict, tuple):
+        return all(has_rule(part) for part in get_args(hint) if part is not ...)
+    return hint is bool or get_origin(hint) in (Annotated, Literal)
+
+
+def test_every_field_of_a_recipe_says_what_its_value_may_be():
+    fields = dict(rules_of_fields(Config)) | dict(rules_of_fields(TaskRules, "tasks.NAME."))
+    assert len(fields) > 70
+    # These two have readers of their own: `TaskRules`, and `parse_point_order`.
+    assert [name for name, hint in fields.items() if not has_rule(hint)] == ["tasks", "tasks.NAME.point_order"]
+
+
+def nonsense(hint):
+    """Values that no field of an annotation may take."""
+    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    yield datetime.date(2026, 1, 1)
+    yield [] if get_origin(plain) is dict else {}
+    if get_origin(hint) is Annotated and isinstance(rule := get_args(hint)[1], Range):
+        yield from (math.nan, math.inf, -math.inf, True, "1", rule.least - 1, 2 * rule.most + 1)
+    if get_origin(hint) is Literal or (get_origin(hint) is Annotated and isinstance(get_args(hint)[1], OneOf)):
+        yield from ("nonsense", 1, True)
+
+
+def test_no_field_takes_nonsense():
+    for name, hint in rules_of_fields(Config):
+        for value in nonsense(hint):
+            table = {}
+            *sections, last = name.split(".")
+            inner = table
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[last] = value
+            with pytest.raises(UserError, match=re.escape(name)):
+                from_dict(table)
+
+
+def test_the_names_of_losses_and_systems_are_those_that_there_are():
+    hints = get_type_hints(LossConfig, include_extras=True)
+    assert {kind: get_args(hints[kind]) for kind in TaskKind} == LOSS_NAMES
+    assert {kind: set(names) for kind, names in LOSS_NAMES.items()} == {kind: set(LOSSES[kind]) for kind in TaskKind}
+    assert get_args(get_type_hints(SystemConfig, include_extras=True)["name"])[1].names == tuple(list_systems())
+
+
+def test_a_wrong_value_is_told_before_torch_and_data(tmp_path):
+    """Whatever the command: with neither torch nor a data folder there, the value is what ends it, with exit code 2."""
+    (tmp_path / "recipe.toml").write_text("", "utf-8")
+    program = "import sys; sys.modules['torch'] = None; from training.__main__ import run; raise SystemExit(run())"
+    common = ["--data-root", tmp_path / "none", "--output", tmp_path / "run", "--set", "optim.ema_decay=2.0"]
+    recipe = ["--config", tmp_path / "recipe.toml"]
+    for command in (["train", *recipe], ["aggregate", *recipe, "--val-root", tmp_path / "none"],
+                    ["finetune", "--from", tmp_path / "none"], ["sync", "--from", tmp_path / "none"]):  # fmt: skip
+        arguments = map(str, [*command, *common])
+        done = subprocess.run([sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert done.stderr == "config key 'optim.ema_decay' must be at least 0 and below 1, not 2.0\n"
 
 
 def test_overrides_take_toml_values_and_bare_words(tmp_path):

@@ -12,6 +12,7 @@ from unit.training.recipes import TINY, tiny_config
 from training import checkpoint
 from training.config import to_dict
 from training.distributed import Ranks
+from training.loop import Trainer
 from training.rows import DataSource
 from training.runs import train_run
 
@@ -55,7 +56,16 @@ def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
     assert len(one) == len(two) == 5
     for whole, halves in zip(one, two, strict=True):
         assert halves == pytest.approx(whole, rel=1e-4, abs=1e-5)
-    first, second = (checkpoint.load(tmp_path / name / checkpoint.LAST)["network"] for name in ("one", "two"))
+    states = [checkpoint.load(tmp_path / name / checkpoint.LAST) for name in ("one", "two")]
+    first, second = (state["network"] for state in states)
+    assert [state["images_seen"] for state in states] == [60, 60]
+    fresh = Trainer(config, source, tmp_path).network.state_dict()
+    learned = [name for name, value in fresh.items() if not torch.equal(value, first[name])]
+    assert {name.split(".")[0] for name in learned} == {
+        "backbone",
+        "pyramid",
+        "heads",
+    }  # or both would agree in nothing
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5, msg=key)
 

@@ -112,7 +112,9 @@ def test_the_guess_agrees_with_the_known_groups_of_the_real_data(ultrasound_data
     for path in sorted(ultrasound_data.glob("*/csv_files/*.csv")):
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                guesses[row["group"]].add(guessed_group(row["image_path"]))
+                # These groups were found by comparing pictures; no name tells of them.
+                if "-near-" not in row["group"] and not row["group"].startswith(("psfhs-", "aul-")):
+                    guesses[row["group"]].add(guessed_group(row["image_path"]))
     torn = [group for group, found in guesses.items() if len(found) > 1]
     assert len(guesses) > 2000
     # The lung videos whose names hold a word and no number.

@@ -82,16 +82,36 @@ def test_rates_warm_up_and_then_fall_along_a_cosine():
 
     assert rates(0, 0.0) == pytest.approx([0.1, 0.3])
     assert rates(9, 0.0) == pytest.approx([1.0, 3.0])
+    assert rates(4, 0.0) == pytest.approx([0.5, 1.5])
     assert rates(500, 0.5) == pytest.approx([0.55, 1.55])
-    assert rates(999, 1.0) == pytest.approx([0.1, 0.1])
+    assert rates(500, 1 / 3) == pytest.approx([0.1 + 0.9 * 0.75, 0.1 + 2.9 * 0.75])
+    assert rates(4, 1 / 3) == pytest.approx([0.5 * (0.1 + 0.9 * 0.75), 0.5 * (0.1 + 2.9 * 0.75)])
+    for progress in (1.0, 1.2):  # the last step of a run by the clock may come late
+        assert rates(999, progress) == pytest.approx([0.1, 0.1])
 
 
 def test_the_poly_schedule():
     config = OptimConfig(head_lr=2.0, final_lr=0.0, warmup_steps=0, schedule="poly")
     optimizer = make_optimizer(tiny_network(), config)
-    for progress, rate in ((0.0, 2.0), (0.5, 2 * 0.5**0.9), (1.0, 0.0)):
-        set_learning_rates(optimizer, 7, progress, config)
+    for progress, rate in ((0.0, 2.0), (0.25, 2 * 0.75**0.9), (0.5, 2 * 0.5**0.9), (1.0, 0.0)):
+        set_learning_rates(optimizer, 0, progress, config)
         assert optimizer.param_groups[-1]["lr"] == pytest.approx(rate)
+    ends_higher = OptimConfig(head_lr=2.0, final_lr=0.5, warmup_steps=0, schedule="poly")
+    set_learning_rates(optimizer, 0, 0.5, ends_higher)
+    assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.5 + 1.5 * 0.5**0.9)
+
+
+def test_a_decoder_without_a_rate_of_its_own_learns_at_the_heads_and_all_are_decayed():
+    network = tiny_network()
+    optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3, weight_decay=0.07))
+    rates = {id(p): (group["lr"], group["peak_lr"]) for group in optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in network.stages["pyramid"].module.parameters()} == {(3, 3)}
+    assert {rates[id(p)] for p in network.encoder_parameters()} == {(1, 1)}
+    assert set(decays.values()) == {0.07}
+    balance = TaskBalance(TASKS, BalanceConfig("uncertainty"))
+    learned = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3), balance).param_groups[-1]
+    assert (learned["lr"], learned["peak_lr"]) == (3, 3)
 
 
 class Clock:

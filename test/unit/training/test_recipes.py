@@ -4,12 +4,17 @@ import dataclasses
 
 import pytest
 import torch
+from unit.training.recipes import TINY, tiny_config
 
+from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build
 from training.config import EncoderConfig, load_config
+from training.distributed import Ranks
 from training.losses import task_loss
 from training.optim import make_optimizer
+from training.rows import DataSource
+from training.runs import train_run
 
 SMALL = ("mh_mtl_small", "ultraupconvnet_small", "uniseg_small", "m2dino_small", "perceptguide_small")
 FROM_NOTHING = ("m2dino_small", "perceptguide_small")
@@ -54,3 +59,36 @@ def test_small_recipes_differ_in_the_idea_alone(repository, name):
         same = dataclasses.replace(same, encoder=base.encoder, optim=optim)
     assert same == base
     assert config.optim.images == 20_000
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"system": {"options": {"encoder": "test_efficientne"}}},
+            r"no feature extractor .* mean 'test_efficientnet'\?",
+        ),
+        (
+            {"system": {"options": {"pyramid_chanels": 32}}},
+            r"option 'pyramid_chanels' \(did you mean 'pyramid_channels'\?",
+        ),
+        (
+            {"system": {"options": {**TINY["system"]["options"], "dropout": 1.5}}},
+            "'system.options': mh_mtl cannot be built",
+        ),
+        ({"system": {"options": {**TINY["system"]["options"], "pyramid_channels": 0}}}, "a width of 0"),
+        ({"optim": {"name": "adamm"}}, "optim.name 'adamm'"),
+        ({"optim": {"small_size": 50}}, "'optim.small_size' must be a multiple of 32, not 50"),
+        ({"data": {"image_size": 100}}, "'data.image_size' must be a multiple of 32, not 100"),
+        ({"encoder": {"frozen": ["backbone.stem"]}}, "no parameter begins with 'backbone.stem'"),
+        ({"encoder": {"weights": "tim"}}, r"'encoder.weights' is 'tim' \(did you mean 'timm'\?\)"),
+        ({"encoder": {"weights": "package:no-such-package"}}, "the package 'no-such-package' is not installed"),
+    ],
+)
+def test_what_fits_no_network_is_told_before_data_are_read(sections, message, tmp_path):
+    (tmp_path / "data" / "csv_files").mkdir(parents=True)
+    (tmp_path / "data" / "csv_files" / "a.csv").write_text(
+        "image_path,mask,task_id,task_name,num_classes\nno such image.png,0,breast_2cls,classification,2\n", "utf-8"
+    )
+    with pytest.raises(UserError, match=message):
+        train_run(tiny_config(**sections), DataSource(tmp_path / "data", tmp_path / "cache"), tmp_path / "run", Ranks())

@@ -61,6 +61,15 @@ def test_several_tasks_per_step_are_different_ones():
         sampler(tasks_per_step=4)
 
 
+def test_a_task_of_weight_zero_is_never_drawn_and_not_counted():
+    draws = itertools.islice(sampler(tasks_per_step=2, weights={"large": 0.0}), 20)
+    assert "large" not in {draw.task_id for step in draws for draw in step}
+    with pytest.raises(UserError, match="tasks_per_step is 3, but there are 2 tasks"):
+        sampler(tasks_per_step=3, weights={"large": 0.0})
+    with pytest.raises(UserError, match=r"sampling\.weights leave no task"):
+        sampler(weights=dict.fromkeys(SIZES, 0.0))
+
+
 def test_a_saved_state_goes_on_where_it_was():
     whole = list(itertools.islice(sampler(tasks_per_step=2), 30))
     first = sampler(tasks_per_step=2)
@@ -93,3 +102,30 @@ def test_kinds_take_turns():
     assert drawn == ["segmentation", "classification"] * 20
     with pytest.raises(UserError, match="there are 1 tasks to draw from"):
         TaskSampler(SIZES, 8, 1, SamplingConfig(alternate=True, tasks_per_step=2), kinds)
+
+
+def test_weights_multiply_what_the_method_says():
+    weighted = sampler(method="uniform", weights={"small": 2.0})
+    assert weighted.probabilities == pytest.approx({"large": 0.25, "middle": 0.25, "small": 0.5})
+    rooted = sampler(method="temperature", temperature=2.0, weights={"large": 0.5})
+    whole = 0.5 * 90**0.5 + 30**0.5 + 3**0.5
+    assert rooted.probabilities == pytest.approx(
+        {"large": 0.5 * 90**0.5 / whole, "middle": 30**0.5 / whole, "small": 3**0.5 / whole}
+    )
+
+
+def test_weights_count_within_the_kind_whose_turn_it_is():
+    kinds = {"large": "segmentation", "middle": "classification", "small": "segmentation"}
+    config = SamplingConfig(method="uniform", alternate=True, weights={"small": 3.0})
+    turns = TaskSampler(SIZES, 8, 1, config, kinds)
+    drawn = Counter(draw.task_id for (draw,) in itertools.islice(turns, 2000))
+    assert drawn["middle"] == 1000
+    assert drawn["small"] / 1000 == pytest.approx(0.75, abs=0.05)
+
+
+def test_seeds_differ_in_tasks_and_rows():
+    first, other = (list(itertools.islice(TaskSampler(SIZES, 8, seed), 20)) for seed in (1, 2))
+    assert [draw.task_id for (draw,) in first] != [draw.task_id for (draw,) in other]
+    rows = [next(draw.rows for (draw,) in drawn if draw.task_id == "large") for drawn in (first, other)]
+    assert rows[0] != rows[1]
+    assert rows[0] != tuple(range(8))

@@ -1,0 +1,176 @@
+"""One frame of a DICOM file through SimpleITK, whose reader for it is GDCM."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from challenge import jpeg
+from challenge.dicom import check_lengths, fragments, stated_size
+from challenge.errors import ImageError
+from challenge.intensity import Numbers, Stated
+from challenge.volume import LEAST, VOLUME_LIMIT, Frame
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # a second to import, and few runs need it
+
+_PHOTOMETRIC, _BITS_STORED, _SIGNED = "0028|0004", "0028|0101", "0028|0103"
+_PADDING, _PADDING_END = "0028|0120", "0028|0121"
+_CENTER, _WIDTH, _INTERCEPT, _SLOPE = "0028|1050", "0028|1051", "0028|1052", "0028|1053"
+_CONVERTED = ("YBR_FULL", "YBR_FULL_422")  # GDCM makes RGB of JPEG colours that are called so, and of no others
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) from the header, also of a file that GDCM refuses. Raises ImageError."""
+    with _mapped(path) as data:
+        size = stated_size(data)
+    if size is None:
+        raise ImageError(f"{path.name}: the DICOM header has no rows and columns")
+    return size
+
+
+def read_frame(path: Path) -> Frame:
+    """Return the middle frame, as numbers that are 0 where it is black. Raises ImageError."""
+    import SimpleITK as sitk
+
+    reader = _opened(path)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    array = sitk.GetArrayFromImage(image)  # (..., z, y, x), and channels last where there are several
+    frames = math.prod(array.shape[: array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1)])
+    array = array.reshape(frames, *array.shape[array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1) :])
+    values = array[frames // 2]
+    header = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
+    frame = Frame(values, frames, _stated(header))
+    return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
+
+
+def _opened(path: Path) -> "sitk.ImageFileReader":
+    import SimpleITK as sitk
+
+    with _mapped(path) as data:
+        check_lengths(data)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if reader.GetDimension() < 2:
+        raise ImageError(f"{path.name}: the image has {reader.GetDimension()} dimension; two are needed")
+    component = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    volume = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * component
+    if volume > VOLUME_LIMIT:
+        raise ImageError(f"{path.name}: {volume:,} bytes of pixels are more than the limit of {VOLUME_LIMIT:,}")
+    return reader
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap]:
+    """The file's bytes. Damage that is found in them becomes an ImageError."""
+    try:
+        with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            yield data
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path.name}: not readable as a medical image ({error})") from error
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ImageError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ImageError(f"{path.name}: not readable as a medical image ({lines[-1][:200]})")
+
+
+def _stated(header: Mapping[str, str]) -> Stated:
+    """What the header says of numbers as GDCM hands them out: rescaled, and turned round where zero is white."""
+    bits, signed = int(_number(header, _BITS_STORED) or 16), _number(header, _SIGNED) == 1
+    slope, intercept = _number(header, _SLOPE), _number(header, _INTERCEPT) or 0.0
+    slope = 1.0 if slope is None else slope
+    turned = -1 if signed else (1 << bits) - 1
+    is_turned = header.get(_PHOTOMETRIC) == "MONOCHROME1"
+
+    def rescaled(stored: float) -> float:
+        return slope * (turned - stored if is_turned else stored) + intercept
+
+    window = _window(header)
+    if window and is_turned:
+        whole = slope * turned + 2 * intercept
+        window = whole - window[1], whole - window[0]
+    padding = _padding(header, signed, bits)
+    return Stated(
+        maximum=(1 << bits) - 1 if bits < 16 and not signed and (slope, intercept) == (1, 0) else None,
+        window=window,
+        padding=_sorted(*map(rescaled, padding)) if padding else None,
+    )
+
+
+def _window(header: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return what the first window shows as black and as white (PS3.3, C.11.2.1.2)."""
+    center, width = _number(header, _CENTER), _number(header, _WIDTH)
+    if center is None or width is None or width <= 1:
+        return None
+    return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
+
+
+def _padding(header: Mapping[str, str], signed: bool, bits: int) -> tuple[float, float] | None:
+    """Return the first and the last stored number of padding. Its type may be that of the other sign."""
+    first, last = (_number(header, key) for key in (_PADDING, _PADDING_END))
+    if first is None:
+        return None
+    return _sorted(*(_signed_as(number, signed, bits) for number in (first, first if last is None else last)))
+
+
+def _signed_as(number: float, signed: bool, bits: int) -> float:
+    if signed:
+        return number - (1 << 16) if number >= 1 << 15 else number
+    return number + (1 << 16) if number < 0 else number
+
+
+def _sorted(first: float, last: float) -> tuple[float, float]:
+    return min(first, last), max(first, last)
+
+
+def _number(header: Mapping[str, str], key: str) -> float | None:
+    """Return the first of an element's numbers, or None where there is none."""
+    try:
+        number = float(header.get(key, "").split("\\")[0])
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
+    """GDCM takes a JPEG frame's colours from the header, and fills what is missing in silence: the data know better."""
+    with _mapped(path) as data:
+        parts = fragments(data)
+    if len(parts) != frame.frames:
+        parts = [b"".join(parts)] if parts and frame.frames == 1 else []
+    if not parts or not jpeg.is_dct(part := parts[frame.frames // 2]):
+        return frame
+    faults = _faults(part, path.name)
+    marked = jpeg.colours(part)
+    if frame.values.ndim < 3 or marked is None or (marked == "YCbCr") == (photometric in _CONVERTED):
+        return replace(frame, faults=faults)
+    with Image.open(BytesIO(jpeg.without_end(part) + jpeg.END), formats=("JPEG",)) as image:
+        values: Numbers = np.asarray(image.convert("RGB"))
+    if values.shape != frame.values.shape:
+        raise ImageError(f"{path.name}: the JPEG data and the DICOM header disagree on the size")
+    note = f"the JPEG data are {marked}, though the header says {photometric!r}"
+    return replace(frame, values=values, notes=(note,), faults=faults)
+
+
+def _faults(part: bytes, name: str) -> tuple[str, ...]:
+    if part.rstrip(b"\0").endswith(jpeg.END) and jpeg.hole(part) is None:
+        return ()
+    if (share := jpeg.share(part)) < LEAST:
+        raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
+    return ("truncated JPEG data; the missing part was filled",)

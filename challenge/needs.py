@@ -1,0 +1,180 @@
+"""What a run will have to read and write, as attempts that the kernel judges. Nothing here judges a manifest.
+
+Each attempt raises an OSError that names its file. All of them can be made as one user and then as another.
+"""
+
+import csv
+import errno
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+from challenge.disk import is_full
+from challenge.errors import ImageError, PathError
+from challenge.journal import FILE as JOURNAL
+from challenge.paths import MANIFEST_FOLDER, find_image
+from challenge.places import Places
+
+Need = Callable[[], None]
+
+CODE = tuple(Path(name) for name in (__file__, os.__file__, click.__file__))
+"""Of the program, the interpreter and its packages, one file each: what is imported later lies beside them."""
+
+_DEVICES = ("nvidia*", "nvidia-caps/*", "dri/*")
+_NOT_OURS = "lost+found"
+
+
+def reads(places: Places) -> Iterator[Need]:
+    """Yield what a run reads: this code, manifests, the images that they name, weights, the parts of a merge."""
+    manifests = _manifests(places)
+    parts = [Path(text) for text in places.others if text and "\0" not in text and Path(text).is_dir()]
+    files = [
+        *CODE,
+        *manifests,
+        *_kinds_of(_images(places.data_root, manifests)),
+        *_kinds_of(_files(places.weights)),
+        *_kinds_of(path for part in parts for path in part.rglob("*")),
+    ]
+    yield partial(_ask, places.data_root / MANIFEST_FOLDER, os.R_OK | os.X_OK)
+    yield from (partial(_read, path) for path in files)
+    # Opening a device would start its driver.
+    yield from (partial(_ask, device, os.R_OK | os.W_OK) for device in devices())
+
+
+def writes(places: Places) -> Iterator[Need]:
+    """Yield what a run writes, but for the output folder itself: what an earlier run left there, and the report."""
+    output = existing(places.output_dir)
+    for folder, names, _ in os.walk(output):
+        names[:] = [name for name in names if name != _NOT_OURS]
+        yield from (partial(_ask, Path(folder, name), os.W_OK | os.X_OK) for name in names)
+    yield from (partial(_ask, path, os.R_OK | os.W_OK) for path in output.glob(f"{JOURNAL}*"))
+    if places.report_file:
+        yield partial(write_beside, places.report_file)
+
+
+def create_in(folder: Path) -> None:
+    """Make a file in a folder, or in the nearest one above it that is there, and remove it. Raises OSError."""
+    found = existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=found):
+            pass
+    except OSError as error:
+        if not is_full(error):  # which is no question of rights, and the run tells what room it needs
+            raise OSError(error.errno, error.strerror, str(found)) from error
+
+
+def write_beside(path: Path) -> None:
+    """Make a file beside `path`; where that is a pipe or a device, ask for the right to write there. Raises OSError."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return _ask(path, os.W_OK)
+    return create_in(path.parent)
+
+
+def existing(path: Path) -> Path:
+    """Return the nearest folder, `path` or above it, that is there, without links."""
+    resolved = Path(os.path.realpath(path))
+    return next((folder for folder in (resolved, *resolved.parents) if _is_there(folder)), Path("/"))
+
+
+def devices(root: Path = Path("/dev")) -> list[Path]:
+    """Return the devices of GPUs."""
+    return [path for pattern in _DEVICES for path in root.glob(pattern) if path.is_char_device()]
+
+
+def group_for(status: os.stat_result) -> int | None:
+    """Return the group that a device takes to be used, None where anyone may use it or no group may."""
+    anyone, group = (bool(status.st_mode & bits == bits) for bits in (0o006, 0o060))
+    return status.st_gid if group and not anyone else None
+
+
+def is_met(need: Need) -> bool:
+    """Whether an attempt succeeds now."""
+    try:
+        need()
+    except OSError:
+        return False
+    return True
+
+
+def _read(path: Path) -> None:
+    with path.open("rb") as stream:
+        stream.read(1)
+
+
+def _ask(path: Path, mode: int) -> None:
+    if not os.access(path, mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _manifests(places: Places) -> list[Path]:
+    csvs = [path for path in _files(places.data_root / MANIFEST_FOLDER) if path.suffix.lower() == ".csv"]
+    return [path for path in (*csvs, places.input_json) if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _kinds_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield one file of each folder, owner and mode: the kernel judges the others alike."""
+    seen = set()
+    for path in filter(_is_file, paths):
+        status = path.stat()
+        kind = path.parent, status.st_uid, status.st_gid, status.st_mode
+        if kind not in seen:
+            seen.add(kind)
+            yield path
+
+
+def _images(data_root: Path, manifests: Iterable[Path]) -> Iterator[Path]:
+    """Yield the images that the manifests name and that are there."""
+    for cell in dict.fromkeys(cell for path in manifests for cell in _cells(path)):
+        try:
+            yield find_image(data_root, cell)
+        except (ImageError, PathError):
+            continue
+
+
+def _cells(manifest: Path) -> list[str]:
+    """The images that a csv or a list names, as they stand; none of one that cannot be used, which the run tells."""
+    try:
+        text = manifest.read_text("utf-8-sig")
+        return _of_csv(text) if manifest.suffix.lower() == ".csv" else _of_list(text)
+    except (OSError, ValueError, RecursionError, csv.Error):
+        return []
+
+
+def _of_csv(text: str) -> list[str]:
+    first = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",")
+    column = [name.strip().casefold() for name in next(rows, [])].index("image_path")
+    return [row[column] for row in rows if len(row) > column]
+
+
+def _of_list(text: str) -> list[str]:
+    entries = json.loads(text)
+    found = [entry.get("img_path_relative") for entry in entries if isinstance(entry, dict)]
+    return [cell for cell in found if isinstance(cell, str)]

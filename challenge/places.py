@@ -1,0 +1,57 @@
+"""Where a run reads and writes: the options that say so, defined once for the command line and for the image's start.
+
+Light on purpose: what the image imports before it gives up its rights may start no thread.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+INPUT_JSON = Path("/input_json")
+"""Where UUSIC's organisers mount the list of images."""
+DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[1] / "weights")
+"""The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
+
+FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
+
+input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
+                            help="Data folder.")  # fmt: skip
+output_option = click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True,
+                             help="Answers.")  # fmt: skip
+input_json_option = click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True,
+                                 help="UUSIC's list of images.")  # fmt: skip
+weights_option = click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER,
+                              help="Exported weights. [default: weights/]")  # fmt: skip
+report_option = click.option("--report", "report_file", type=FILE, help="Run report (JSON).")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places on a command line, defaults included; `others` is all else that stands there, in its order."""
+
+    data_root: Path
+    output_dir: Path
+    input_json: Path
+    weights: Path
+    report_file: Path | None
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> "Places":
+        """Return the places of a command line. Raises click.UsageError if one of their options is malformed."""
+        return cls(**_places.make_context("places", list(arguments)).params)
+
+
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@input_option
+@output_option
+@input_json_option
+@weights_option
+@report_option
+@click.argument("others", nargs=-1, type=click.UNPROCESSED)
+def _places(**_: Any) -> None:
+    """Take part of a command line; the whole of it is the run's business."""

@@ -1,0 +1,98 @@
+"""The image's start as root: the process becomes the owner of the output folder, or keeps as little as it needs.
+
+A host that names no user lets the container start as root, and what it mounts decides who can write there. The kernel
+is asked, not the modes: a child process tries everything that the run will do as that owner.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from challenge import needs
+from challenge.errors import UserError
+from challenge.places import Places
+from challenge.privileges import DAC_OVERRIDE, Account, become, confine
+
+
+def step_down(places: Places | None) -> str | None:
+    """Give up what the run does not need, for good; return a sentence that tells what was done, None if not root.
+
+    `places` is None where they are not known: the process then stays root, confined. Raises UserError if the output
+    folder cannot be written.
+    """
+    if os.geteuid() != 0:
+        return None
+    if places is None:
+        return _stay("the command line cannot be read")
+    folder = needs.existing(places.output_dir)
+    owner = owner_of(folder)
+    if owner.uid == 0:
+        return _stay(f"{folder} belongs to root")
+    why_not = tried(lambda: _obstacle(owner, places))
+    if why_not is None:
+        become(owner)
+        return f"runs as uid {owner.uid} and gid {owner.gid}, the owner of {folder}"
+    told = _stay(f"as uid {owner.uid}, the owner of {folder}, {why_not}")
+    _check_writable(folder, owner)
+    return told
+
+
+def owner_of(folder: Path) -> Account:
+    """Return the owner of a folder, in the groups that the GPU's devices take."""
+    status = folder.stat()
+    groups = {needs.group_for(device.stat()) for device in needs.devices()}
+    return Account(status.st_uid, status.st_gid, tuple(sorted(group for group in groups if group is not None)))
+
+
+def tried(attempt: Callable[[], str | None]) -> str | None:
+    """Return what `attempt` returns in a child process, whatever it does to that process and however that ends."""
+    reader, writer = os.pipe()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return f"no process can be started ({error.strerror})"
+    if child == 0:
+        try:
+            os.write(writer, (attempt() or "").encode(errors="replace"))
+            os._exit(0)
+        finally:  # an error here must not run what the parent has yet to do
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        told = stream.read().decode()
+    _, status = os.waitpid(child, 0)
+    return told or (f"the trial ended with code {os.waitstatus_to_exitcode(status)}" if status else None)
+
+
+def _obstacle(owner: Account, places: Places) -> str | None:
+    """Become the owner; return the first thing that root could do and the owner cannot."""
+    possible = [need for need in (*needs.reads(places), *needs.writes(places)) if needs.is_met(need)]
+    try:
+        become(owner)
+    except (OSError, RuntimeError) as error:
+        return f"it may not run ({getattr(error, 'strerror', None) or error})"
+    try:
+        needs.create_in(places.output_dir)
+        for need in possible:
+            need()
+    except OSError as error:
+        return f"{error.filename} cannot be used ({error.strerror})"
+    return None
+
+
+def _stay(reason: str) -> str:
+    try:
+        confine({DAC_OVERRIDE})
+    except OSError as error:
+        return f"stays root with all capabilities, which cannot be dropped ({error.strerror}): {reason}"
+    return f"stays root, without capabilities but for reading and writing: {reason}"
+
+
+def _check_writable(folder: Path, owner: Account) -> None:
+    try:
+        needs.create_in(folder)
+    except OSError as error:
+        raise UserError(
+            f"the output folder {folder} cannot be written ({error.strerror}) and belongs to uid {owner.uid}; "
+            f"run the container with --user {owner.uid}:{owner.gid}, or mount a folder that it may write"
+        ) from error

@@ -1,0 +1,48 @@
+"""What the image starts: root's rights are given up before `inference.py` is imported, whose libraries start threads.
+
+Only where FMC_UIA_STEP_DOWN is 1, as in the image; a process that is not root changes nothing.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from challenge.errors import UserError
+from challenge.exits import exit_code
+from challenge.places import Places
+from challenge.stepdown import step_down
+
+SWITCH = "FMC_UIA_STEP_DOWN"
+_WRITE_NOTHING = ("--help", "--list-tasks")
+
+
+def give_up_rights(arguments: Sequence[str]) -> None:
+    """Step down for this command line, and say so. Raises UserError if the output folder cannot be written."""
+    try:
+        places = Places.of(arguments)
+    except click.UsageError:  # the run says what is wrong with it
+        places = None
+    quiet = not set(_WRITE_NOTHING).isdisjoint(arguments)
+    try:
+        told = step_down(places)
+    except UserError:
+        if quiet:
+            return
+        raise
+    if told and not quiet:
+        click.echo(f"the container {told}", err=True)
+
+
+def start() -> int:
+    """Give up rights if the image says so, then run the command line. Return the exit code."""
+    if os.environ.get(SWITCH) == "1":
+        give_up_rights(sys.argv[1:])
+    from inference import run
+
+    return run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(start))

@@ -1,0 +1,33 @@
+"""`Model`, the Python interface that the challenges' organisers know (contract, sections 1.1 and 2)."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from challenge.places import DEFAULT_WEIGHTS
+from challenge.profile import uusic
+from challenge.report import RunReport
+from challenge.uusic.manifest import CLASSIFICATION_FILE
+from model.frozen.options import Options
+from model.frozen.submission import run_submission
+
+
+class Model:
+    """The weights in a folder, as the organisers' scripts call them."""
+
+    def __init__(self, weights: str | os.PathLike[str] = DEFAULT_WEIGHTS) -> None:
+        self.weights = Path(weights)
+
+    def predict(self, data_root: str, output_dir: str, batch_size: int = 8) -> None:
+        """Answer every row of `data_root/csv_files/*.csv` into `output_dir`. Raises UserError for unusable input."""
+        run_submission(Path(data_root), Path(output_dir), Options(self.weights, batch_size), RunReport())
+
+    def predict_segmentation_and_classification(
+        self, data_list: list[Mapping[str, str]], input_dir: str, output_dir: str
+    ) -> dict[str, Any]:
+        """Answer UUSIC's list into `output_dir`; return what `classification.json` there holds. Raises UserError."""
+        options = Options(self.weights, profile=uusic(data_list))
+        run_submission(Path(input_dir), Path(output_dir), options, RunReport())
+        return dict(json.loads((Path(output_dir) / CLASSIFICATION_FILE).read_text("utf-8")))

@@ -1,0 +1,142 @@
+"""Files of which a part is missing or damaged: the picture, or told; and no picture where most of it is missing."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from challenge import jpeg
+from challenge.errors import ImageError
+from challenge.images import DecodedImage, read_image
+
+WIDTH, HEIGHT = 160, 200
+_NOISE = np.random.default_rng(0).integers(0, 64, (HEIGHT, WIDTH))
+PICTURE = (_NOISE + np.linspace(1, 190, WIDTH)).astype(np.uint8)  # no zeros
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    "PNG": ("PNG", {}),
+    "JPEG": ("JPEG", {}),
+    "optimised JPEG": ("JPEG", {"optimize": True}),
+    "progressive JPEG": ("JPEG", {"progressive": True}),
+    "BMP": ("BMP", {}),
+    "GIF": ("GIF", {}),
+    "PPM": ("PPM", {}),
+    "TIFF": ("TIFF", {}),
+    "LZW TIFF": ("TIFF", {"compression": "tiff_lzw"}),
+    "deflated TIFF": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "JPEG TIFF": ("TIFF", {"compression": "jpeg"}),
+    "WebP": ("WEBP", {}),
+    "lossless WebP": ("WEBP", {"lossless": True}),
+    "JPEG 2000": ("JPEG2000", {}),
+}
+
+
+def encoded(form: str, mode: str = "L", picture: np.ndarray = PICTURE, **more: object) -> bytes:
+    kind, options = FORMS[form]
+    stream = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(stream, kind, **options, **more)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def inner(data: bytes) -> DecodedImage | None:
+        """What the file shows, or None if it is refused."""
+        (tmp_path / "file").write_bytes(data)
+        try:
+            return read_image(tmp_path / "file")
+        except ImageError as error:
+            assert str(error).startswith("file: ")  # noqa: PT017
+            return None
+
+    return inner
+
+
+def damaged(whole: bytes, share: float, how: str) -> bytes:
+    kept = int(len(whole) * share)
+    if how == "hole":
+        return whole[:kept] + bytes(len(whole) // 20) + whole[kept + len(whole) // 20 :]
+    return whole[:kept] + (bytes(len(whole) - kept) if how == "zeros" else b"")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("how", ["cut", "zeros"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("form", list(FORMS))
+def test_what_is_missing_is_told(read, form: str, mode: str, how: str) -> None:
+    whole = encoded(form, mode)
+    reference = read(whole)
+    assert reference is not None
+    assert reference.notes == ()
+    for share in (0.05, 0.2, 0.4, 0.6, 0.8, 0.95):
+        image = read(damaged(whole, share, how))
+        assert image is None or image.notes, f"{share:.0%} of {form} pass for the whole"
+        if share < 0.45 and form != "progressive JPEG":
+            assert image is None, f"{share:.0%} of {form} pass for a picture"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "deflated TIFF", "LZW TIFF"])
+def test_a_hole_of_zeros_is_told(read, form: str, mode: str) -> None:
+    whole = encoded(form, mode)
+    for share in (0.6, 0.8, 0.93):
+        image = read(damaged(whole, share, "hole"))
+        assert image is None or image.notes, f"a hole at {share:.0%} of {form}"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "PNG", "BMP"])
+def test_a_file_with_an_end_may_lack_its_middle(read, form: str) -> None:
+    whole = encoded(form)
+    image = read(whole[: len(whole) * 3 // 4] + whole[-12:])
+    assert image is None or image.notes
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_the_share_of_a_jpeg_that_is_there(mode: str) -> None:
+    whole = encoded("JPEG", mode)
+    assert jpeg.share(whole) == 1
+    for share in (0.3, 0.6, 0.9):
+        assert jpeg.share(whole[: int(len(whole) * share)]) == pytest.approx(share, abs=0.1)
+        assert jpeg.share(whole[: int(len(whole) * share)] + jpeg.END) == pytest.approx(share, abs=0.1)
+
+
+def test_a_thumbnail_is_not_taken_for_the_picture(read) -> None:
+    thumbnail = encoded("JPEG", picture=PICTURE[:40, :40])
+    whole = encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail)
+    assert thumbnail in whole
+    image, reference = read(whole[: len(whole) * 3 // 4]), read(whole)
+    assert image is not None
+    assert reference is not None
+    np.testing.assert_array_equal(image.pixels[: HEIGHT // 2], reference.pixels[: HEIGHT // 2])
+    assert image.notes
+    assert reference.notes == ()
+
+
+@pytest.mark.parametrize("level", [0, 127, 128, 255])
+@pytest.mark.parametrize("form", list(FORMS))
+def test_flat_ground_is_no_damage(read, form: str, level: int) -> None:
+    """Grey at the end is what decoders fill with; a black field compresses to zeros with tables of its own."""
+    picture = PICTURE.copy()
+    picture[HEIGHT // 3 :] = level
+    picture[: HEIGHT // 3, : WIDTH // 3] = 0
+    for mode in ("L", "RGB"):
+        image = read(encoded(form, mode, np.tile(picture, (1, 8))))
+        assert image is not None
+        assert image.notes == ()
+
+
+def test_zeros_after_the_end_are_no_damage(read) -> None:
+    for form in ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF"):
+        image = read(encoded(form) + bytes(600))
+        assert image is not None, form
+        assert image.notes == (), form
+
+
+def test_a_wrong_checksum_is_told(read) -> None:
+    whole = bytearray(encoded("PNG"))
+    whole[whole.index(b"IEND") - 5] ^= 1
+    image = read(bytes(whole))
+    assert image is not None
+    assert image.notes
+    np.testing.assert_array_equal(image.pixels[..., 0], PICTURE)

@@ -1,0 +1,136 @@
+"""A checkpoint is there whole or not at all; whatever else lies in its place is told in one sentence."""
+
+import errno
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from click.testing import CliRunner
+from unit.training.recipes import tiny_config
+
+from challenge.disk import DiskFullError
+from challenge.errors import UserError
+from training import checkpoint
+from training.__main__ import main
+from training.config import write_json
+from training.trainable import FILE, read_start
+
+
+class RunsCode:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def good(path):
+    keys = {key: {} for key in ("config", "network", "ema", "sampler", "facts")}
+    checkpoint.save(path, {**keys, "tasks": [], "images_seen": 3, "weight": torch.zeros(1000)})
+
+
+DAMAGED = {
+    "cut": ("is damaged", lambda path: (good(path), path.write_bytes(path.read_bytes()[:2000]))),
+    "empty": ("is empty", lambda path: path.write_bytes(b"")),
+    "pointer": ("Git LFS pointer", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1\n")),
+    "pickle": ("could run code", lambda path: path.write_bytes(pickle.dumps(RunsCode(path.with_name("ran"))))),
+    "text": ("no PyTorch checkpoint", lambda path: path.write_text("not yet")),
+    "foreign": ("no checkpoint of this project", lambda path: torch.save({"model": torch.zeros(2)}, path)),
+    "list": ("no checkpoint of this project", lambda path: torch.save([1, 2], path)),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("name", [checkpoint.LAST, checkpoint.BEST])
+def test_what_is_no_checkpoint_is_told(kind, name, tmp_path):
+    message, make = DAMAGED[kind]
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=message) as error:
+        checkpoint.load_best(tmp_path)
+    assert name in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "pointer", "pickle", "text"])
+def test_what_are_no_tensors_is_told(kind, tmp_path):
+    DAMAGED[kind][1](tmp_path / FILE)
+    with pytest.raises(UserError, match=FILE) as error:
+        read_start(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_command_ends_before_data_are_read(tmp_path):
+    write_json(tiny_config(), tmp_path / "recipe.json")
+    (tmp_path / "recipe.toml").write_text("", "utf-8")
+    DAMAGED["empty"][1](tmp_path / checkpoint.LAST)
+    arguments = ["train", "--config", tmp_path / "recipe.toml", "--data-root", tmp_path / "none", "--output", tmp_path]
+    with pytest.raises(UserError, match=r"last\.pt is empty"):
+        CliRunner().invoke(main, [*map(str, arguments), "--resume"], catch_exceptions=False)
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_no_part_of_the_new_one(tmp_path):
+    """The largest file that may be written is what a full disk is, to the writer."""
+    good(tmp_path / checkpoint.LAST)
+    before = (tmp_path / checkpoint.LAST).read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+    try:
+        with pytest.raises(DiskFullError, match=r"no room is left in .* for a checkpoint of [\d,]+ bytes; make room"):
+            good(tmp_path / checkpoint.LAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.LAST]
+    assert (tmp_path / checkpoint.LAST).read_bytes() == before
+
+
+def test_another_fault_of_the_disk_is_no_full_disk(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", broken)
+    with pytest.raises(OSError, match="broken"):
+        good(tmp_path / checkpoint.LAST)
+
+
+def test_the_command_ends_with_1_and_a_sentence_on_a_full_disk(four_kinds, tmp_path):
+    (tmp_path / "recipe.toml").write_text(textwrap.dedent("""
+        checkpoint_every = 2
+        [system]
+        options = { encoder = "test_efficientnet", pyramid_channels = 32, segmentation_channels = 32 }
+        [data]
+        image_size = 64
+        [optim]
+        images = 32
+        batch_size = 4
+        [runtime]
+        device = "cpu"
+    """), "utf-8")  # fmt: skip
+    program = f"""
+        import resource, sys
+        from training import checkpoint
+        from training.__main__ import run
+        save = checkpoint.save
+
+        def on_a_full_disk(path, state):
+            if state["sampler"]["step"] >= 4:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
+            save(path, state)
+
+        checkpoint.save = on_a_full_disk
+        sys.argv[1:] = ["train", "--config", {str(tmp_path / "recipe.toml")!r}, "--data-root", {str(four_kinds)!r},
+                        "--output", {str(tmp_path / "run")!r}]
+        raise SystemExit(run())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "no room is left" in done.stderr.splitlines()[-1]
+    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["sampler"]["step"] == 2
+    assert not list((tmp_path / "run").glob("*partial*")) + list((tmp_path / "run").glob(".*"))

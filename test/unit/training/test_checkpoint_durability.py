@@ -1,0 +1,55 @@
+"""A checkpoint is whole on the disk before it takes the place of the earlier one."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from challenge.errors import UserError
+from training import checkpoint
+
+
+def state(step, **more):
+    """A whole checkpoint, as far as its keys go."""
+    keys = {key: {} for key in ("config", "network", "ema", "sampler", "facts")}
+    return {**keys, "tasks": [], "images_seen": 0, "step": step, **more}
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """("sync", inode, bytes) and ("rename", inode, whether the earlier file was still there)."""
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        seen.append(("sync", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def renamed(source, target, **more):
+        seen.append(("rename", os.stat(source).st_ino, Path(target).exists()))
+        replace(source, target, **more)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    return seen
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
+    path = tmp_path / checkpoint.LAST
+    checkpoint.save(path, state(1))
+    events.clear()
+    checkpoint.save(path, state(2, weights=torch.arange(1000)))
+    own, size = path.stat().st_ino, path.stat().st_size
+    assert [event for event in events if event[1] == own] == [("sync", own, size), ("rename", own, True)]
+    assert checkpoint.load(path)["step"] == 2
+    assert os.listdir(tmp_path) == [checkpoint.LAST]
+
+
+def test_the_best_one_goes_before_the_last_one(tmp_path):
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        checkpoint.load_best(tmp_path)
+    checkpoint.save(tmp_path / checkpoint.LAST, state(2))
+    assert checkpoint.load_best(tmp_path)["step"] == 2
+    checkpoint.save(tmp_path / checkpoint.BEST, state(1))
+    assert checkpoint.load_best(tmp_path)["step"] == 1

@@ -1,0 +1,176 @@
+"""A run knows its rows and its start: nobody goes on, averages or judges with others unawares."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from phantoms import write_folder
+from PIL import Image
+from unit.training.recipes import TASKS, tiny_config
+
+from challenge.errors import UserError
+from training import checkpoint
+from training.__main__ import main
+from training.averaging import average_runs
+from training.distributed import Ranks
+from training.loop import load_network
+from training.rows import DataSource
+from training.runs import FOLDS, cross_validate, train_run
+from training.trainable import read_start
+
+CONFIG = tiny_config(optim={"images": 16})
+
+
+@pytest.fixture(scope="module")
+def run(four_kinds, tmp_path_factory):
+    """A finished run and its cache. Tests copy what they change."""
+    folder = tmp_path_factory.mktemp("run")
+    train_run(CONFIG, DataSource(four_kinds, folder / "cache"), folder / "run", Ranks())
+    return folder / "run"
+
+
+@pytest.fixture
+def data(four_kinds, tmp_path):
+    return shutil.copytree(four_kinds, tmp_path / "data")
+
+
+def source(root, run, val_root=None):
+    return DataSource(root, run.parent / "cache", val_root)
+
+
+def command(name, *arguments):
+    return CliRunner().invoke(main, [name, *map(str, arguments)], catch_exceptions=False)
+
+
+def without_digests(run, folder):
+    """The run as one of the first edition: its checkpoints do not say what taught it."""
+    shutil.copytree(run, folder)
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        state = checkpoint.load(folder / name)
+        del state["facts"]["digests"]
+        checkpoint.save(folder / name, state)
+    return folder
+
+
+def change_a_label(data):
+    path = next(path for path in (data / "csv_files").glob("*.csv") if "breast_2cls" in path.read_text("utf-8"))
+    head, first, *rest = path.read_text("utf-8").splitlines()
+    column = head.split(",").index("mask")
+    cells = first.split(",")
+    cells[column] = str(1 - int(cells[column]))
+    path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n", "utf-8")
+
+
+def drop_a_row(data):
+    path = next((data / "csv_files").glob("*.csv"))
+    path.write_text("\n".join(path.read_text("utf-8").splitlines()[:-1]) + "\n", "utf-8")
+
+
+def paint_an_image(data):
+    path = next(path for path in data.rglob("*.png") if "mask" not in str(path))
+    with Image.open(path) as image:
+        image.load()
+        image.putpixel((0, 0), tuple(255 - value for value in image.convert("RGB").getpixel((0, 0)))
+                       if image.mode == "RGB" else 255 - int(image.convert("L").getpixel((0, 0))))  # fmt: skip
+    image.save(path)
+
+
+@pytest.mark.parametrize("change", [change_a_label, drop_a_row, paint_an_image])
+def test_a_run_does_not_go_on_with_changed_data(change, run, data, tmp_path):
+    home = shutil.copytree(run, tmp_path / "run")
+    change(data)
+    with pytest.raises(UserError, match=r"was started with other (training|dev) rows"):
+        train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
+
+
+def test_where_the_data_lie_does_not_matter(run, data, tmp_path):
+    home = shutil.copytree(run, tmp_path / "run")
+    train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
+    assert load_network(home)[2]["digests"] == load_network(run)[2]["digests"]
+
+
+def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
+    config = tiny_config(optim={"images": 4}, data={"tasks": ["breast_2cls"]})
+    place = DataSource(data, tmp_path / "cache")
+    cross_validate(config, place, tmp_path / "run", Ranks(), 2)
+    (tmp_path / "run" / FOLDS).unlink()
+    change_a_label(data)
+    with pytest.raises(UserError, match="was started with other"):
+        cross_validate(config, place, tmp_path / "run", Ranks(), 2, resume=True)
+    assert not (tmp_path / "run" / FOLDS).exists()
+
+
+@pytest.mark.parametrize("name", ["score", "refine", "calibrate", "robustness"])
+def test_a_run_is_judged_by_its_own_rows_alone(name, run, data, tmp_path):
+    home = shutil.copytree(run, tmp_path / "run")
+    change_a_label(data)
+    with pytest.raises(UserError, match="are not those that the run was trained and judged on"):
+        command(name, home, "--data-root", data, "--cache", run.parent / "cache")
+    assert not list(home.glob("*temperatures.json")) + list(home.glob("refinements.json"))
+
+
+def test_scores_on_another_folder_say_so(run, four_kinds, data, caplog):
+    drop_a_row(data)
+    result = command("score", run, "--data-root", four_kinds, "--val-root", data, "--cache", run.parent / "cache")
+    assert f"Official scores on the 31 rows of {data}" in result.output
+    assert "need not be the run's dev rows" in caplog.text
+
+
+def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(four_kinds, tmp_path):
+    write_folder(tmp_path / "val", seed=9, per_task=3, only=TASKS)
+    train_run(CONFIG, DataSource(four_kinds, tmp_path / "cache", tmp_path / "val"), tmp_path / "run", Ranks())
+    common = ["--data-root", four_kinds, "--cache", tmp_path / "cache"]
+    for name in ("refine", "calibrate"):
+        with pytest.raises(UserError, match="--val-root, if it had one"):
+            command(name, tmp_path / "run", *common)
+        lines = command(name, tmp_path / "run", *common, "--val-root", tmp_path / "val").stdout.splitlines()
+        tasks = sorted(TASKS) if name == "refine" else ["breast_2cls, dev"]  # measured on what fitted: not at all
+        assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == tasks
+
+
+def test_what_does_not_record_its_rows_is_taken_with_a_warning(run, four_kinds, tmp_path, caplog):
+    old = without_digests(run, tmp_path / "old")
+    train_run(CONFIG, source(four_kinds, run), old, Ranks(), resume=True)
+    assert "if the data have changed, the run goes on with others" in caplog.text
+    assert "digests" not in load_network(old)[2]
+    caplog.clear()
+    command("score", old, "--data-root", four_kinds, "--cache", run.parent / "cache")
+    assert "it has learned some of these dev rows, and their scores are too good" in " ".join(caplog.text.split())
+    caplog.clear()
+    train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=read_start(old)[0])
+    assert "does not record the rows that taught it" in caplog.text
+
+
+def test_a_start_that_was_judged_by_the_same_rows_is_no_risk(run, four_kinds, tmp_path, caplog):
+    train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=read_start(run)[0])
+    assert "network to begin with" not in caplog.text
+    other = replace(CONFIG, data=replace(CONFIG.data, split_seed=7))
+    train_run(other, source(four_kinds, run), tmp_path / "third", Ranks(), start=read_start(run)[0])
+    assert "was judged by other rows than these dev rows" in caplog.text
+
+
+def test_another_start_is_refused(run, four_kinds, tmp_path):
+    place, start = source(four_kinds, run), read_start(run)[0]
+    other = replace(start, state={name: value + 1 for name, value in start.state.items()})
+    for name, network in (("one", start), ("other", other)):
+        train_run(CONFIG, place, tmp_path / name, Ranks(), start=network)
+    with pytest.raises(UserError, match="another network to begin with"):
+        train_run(CONFIG, place, tmp_path / "one", Ranks(), resume=True, start=other)
+    with pytest.raises(UserError, match="began with different networks"):
+        average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
+
+
+def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path, caplog):
+    drop_a_row(data)
+    start = read_start(run)[0]
+    for name, root in (("one", data), ("other", data)):
+        train_run(CONFIG, source(root, run), tmp_path / name, Ranks(), start=start)
+    state = checkpoint.load(tmp_path / "other" / checkpoint.BEST)
+    state["facts"]["digests"]["dev"] = "of other rows"
+    checkpoint.save(tmp_path / "other" / checkpoint.BEST, state)
+    with pytest.raises(UserError, match="decided by different rows"):
+        average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
+    old = without_digests(tmp_path / "one", tmp_path / "old")
+    average_runs([tmp_path / "one", old], tmp_path / "mean")
+    assert "do not both record their start and their rows" in caplog.text

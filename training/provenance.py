@@ -1,0 +1,99 @@
+"""Where the training data of weights come from: sources and licences by task, and the text of the LICENSE beside them.
+
+A run that begins with other weights keeps theirs, and so do the weights that it is exported as.
+"""
+
+import json
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from challenge.errors import UserError
+
+LICENCE_FILE = "LICENSE"
+_WEIGHTS = "weights.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's training data comes from; either may be unknown, and empty."""
+
+    source: str = ""
+    licence: str = ""
+
+    def with_more(self, rows: int) -> "Source":
+        """Return the source of a task whose `rows` images were followed by others, of which nothing was said."""
+        licence = f"{self.licence}; not stated for the further data" if self.licence else ""
+        return Source(f"{self.source or 'other data'}; {rows} images; then further data", licence)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Sources by task, and the text of a LICENSE, empty if there is none."""
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    licence: str = ""
+
+    @classmethod
+    def recorded(cls, facts: Mapping[str, Any]) -> "Provenance":
+        """Return what a run or weights recorded in their facts."""
+        table = facts.get("provenance", {})
+        sources = {task_id: Source(**entry) for task_id, entry in table.get("sources", {}).items()}
+        return cls(sources, table.get("licence", ""))
+
+    def as_facts(self) -> dict[str, Any]:
+        """Return plain data for the facts, to be read by `recorded`."""
+        return asdict(self)
+
+    def after(self, rows_before: Mapping[str, int], trained: Collection[str]) -> "Provenance":
+        """Return the provenance of a run that trained some tasks on data other than before."""
+        again = {task_id: self.sources.get(task_id, Source()) for task_id in trained if task_id in rows_before}
+        more = {task_id: source.with_more(rows_before[task_id]) for task_id, source in again.items()}
+        return Provenance({**self.sources, **more}, self.licence)
+
+
+def read_provenance(weights: Path, facts: Mapping[str, Any]) -> Provenance:
+    """Return what a weights folder says of its data: `weights.json` and LICENSE, else what its tensors' facts say.
+
+    A sentence of `trained_on` ends with the number of images, which is taken away again.
+    """
+    recorded = Provenance.recorded(facts)
+    sources = dict(recorded.sources)
+    table = _table(weights / _WEIGHTS)
+    for task_id, task in table.get("tasks", {}).items():
+        ending = f"{facts.get('rows', {}).get(task_id)} images"
+        text = str(task.get("trained_on") or "").removesuffix(ending).rstrip("; ")
+        licence = table.get("licences", {}).get(task_id, "")
+        if task_id not in sources and (text or licence):
+            sources[task_id] = Source(text, licence)
+    return Provenance(sources, read_licence(weights) or recorded.licence)
+
+
+def read_licence(folder: Path) -> str:
+    """Return the text of a folder's LICENSE; empty if there is none. Raises UserError if it cannot be read."""
+    path = folder / LICENCE_FILE
+    try:
+        return path.read_text("utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); make it readable UTF-8") from error
+
+
+def read_sources(path: Path | None) -> dict[str, Source]:
+    """Return the sources by task that a TOML file names. Raises UserError if it is malformed."""
+    if path is None:
+        return {}
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+        return {task_id: Source(entry["source"], entry["licence"]) for task_id, entry in table.items()}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no table of sources ({error}); each task needs source and licence") from error
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}  # a network.safetensors may lie alone
+    return table if isinstance(table, dict) else {}
