@@ -22,6 +22,7 @@ from typing import Any, get_type_hints
 
 from challenge.disk import flush, is_full
 from challenge.errors import UserError
+from challenge.predictions import MaskFile
 from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
@@ -69,23 +70,6 @@ class Identity:
             for name, there, here in pairs
             if there != here and name not in ("rows", "part_rows")  # these follow from the others
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class MaskFile:
-    """A mask below the output folder, its size in bytes and the CRC-32 of its content."""
-
-    file: str
-    size: int
-    crc32: int
-
-    def is_whole(self, folder: Path) -> bool:
-        """Whether the file in `folder` is still what was written."""
-        try:
-            data = (folder / self.file).read_bytes()
-        except OSError:
-            return False
-        return len(data) == self.size and zlib.crc32(data) == self.crc32
 
 
 @dataclass(frozen=True, slots=True)

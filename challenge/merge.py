@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from challenge.disk import DiskFullError, is_full, on_disk
 from challenge.errors import UserError
-from challenge.journal import Identity, Journal, MaskFile, read_journal
+from challenge.journal import Identity, Journal, read_journal
 from challenge.leftovers import refusal
 from challenge.output_files import check_answers_folder, is_same
 from challenge.paths import output_file
+from challenge.predictions import MaskFile
 from challenge.profile import PROFILES
 from challenge.report import RunReport
 from challenge.tasks import TaskKind

@@ -1,6 +1,8 @@
 """Answers in native pixels: what every stage after the network speaks."""
 
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -46,3 +48,20 @@ class PointsPrediction:
 
 
 Prediction = MaskPrediction | BlankMask | ClassPrediction | BoxPrediction | PointsPrediction
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """A mask below the output folder, its size in bytes and the CRC-32 of its content."""
+
+    file: str
+    size: int
+    crc32: int
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether the file in `folder` is still what was written."""
+        try:
+            data = (folder / self.file).read_bytes()
+        except OSError:
+            return False
+        return len(data) == self.size and zlib.crc32(data) == self.crc32

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from challenge.disk import flush
-from challenge.journal import MaskFile
 from challenge.manifest import Sample
 from challenge.paths import JSON_FILES, output_file
 from challenge.predictions import (
     BlankMask,
     BoxPrediction,
     ClassPrediction,
+    MaskFile,
     MaskPrediction,
     PointsPrediction,
     Prediction,

@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from challenge import writers
-from challenge.journal import MaskFile
 from challenge.manifest import Sample
 from challenge.paths import output_file
-from challenge.predictions import BlankMask, ClassPrediction, MaskPrediction, Prediction
+from challenge.predictions import BlankMask, ClassPrediction, MaskFile, MaskPrediction, Prediction
 from challenge.tasks import TaskKind
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from challenge.writers import Entry

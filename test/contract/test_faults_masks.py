@@ -9,8 +9,8 @@ from contract.faults import answers, contents
 
 from challenge.disk import DiskFullError
 from challenge.errors import UserError
-from challenge.journal import MaskFile
 from challenge.merge import merge
+from challenge.predictions import MaskFile
 from challenge.report import RunReport
 from model.frozen.options import Options
 from model.frozen.router import Router

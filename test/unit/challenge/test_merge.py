@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 import pytest
 
 from challenge.errors import UserError
-from challenge.journal import Identity, MaskFile, Record, open_journal
+from challenge.journal import Identity, Record, open_journal
 from challenge.merge import merge
+from challenge.predictions import MaskFile
 from challenge.report import RunReport
 from challenge.tasks import TaskKind
 
