@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from challenge.errors import UserError
-from challenge.geometry import Fit
-from challenge.resampling import Resampling
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from model.networks import build
 from model.networks.system import System
 from training.config import DataConfig

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from challenge.errors import UserError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import MANIFEST_FOLDER, find_image, inside_root
 from challenge.tasks import TaskKind, TaskSpec

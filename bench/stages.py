@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from challenge.geometry import Resize
-from challenge.images import DecodedImage, read_image
+from challenge.imaging.decode import DecodedImage, read_image
+from challenge.imaging.geometry import Resize
 from challenge.journal import Identity, open_journal
 from challenge.manifest import Sample
 from challenge.paths import find_image

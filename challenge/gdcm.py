@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from challenge import jpeg
 from challenge.dicom import check_lengths, fragments, stated_size
 from challenge.errors import ImageError
-from challenge.intensity import Numbers, Stated
+from challenge.imaging import jpeg
+from challenge.imaging.intensity import Numbers, Stated
 from challenge.volume import LEAST, VOLUME_LIMIT, Frame
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ SimpleITK reads DICOM alone (`challenge.gdcm`).
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from challenge import gdcm, metaimage, nifti, nrrd, tiff
+from challenge import gdcm, metaimage, nifti, nrrd
 from challenge.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.errors import ImageError
-from challenge.intensity import Numbers
+from challenge.imaging import tiff
+from challenge.imaging.intensity import Numbers
 from challenge.volume import Frame, Volume, read_volume, with_colour_axis
 
 HEAD_BYTES = 1 << 12

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from challenge.images import BYTE_LIMIT
+from challenge.imaging.decode import BYTE_LIMIT
 
 Grey = npt.NDArray[np.uint8]
 Tags = Mapping[int, Any]

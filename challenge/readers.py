@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.errors import ImageError, UserError
-from challenge.images import PIXEL_LIMIT
+from challenge.imaging.decode import PIXEL_LIMIT
 from challenge.manifest import Sample
 from challenge.opencv_grey import Form, read_grey
 from challenge.paths import JSON_FILES

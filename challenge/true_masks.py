@@ -18,7 +18,7 @@ A rule is there only where what it gives is certain; it is told by a note. K is 
 | values between the classes, negative, not whole, beyond K-1; more than 256 classes | MaskError |
 | JPEG and other lossy files, unless they hold exactly 0 and 255 of two classes | MaskError: their values are not those that were drawn |
 | 16 bits per colour, grey with white as 0 in more than 8 bits, other modes | MaskError |
-| more pixels or bytes than images may have (`challenge.images`), damaged, no image | MaskError |
+| more pixels or bytes than images may have (`challenge.imaging.decode`), damaged, no image | MaskError |
 """  # noqa: E501
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from challenge.errors import ImageError, MaskError
-from challenge.images import BYTE_LIMIT, PIXEL_LIMIT, SIDE_LIMIT
+from challenge.imaging.decode import BYTE_LIMIT, PIXEL_LIMIT, SIDE_LIMIT
 from challenge.mask_values import REMEDY, Labels, TrueMask, from_colours, from_numbers, from_palette, united
 from challenge.medical import HEAD_BYTES, frame_size, read_frame, reader_of
 

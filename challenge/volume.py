@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from challenge.errors import ImageError
-from challenge.intensity import NOTHING, Numbers, Stated
+from challenge.imaging.intensity import NOTHING, Numbers, Stated
 
 VOLUME_LIMIT = 1_000_000_000
 """Bytes of all frames of a file, inflated."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.errors import ImageError, MaskError
-from challenge.images import PIXEL_LIMIT
+from challenge.imaging.decode import PIXEL_LIMIT
 from challenge.manifest import Sample
 from challenge.opencv_grey import GreyReading, read_grey
 from challenge.paths import MANIFEST_FOLDER, official_path

@@ -42,7 +42,7 @@ def overlay(
     The result is RGB, its picture scaled so that the longer side is `side` pixels: lines and text then look the same
     on images of any size. Class probabilities stand in a panel below the picture, so that such a result is higher.
     Predictions are in pixels of `image`'s own grid, masks of another size are scaled to it; missing true points are
-    NaN. `image` must be 8 bits deep (`challenge.images.read_image` makes it so).
+    NaN. `image` must be 8 bits deep (`challenge.imaging.decode.read_image` makes it so).
     """
     factor = side / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))

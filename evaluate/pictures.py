@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from challenge.errors import ImageError, MaskError, UserError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.predictions import ClassPrediction

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from challenge.errors import ImageError, PathError
-from challenge.images import read_size
+from challenge.imaging.decode import read_size
 from challenge.limits import available_cpus
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES, find_image

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from challenge.errors import ImageError, MaskError, UserError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.readers import Submission, open_submission

@@ -1,6 +1,6 @@
 """A decoder's child that does to itself what a file's name says, so that tests can kill it on purpose.
 
-Files of other names are decoded as ever. `write_evil_child` makes the script, `challenge.decoder.CHILD` names it.
+Files of other names are decoded as ever. `write_evil_child` makes the script, `challenge.imaging.child.CHILD` names it.
 """
 
 import sys
@@ -9,7 +9,8 @@ from pathlib import Path
 _SCRIPT = """
 import os, signal, sys, time
 sys.path[:] = {path!r}
-from challenge import decoder_child, images
+from challenge.imaging import child_main as decoder_child
+from challenge.imaging import decode as images
 
 decode, answer = images.decode_file, decoder_child._answer
 

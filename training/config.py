@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import model
 from challenge.errors import UserError
-from challenge.geometry import Fit
-from challenge.resampling import Resampling
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind
 from training.ranges import Length, OneOf, Range, Sane, Text
 from training.task_rules import TaskRules, parse_point_order

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from challenge.errors import UserError
-from challenge.resampling import Resampling
+from challenge.imaging.resampling import Resampling
 from model.networks import build
 from model.networks.system import System
 from training.conversion import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report

@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from challenge.geometry import Fit
-from challenge.resampling import Resampling
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from model.frozen.facts import Facts, Graph, TaskFacts, write_facts
 from model.frozen.refine import Refinement
 from model.networks.system import IMAGES, TASK, Stage, System

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from challenge.errors import UserError, WeightsError
-from challenge.geometry import Fit
-from challenge.resampling import Resampling
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from model.frozen.facts import FILE, Facts, read_facts
 from model.networks.system import System
 from training import checkpoint, trainable

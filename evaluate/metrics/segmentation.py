@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from challenge.geometry import opencv_nearest
+from challenge.imaging.geometry import opencv_nearest
 
 Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

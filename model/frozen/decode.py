@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from challenge.geometry import Resize
+from challenge.imaging.geometry import Resize
 from challenge.predictions import (
     BlankMask,
     BoxPrediction,

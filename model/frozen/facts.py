@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import WeightsError
-from challenge.geometry import Fit
-from challenge.resampling import Resampling
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.refine import Refinement
 

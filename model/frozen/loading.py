@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from challenge.errors import ImageError, PathError
-from challenge.geometry import Resize
-from challenge.images import Pixels, read_image, read_size
+from challenge.imaging.decode import Pixels, read_image, read_size
+from challenge.imaging.geometry import Resize
 from challenge.journal import Stamp
 from challenge.manifest import Sample
 from challenge.paths import find_image

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from challenge.images import Pixels
+from challenge.imaging.decode import Pixels
 from challenge.limits import available_cpus
 from challenge.manifest import Sample
 from challenge.predictions import Prediction

@@ -86,7 +86,9 @@ def test_list_tasks(call):
     assert "prior" in lines["cervix"]
 
 
-@pytest.mark.parametrize("module", ["challenge.images", "challenge.writers", "model.frozen.submission", "inference"])
+@pytest.mark.parametrize(
+    "module", ["challenge.imaging.decode", "challenge.writers", "model.frozen.submission", "inference"]
+)
 def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv_nor_openvino(repository, module):
     code = (
         f"import sys, {module}; print([m for m in ('torch', 'pandas', 'cv2', 'timm', 'openvino') if m in sys.modules])"

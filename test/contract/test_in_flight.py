@@ -12,8 +12,8 @@ from evil_child import write_evil_child
 from phantoms.bad_inputs import BAD_INPUTS
 from PIL import Image
 
-from challenge import decoder
-from challenge.images import read_image
+from challenge.imaging import child as decoder
+from challenge.imaging.decode import read_image
 from challenge.journal import Journal, read_journal
 from model.frozen import loading
 
@@ -78,7 +78,8 @@ import os, signal, sys
 from pathlib import Path
 root, tests, child, *sys.argv[1:] = sys.argv[1:]
 sys.path[:0] = [root, tests]
-from challenge import decoder, images
+from challenge.imaging import child as decoder
+from challenge.imaging import decode as images
 decode = images.decode_file
 
 def killing(path):

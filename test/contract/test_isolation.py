@@ -22,7 +22,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 WATCHED = """
 import os, runpy, sys
 
-DECODER = [sys.executable, "-I", "-S", "-B", "-X", "utf8", os.path.abspath("challenge/decoder_child.py")]
+DECODER = [sys.executable, "-I", "-S", "-B", "-X", "utf8", os.path.abspath("challenge/imaging/child_main.py")]
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.bind", "pickle.find_class",
              "subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn")
 

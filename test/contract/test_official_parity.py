@@ -21,7 +21,7 @@ from oracles.official_baseline import OfficialBaseline, baseline_for
 from phantoms import TASKS, write_folder
 from PIL import Image
 
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind

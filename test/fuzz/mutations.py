@@ -1,6 +1,6 @@
 """`python test/fuzz/mutations.py --minutes 30`: damaged image files for the decoder's child, which is watched.
 
-Needs nothing but the project. A child that dies or hangs, and an answer that breaks a promise of `challenge.images`,
+Needs nothing but the project. A child that dies or hangs, and an answer that breaks a promise of `challenge.imaging.decode`,
 is a finding: its file is left in the folder, which also keeps the counts, so that the same command goes on.
 """
 
@@ -20,7 +20,7 @@ if not __package__:
     here = Path(__file__).resolve().parent
     sys.path[:0] = [str(here.parent), str(here.parent.parent)]
 
-from challenge.decoder import Child, EndedError
+from challenge.imaging.child import Child, EndedError
 from fuzz.mutate import FORMATS, mutated
 
 _SLICE = 50

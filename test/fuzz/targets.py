@@ -12,7 +12,7 @@ import numpy as np
 
 from challenge import images as image_reader
 from challenge.errors import ImageError, ManifestError, PathError
-from challenge.images import decode_file, header_size
+from challenge.imaging.decode import decode_file, header_size
 from challenge.manifest import Sample, read_manifest, superseded
 from challenge.paths import JSON_FILES, find_image, inside_root, output_file
 from challenge.tasks import CATALOGUE, TaskKind

@@ -16,7 +16,7 @@ import torch
 from phantoms import TASKS
 from torch import Tensor, nn
 
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec

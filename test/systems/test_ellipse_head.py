@@ -8,7 +8,7 @@ from torch import Tensor
 
 from challenge import targets
 from challenge.errors import UserError
-from challenge.geometry import Resize
+from challenge.imaging.geometry import Resize
 from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec

@@ -9,8 +9,8 @@ from fuzz.mutate import FORMATS, mutated, seeds
 from fuzz.mutations import Progress, Watch, broken_promise, fuzz
 from phantoms.bad_inputs import BAD_INPUTS
 
-from challenge import decoder
-from challenge.images import decode_file
+from challenge.imaging import child as decoder
+from challenge.imaging.decode import decode_file
 
 SCAN = next(bad for bad in BAD_INPUTS if bad.name == "scan.dcm").data()
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from challenge import targets
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Manifest, Sample
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec

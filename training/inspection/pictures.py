@@ -9,7 +9,7 @@ import numpy as np
 
 from challenge import targets
 from challenge.errors import ManifestError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.progress import progress

@@ -13,9 +13,10 @@ import pytest
 from evil_child import write_evil_child
 from phantoms.bad_inputs import BAD_INPUTS, write_bad_inputs
 
-from challenge import decoder, images
 from challenge.errors import ImageError
-from challenge.images import decode_file, header_size, read_image, read_size
+from challenge.imaging import child as decoder
+from challenge.imaging import decode as images
+from challenge.imaging.decode import decode_file, header_size, read_image, read_size
 
 SCAN = next(bad for bad in BAD_INPUTS if bad.name == "scan.dcm").data()
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -170,8 +171,8 @@ def test_where_no_process_can_be_started_only_suspects_are_lost(tmp_path, monkey
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from challenge import decoder
-from challenge.images import read_image
+from challenge.imaging import child as decoder
+from challenge.imaging.decode import read_image
 
 path = Path(sys.argv[1])
 pid = lambda: decoder._decoder()._child._process.pid

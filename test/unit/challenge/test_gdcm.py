@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from challenge.errors import ImageError
-from challenge.images import DecodedImage, read_image, read_size
+from challenge.imaging.decode import DecodedImage, read_image, read_size
 
 WIDTH, HEIGHT = 40, 30
 GREY = np.random.default_rng(0).integers(13, 210, (HEIGHT, WIDTH), np.uint8)

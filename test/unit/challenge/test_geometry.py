@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from challenge import geometry
-from challenge.geometry import Fit, Resize
-from challenge.resampling import Resampling, antialiased_bilinear, opencv_bilinear
+from challenge.imaging import geometry
+from challenge.imaging.geometry import Fit, Resize
+from challenge.imaging.resampling import Resampling, antialiased_bilinear, opencv_bilinear
 
 FITS = st.sampled_from(Fit)
 SIDES = st.integers(16, 900)

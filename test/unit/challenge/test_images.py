@@ -10,9 +10,9 @@ import pytest
 from phantoms.bad_inputs import BAD_INPUTS, HEIGHT, WIDTH, BadInput, Outcome, picture, write_bad_inputs
 from PIL import Image, ImageCms
 
-from challenge import images
 from challenge.errors import ImageError
-from challenge.images import DecodedImage, read_image, read_size
+from challenge.imaging import decode as images
+from challenge.imaging.decode import DecodedImage, read_image, read_size
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

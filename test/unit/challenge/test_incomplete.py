@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from challenge import jpeg
 from challenge.errors import ImageError
-from challenge.images import DecodedImage, read_image
+from challenge.imaging import jpeg
+from challenge.imaging.decode import DecodedImage, read_image
 
 WIDTH, HEIGHT = 160, 200
 _NOISE = np.random.default_rng(0).integers(0, 64, (HEIGHT, WIDTH))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from challenge.intensity import Stated, to_eight_bit
+from challenge.imaging.intensity import Stated, to_eight_bit
 
 EIGHT = np.array([[13, 100, 209]], np.uint8)
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from challenge.geometry import Resize
-from challenge.resampling import RESAMPLERS, Resampling, antialiased_bilinear, opencv_bilinear
+from challenge.imaging.geometry import Resize
+from challenge.imaging.resampling import RESAMPLERS, Resampling, antialiased_bilinear, opencv_bilinear
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is the oracle here; it comes with requirements-dev.txt")
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from challenge import volume
 from challenge.errors import ImageError
-from challenge.images import read_image, read_size
+from challenge.imaging.decode import read_image, read_size
 from challenge.medical import HEAD_BYTES, open_frame, read_frame, reader_of
 
 WIDTH, HEIGHT = 30, 20

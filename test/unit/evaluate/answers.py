@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from challenge import targets
-from challenge.images import read_size
+from challenge.imaging.decode import read_size
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.tasks import TaskKind

@@ -12,7 +12,7 @@ from phantoms import write_folder
 from phantoms.bad_inputs import BAD_INPUTS, write_bad_folder
 from PIL import Image
 
-from challenge.images import read_size
+from challenge.imaging.decode import read_size
 from challenge.manifest import Row, Sample, read_manifest
 from challenge.paths import find_image
 from challenge.predictions import (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from challenge.geometry import Fit, Resize
+from challenge.imaging.geometry import Fit, Resize
 from challenge.predictions import BlankMask
 from challenge.tasks import CATALOGUE
 from model.frozen.decode import decode, fallback, prior

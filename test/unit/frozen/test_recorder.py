@@ -11,14 +11,14 @@ from PIL import Image
 
 from challenge.disk import on_disk
 from challenge.errors import ImageError
-from challenge.geometry import Fit
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from challenge.journal import Identity, open_journal
 from challenge.manifest import Row, Sample
 from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
 from challenge.profile import FMC_UIA
 from challenge.report import RunReport
-from challenge.resampling import Resampling
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json
 from model.frozen.facts import read_facts

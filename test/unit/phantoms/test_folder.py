@@ -13,7 +13,7 @@ from phantoms.formats import ENCODINGS
 from PIL import Image
 
 from challenge.errors import UserError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import read_manifest
 from challenge.targets import box
 from challenge.tasks import TaskKind

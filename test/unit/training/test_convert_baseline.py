@@ -10,7 +10,7 @@ from oracles.official_baseline import OfficialBaseline, baseline_for, preprocess
 from phantoms import TASKS
 
 from challenge.errors import UserError
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
 from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec

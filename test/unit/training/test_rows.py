@@ -9,10 +9,10 @@ from PIL import Image
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from challenge.geometry import Resize
-from challenge.images import read_image
+from challenge.imaging.decode import read_image
+from challenge.imaging.geometry import Resize
+from challenge.imaging.resampling import Resampling
 from challenge.paths import find_image
-from challenge.resampling import Resampling
 from training.distributed import Ranks
 from training.pixels import PixelStore
 from training.rows import DataSource, Fold, load_parts

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from challenge import tiff
 from challenge.errors import ImageError
-from challenge.intensity import NOTHING, Numbers, Pixels, Stated, range_of, to_eight_bit
+from challenge.imaging import tiff
+from challenge.imaging.intensity import NOTHING, Numbers, Pixels, Stated, range_of, to_eight_bit
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from challenge.intensity import Numbers
+from challenge.imaging.intensity import Numbers
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 

@@ -1,6 +1,6 @@
 """Decoding in a child process: a file that ends a native decoder, or holds it up, costs its own row and no other.
 
-The child (`challenge/decoder_child.py`) is started when the first such file appears, and kept, because its start takes
+The child (`challenge/imaging/child_main.py`) is started when the first such file appears, and kept, because its start takes
 about a second. The threads of a process share one: such files are rare, and a host may allow few processes and little
 memory. Requests and answers pass through pipes, as JSON and raw bytes; nothing is pickled, nothing is written to disk.
 """
@@ -24,8 +24,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from challenge.decoder_child import LENGTH, framed
 from challenge.errors import ImageError
+from challenge.imaging.child_main import LENGTH, framed
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Decoder:
 
 
 def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Return the pixels (H, W, 3) uint8 and the notes that `challenge.images.decode_file` gives, from the child.
+    """Return the pixels (H, W, 3) uint8 and the notes that `challenge.imaging.decode.decode_file` gives, from the child.
 
     Raises ImageError, also where the child ends or takes too long; StartError.
     """
@@ -205,7 +205,7 @@ def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], t
 
 
 def size_apart(path: Path, pixel_limit: int) -> tuple[int, int] | None:
-    """Return what `challenge.images.header_size` gives, from the child; None too if that ends. Raises StartError."""
+    """Return what `challenge.imaging.decode.header_size` gives, from the child; None too if that ends. Raises StartError."""
     try:
         width, height = _ask("size", path, pixel_limit, HEADER_SECONDS)[0]["size"]
         return int(width), int(height)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from challenge.resampling import RESAMPLERS, Resampling
+from challenge.imaging.resampling import RESAMPLERS, Resampling
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from challenge import jpeg, tiff
 from challenge.errors import ImageError
-from challenge.intensity import Pixels
+from challenge.imaging import jpeg, tiff
+from challenge.imaging.intensity import Pixels
 from challenge.volume import LEAST
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

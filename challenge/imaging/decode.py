@@ -5,7 +5,7 @@
 | grey, grey + alpha, 1 bit | the grey value three times |
 | RGBA, palette (with or without transparency) | RGB; alpha is dropped, as the organisers' reader does |
 | CMYK, YCbCr, Lab, HSV | RGB by Pillow's conversion (inverted Adobe CMYK is handled there) |
-| more than 8 bits, signed, float; any format | one rule: `challenge.intensity`; noted where it had to guess |
+| more than 8 bits, signed, float; any format | one rule: `challenge.imaging.intensity`; noted where it had to guess |
 | TIFF whose zero is white, DICOM MONOCHROME1 | turned round |
 | EXIF orientation | ignored: masks and boxes have none; logged (TIFF: applied by its decoder, size included) |
 | several frames | the first (Pillow formats) or the middle one (medical formats); noted |
@@ -14,7 +14,7 @@
 | other formats, truncated or damaged | ImageError |
 | plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.volume`); a data file beside the header is read, no other |
-| DICOM | read by SimpleITK (`challenge.gdcm`) in a child process (`challenge.decoder`); colours of JPEG data by the data's own markers, noted |
+| DICOM | read by SimpleITK (`challenge.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
 """  # noqa: E501
 
@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from challenge import raster
-from challenge.decoder import StartError, decode_apart, size_apart
 from challenge.errors import ImageError
-from challenge.intensity import Pixels as Pixels
-from challenge.intensity import to_eight_bit
+from challenge.imaging import raster
+from challenge.imaging.child import StartError, decode_apart, size_apart
+from challenge.imaging.intensity import Pixels as Pixels
+from challenge.imaging.intensity import to_eight_bit
+from challenge.imaging.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
 from challenge.medical import HEAD_BYTES, frame_size, open_frame, reader_of
-from challenge.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
 from challenge.volume import LEAST
 
 logger = logging.getLogger(__name__)

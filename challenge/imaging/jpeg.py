@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from challenge.intensity import Pixels
+from challenge.imaging.intensity import Pixels
 
 SIGNATURE = b"\xff\xd8"
 END = b"\xff\xd9"

@@ -1,4 +1,4 @@
-"""The child process of `challenge.decoder`: one request after the other from stdin, the answers to stdout.
+"""The child process of `challenge.imaging.child`: one request after the other from stdin, the answers to stdout.
 
 It runs as a script without the `site` module, so the first request says where its packages lie. It may write no file,
 dump no core, and take no more memory and processor time than it is told. It ends when its stdin does.
@@ -51,8 +51,8 @@ def _limit_time(seconds: int) -> None:
 
 
 def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
-    from challenge import images
     from challenge.errors import ImageError
+    from challenge.imaging import decode as images
 
     images.PIXEL_LIMIT = request["pixel_limit"]
     path, nothing = Path(request["path"]), memoryview(b"")
