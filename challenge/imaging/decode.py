@@ -13,8 +13,8 @@
 | truncated or damaged JPEG, PNG, BMP, MetaImage, NIfTI, NRRD | what was stored, the rest filled; noted. Less than half: ImageError |
 | other formats, truncated or damaged | ImageError |
 | plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere | noted; more than half: ImageError |
-| MetaImage, NIfTI, NRRD | small strict readers (`challenge.volume`); a data file beside the header is read, no other |
-| DICOM | read by SimpleITK (`challenge.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
+| MetaImage, NIfTI, NRRD | small strict readers (`challenge.imaging.medical.volume`); a data file beside the header is read, no other |
+| DICOM | read by SimpleITK (`challenge.imaging.medical.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
 """  # noqa: E501
 
@@ -30,9 +30,9 @@ from challenge.imaging import raster
 from challenge.imaging.child import StartError, decode_apart, size_apart
 from challenge.imaging.intensity import Pixels as Pixels
 from challenge.imaging.intensity import to_eight_bit
+from challenge.imaging.medical.frames import HEAD_BYTES, frame_size, open_frame, reader_of
+from challenge.imaging.medical.volume import LEAST
 from challenge.imaging.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
-from challenge.medical import HEAD_BYTES, frame_size, open_frame, reader_of
-from challenge.volume import LEAST
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ BYTE_LIMIT = 1_000_000_000
 """Of a file, which is held in memory while it is decoded."""
 
 NATIVE_READERS = frozenset({"GDCMImageIO"})
-"""Readers of `challenge.medical` whose code may end the process or hang: SimpleITK's."""
+"""Readers of `challenge.imaging.medical.frames` whose code may end the process or hang: SimpleITK's."""
 
 
 @dataclass(frozen=True)

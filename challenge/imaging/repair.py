@@ -13,7 +13,7 @@ import numpy as np
 from challenge.errors import ImageError
 from challenge.imaging import jpeg, tiff
 from challenge.imaging.intensity import Pixels
-from challenge.volume import LEAST
+from challenge.imaging.medical.volume import LEAST
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from challenge import volume
 from challenge.errors import ImageError
 from challenge.imaging.decode import read_image, read_size
-from challenge.medical import HEAD_BYTES, open_frame, read_frame, reader_of
+from challenge.imaging.medical import volume
+from challenge.imaging.medical.frames import HEAD_BYTES, open_frame, read_frame, reader_of
 
 WIDTH, HEIGHT = 30, 20
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from challenge.errors import ImageError
-from challenge.volume import Volume, checked_axes
+from challenge.imaging.medical.volume import Volume, checked_axes
 
 MARK = b"NRRD000"
 

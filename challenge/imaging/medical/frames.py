@@ -1,18 +1,18 @@
 """DICOM, MetaImage, NIfTI and NRRD: which of them a file is, its size from the header, and one frame of numbers.
 
 MetaImage, NIfTI and NRRD have small strict readers here, as ITK's read memory that is not theirs where a header lies.
-SimpleITK reads DICOM alone (`challenge.gdcm`).
+SimpleITK reads DICOM alone (`challenge.imaging.medical.gdcm`).
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from challenge import gdcm, metaimage, nifti, nrrd
-from challenge.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.errors import ImageError
 from challenge.imaging import tiff
 from challenge.imaging.intensity import Numbers
-from challenge.volume import Frame, Volume, read_volume, with_colour_axis
+from challenge.imaging.medical import gdcm, metaimage, nifti, nrrd
+from challenge.imaging.medical.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
+from challenge.imaging.medical.volume import Frame, Volume, read_volume, with_colour_axis
 
 HEAD_BYTES = 1 << 12
 """As much of a file as `reader_of` wants to see."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from challenge.dicom import check_lengths, fragments, stated_size
 from challenge.errors import ImageError
 from challenge.imaging import jpeg
 from challenge.imaging.intensity import Numbers, Stated
-from challenge.volume import LEAST, VOLUME_LIMIT, Frame
+from challenge.imaging.medical.dicom import check_lengths, fragments, stated_size
+from challenge.imaging.medical.volume import LEAST, VOLUME_LIMIT, Frame
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # a second to import, and few runs need it

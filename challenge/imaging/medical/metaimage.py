@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from challenge.errors import ImageError
-from challenge.volume import Volume, checked_axes
+from challenge.imaging.medical.volume import Volume, checked_axes
 
 BEGINNING = re.compile(rb"\s*(ObjectType|ObjectSubType|NDims|Comment|TransformType|DimSize)\s*[=:]")
 """How the content of a MetaImage file begins."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from challenge.errors import ImageError
-from challenge.volume import Volume, checked_axes, sibling
+from challenge.imaging.medical.volume import Volume, checked_axes, sibling
 
 HEAD_BYTES = 544
 """As much of a file, inflated, as `is_nifti` wants to see."""

@@ -1,0 +1,1 @@
+"""DICOM, MetaImage, NIfTI and NRRD: one frame of numbers."""
