@@ -13,7 +13,7 @@ import numpy.typing as npt
 from challenge.errors import ImageError, UserError
 from challenge.imaging.decode import PIXEL_LIMIT
 from challenge.manifest import Sample
-from challenge.opencv_grey import Form, read_grey
+from challenge.masks.opencv_grey import Form, read_grey
 from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
 from challenge.tasks import TaskKind

@@ -13,6 +13,7 @@ from challenge import targets
 from challenge.errors import ImageError, MaskError, UserError
 from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import find_image
 from challenge.predictions import (
     BlankMask,
@@ -24,7 +25,6 @@ from challenge.predictions import (
 )
 from challenge.readers import Submission
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import dice, on_grid_of

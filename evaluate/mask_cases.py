@@ -15,10 +15,10 @@ import numpy.typing as npt
 from challenge.errors import ImageError, MaskError
 from challenge.imaging.decode import PIXEL_LIMIT
 from challenge.manifest import Sample
-from challenge.opencv_grey import GreyReading, read_grey
+from challenge.masks.opencv_grey import GreyReading, read_grey
+from challenge.masks.true_masks import TrueMask
 from challenge.paths import MANIFEST_FOLDER, official_path
 from challenge.readers import StoredMask, mask_path, read_stored_mask
-from challenge.true_masks import TrueMask
 from evaluate.cases import MaskCase, Outcome
 from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
 from evaluate.true_masks import find_true_mask

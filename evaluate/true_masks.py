@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from challenge.errors import ImageError, MaskError, PathError
+from challenge.masks.true_masks import TrueMask, read_true_mask
 from challenge.paths import find_image
-from challenge.true_masks import TrueMask, read_true_mask
 
 
 def find_true_mask(data_root: Path, text: str, num_classes: int) -> TrueMask:

@@ -15,9 +15,9 @@ from pathlib import Path
 from PIL import Image
 
 from challenge.errors import ManifestError, MaskError, UserError
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import MANIFEST_FOLDER
 from challenge.tasks import TaskKind, TaskSpec
-from challenge.true_masks import read_true_mask
 from challenge.uusic.heads import Organ, choose_head, head_table
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from challenge.errors import ImageError, MaskError, PathError
 from challenge.manifest import Sample
+from challenge.masks.true_masks import TrueMask, read_true_masks
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
-from challenge.true_masks import TrueMask, read_true_masks
 
 Size = tuple[int, int]
 """(width, height) in native pixels."""

@@ -3,7 +3,7 @@
 | fault | rows |
 |---|---|
 | unreadable image | the image is missing or cannot be decoded |
-| unreadable mask | a mask is missing, cannot be decoded, does not tell the classes (`challenge.true_masks`), or contradicts another of the same image |
+| unreadable mask | a mask is missing, cannot be decoded, does not tell the classes (`challenge.masks.true_masks`), or contradicts another of the same image |
 | mask of another size | the mask has not the image's size |
 | malformed truth | a label, box or point that is no class or no number |
 | box or points not in pixels | all numbers lie in 0..1, or close to it |

@@ -10,9 +10,9 @@ from challenge import targets
 from challenge.errors import UserError
 from challenge.imaging.geometry import Resize
 from challenge.manifest import read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from challenge.true_masks import read_true_mask
 from evaluate.metrics.regression import radial_errors
 from model.networks import build
 from model.networks.ellipse_head import EllipseHead, axis_ends

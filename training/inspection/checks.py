@@ -16,9 +16,9 @@ import SimpleITK as sitk
 from challenge import targets
 from challenge.imaging.decode import read_image
 from challenge.manifest import Manifest, Sample
+from challenge.masks.true_masks import TrueMask
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec
-from challenge.true_masks import TrueMask
 from training.groups import group_of
 from training.pixels import in_parallel
 from training.point_order import follows

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from challenge.opencv_grey import read_grey
+from challenge.masks.opencv_grey import read_grey
 
 HEIGHT, WIDTH = 37, 53
 LIMIT = 10**8

@@ -7,9 +7,9 @@ from PIL import Image
 
 from challenge.errors import ManifestError
 from challenge.manifest import Row, Sample, read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 
 
 def sample(kind: TaskKind = TaskKind.CLASSIFICATION, num_classes: int = 3, **cells: str) -> Sample:

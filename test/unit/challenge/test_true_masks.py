@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from challenge.errors import MaskError
-from challenge.true_masks import read_true_mask, read_true_masks
+from challenge.masks.true_masks import read_true_mask, read_true_masks
 
 HEIGHT, WIDTH = 24, 32
 

@@ -11,9 +11,9 @@ from PIL import Image
 from challenge import targets
 from challenge.imaging.decode import read_size
 from challenge.manifest import Sample, read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 
 FILES = {
     TaskKind.CLASSIFICATION: "classification_predictions.json",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from challenge.imaging.decode import read_size
 from challenge.manifest import Row, Sample, read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import find_image
 from challenge.predictions import (
     BlankMask,
@@ -25,7 +26,6 @@ from challenge.predictions import (
 )
 from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 from challenge.writers import entry, write_json, write_mask
 from evaluate.gallery import gallery
 from evaluate.gallery_cards import describe, looks_like_prior, read_truth

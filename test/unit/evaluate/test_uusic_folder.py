@@ -9,8 +9,8 @@ import pytest
 from phantoms import write_folder
 from PIL import Image
 
+from challenge.masks.true_masks import read_true_mask
 from challenge.tasks import CATALOGUE
-from challenge.true_masks import read_true_mask
 from challenge.uusic.manifest import read_list
 from evaluate.uusic_folder import write_uusic_folder
 

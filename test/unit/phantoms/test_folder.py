@@ -15,9 +15,9 @@ from PIL import Image
 from challenge.errors import UserError
 from challenge.imaging.decode import read_image
 from challenge.manifest import read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.targets import box
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 
 
 def contents(folder: Path) -> dict[str, str]:

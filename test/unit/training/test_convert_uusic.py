@@ -10,10 +10,10 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import ManifestError, UserError
 from challenge.manifest import read_manifest
+from challenge.masks.true_masks import read_true_mask
 from challenge.paths import find_image
 from challenge.targets import label
 from challenge.tasks import TaskKind
-from challenge.true_masks import read_true_mask
 from training.__main__ import main
 from training.config import from_dict
 from training.convert_uusic import convert_uusic

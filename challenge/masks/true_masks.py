@@ -30,7 +30,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from challenge.errors import ImageError, MaskError
 from challenge.imaging.decode import BYTE_LIMIT, PIXEL_LIMIT, SIDE_LIMIT
 from challenge.imaging.medical.frames import HEAD_BYTES, frame_size, read_frame, reader_of
-from challenge.mask_values import REMEDY, Labels, TrueMask, from_colours, from_numbers, from_palette, united
+from challenge.masks.mask_values import REMEDY, Labels, TrueMask, from_colours, from_numbers, from_palette, united
 
 __all__ = ["TrueMask", "read_true_mask", "read_true_masks"]
 
