@@ -13,16 +13,16 @@ from typing import Any
 
 import click
 
-from challenge import places
-from challenge.console import log_to_stderr, say
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
-from challenge.exits import Exit, exit_code
+from challenge.host import places
+from challenge.host.console import log_to_stderr, say
+from challenge.host.disk import DiskFullError
+from challenge.host.exits import Exit, exit_code
+from challenge.host.output_files import check_file_target, is_stream
+from challenge.host.signals import StopRequest
 from challenge.merge import merge
-from challenge.output_files import check_file_target, is_stream
 from challenge.profile import PROFILES, choose_profile
 from challenge.report import RunReport
-from challenge.signals import StopRequest
 from model.frozen.facts import task_lines
 from model.frozen.interface import Model
 from model.frozen.options import Options

@@ -13,7 +13,7 @@ from bench.scaling import scaling
 from bench.scoring import scoring
 from bench.systems import systems
 from bench.throughput import throughput
-from challenge.exits import exit_code
+from challenge.host.exits import exit_code
 
 
 @click.group()

@@ -14,8 +14,8 @@ from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
 from bench.stopwatch import FailedError, run
-from challenge.exits import Exit
-from challenge.limits import available_cpus
+from challenge.host.exits import Exit
+from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
 from model.frozen.facts import read_facts
 from model.frozen.options import Options

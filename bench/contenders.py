@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.rows import ROOT
 from bench.stopwatch import FailedError, Usage, run
-from challenge.exits import Exit
+from challenge.host.exits import Exit
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from challenge.limits import available_cpus
+from challenge.host.limits import available_cpus
 
 logger = logging.getLogger(__name__)
 

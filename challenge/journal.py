@@ -20,8 +20,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_type_hints
 
-from challenge.disk import flush, is_full
 from challenge.errors import UserError
+from challenge.host.disk import flush, is_full
 from challenge.predictions import MaskFile
 from challenge.tasks import TaskKind
 

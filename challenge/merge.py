@@ -10,11 +10,11 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-from challenge.disk import DiskFullError, is_full, on_disk
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError, is_full, on_disk
+from challenge.host.leftovers import refusal
+from challenge.host.output_files import check_answers_folder, is_same
 from challenge.journal import Identity, Journal, read_journal
-from challenge.leftovers import refusal
-from challenge.output_files import check_answers_folder, is_same
 from challenge.paths import output_file
 from challenge.predictions import MaskFile
 from challenge.profile import PROFILES

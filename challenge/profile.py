@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from challenge.host.places import INPUT_JSON
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES
-from challenge.places import INPUT_JSON
 from challenge.predictions import BlankMask, MaskFile, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic import writers as uusic_writers

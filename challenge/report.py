@@ -13,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from challenge.disk import DiskFullError, is_full
-from challenge.exits import Exit
+from challenge.host.disk import DiskFullError, is_full
+from challenge.host.exits import Exit
+from challenge.host.output_files import write_file
 from challenge.journal import Record
-from challenge.output_files import write_file
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from challenge.disk import flush
+from challenge.host.disk import flush
 from challenge.manifest import Sample
 from challenge.paths import JSON_FILES, output_file
 from challenge.predictions import (

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import click
 
 from challenge.errors import UserError
-from challenge.exits import exit_code
-from challenge.places import Places
-from challenge.stepdown import step_down
+from challenge.host.exits import exit_code
+from challenge.host.places import Places
+from challenge.host.stepdown import step_down
 
 SWITCH = "FMC_UIA_STEP_DOWN"
 _WRITE_NOTHING = ("--help", "--list-tasks")

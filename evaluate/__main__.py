@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from challenge.console import LineFormatter, printable
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
-from challenge.exits import Exit, exit_code
-from challenge.output_files import check_answers_folder, is_stream
+from challenge.host.console import LineFormatter, printable
+from challenge.host.disk import DiskFullError
+from challenge.host.exits import Exit, exit_code
+from challenge.host.output_files import check_answers_folder, is_stream
 from evaluate.gallery import gallery
 from evaluate.outputs import check_targets, write_output
 

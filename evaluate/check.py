@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from challenge.errors import ImageError, PathError
+from challenge.host.progress import progress
 from challenge.imaging.decode import read_size
 from challenge.manifest import Sample, read_manifest, superseded
 from challenge.paths import JSON_FILES, find_image
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
-from challenge.progress import progress
 from challenge.readers import (
     Entry,
     SubmissionError,

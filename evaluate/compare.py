@@ -8,8 +8,8 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from challenge.console import printable
 from challenge.errors import UserError
+from challenge.host.console import printable
 from challenge.tasks import TaskKind
 from evaluate.aggregate import Sampled, Scores, by_task, sample_kind, sample_task
 from evaluate.cases import Case

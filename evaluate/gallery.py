@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from challenge.errors import UserError
+from challenge.host.progress import progress
 from challenge.manifest import Sample, read_manifest
-from challenge.progress import progress
 from challenge.readers import open_submission
 from evaluate.gallery_cards import Card, make_card
 from evaluate.gallery_page import PAGE, Run, Task, render

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
-from challenge.output_files import check_file_target, write_file
+from challenge.host.disk import DiskFullError, is_full
+from challenge.host.output_files import check_file_target, write_file
 
 
 def check_targets(targets: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
@@ -17,7 +17,7 @@ def check_targets(targets: Iterable[Path | None], inputs: Iterable[Path | None])
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file as `challenge.output_files.write_file` does. Raises DiskFullError, else UserError."""
+    """Write a file as `challenge.host.output_files.write_file` does. Raises DiskFullError, else UserError."""
     try:
         write_file(path, data)
     except OSError as error:

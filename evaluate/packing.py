@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from challenge.disk import flush, set_mode
-from challenge.output_files import is_stream
+from challenge.host.disk import flush, set_mode
+from challenge.host.output_files import is_stream
 from challenge.paths import JSON_FILES
 from challenge.readers import SubmissionError
 from evaluate.outputs import output_error, write_output

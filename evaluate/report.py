@@ -8,8 +8,8 @@ import jinja2
 import numpy as np
 
 from challenge.errors import UserError
+from challenge.host.progress import progress
 from challenge.manifest import read_manifest
-from challenge.progress import progress
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
 from evaluate.aggregate import Estimate

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from challenge.errors import ImageError, PathError
+from challenge.host.limits import available_cpus
+from challenge.host.progress import progress
 from challenge.imaging.decode import read_size
-from challenge.limits import available_cpus
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES, find_image
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
-from challenge.progress import progress
 from challenge.readers import (
     Entry,
     Submission,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from challenge.console import printable
+from challenge.host.console import printable
 from evaluate.aggregate import Estimate
 from evaluate.check import Findings
 from evaluate.metric_table import Column, Metric, metrics_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from challenge.privileges import capabilities
+from challenge.host.privileges import capabilities
 
 SETGID, SETUID, SETPCAP = 6, 7, 8
 STRANGER = 12345
@@ -22,11 +22,11 @@ as_root = pytest.mark.skipif(
 _BEGIN = """
 import json, os, sys, threading
 from pathlib import Path
-from challenge import needs
+from challenge.host import needs
 from challenge.errors import UserError
-from challenge.places import Places
-from challenge.privileges import Account, DAC_OVERRIDE, become, capabilities, confine
-from challenge.stepdown import owner_of, step_down, tried
+from challenge.host.places import Places
+from challenge.host.privileges import Account, DAC_OVERRIDE, become, capabilities, confine
+from challenge.host.stepdown import owner_of, step_down, tried
 needs.CODE = ()
 
 def status(task="self"):

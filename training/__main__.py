@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
-from challenge.exits import exit_code
+from challenge.host.disk import DiskFullError, is_full
+from challenge.host.exits import exit_code
 from training.stopped import Stopped
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

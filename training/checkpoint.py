@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError, is_full
 from challenge.writers import write_atomically
 from training.state_dict import read_torch_file
 

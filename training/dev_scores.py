@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from challenge import targets
+from challenge.host.progress import progress
 from challenge.manifest import Sample
 from challenge.predictions import (
     BlankMask,
@@ -20,7 +21,6 @@ from challenge.predictions import (
     PointsPrediction,
     Prediction,
 )
-from challenge.progress import progress
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 from evaluate.columns import task_score

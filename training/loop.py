@@ -15,8 +15,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from challenge.errors import UserError
-from challenge.progress import progress
-from challenge.signals import StopRequest
+from challenge.host.progress import progress
+from challenge.host.signals import StopRequest
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.registry import build
 from model.networks.system import System

@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from challenge.host.progress import progress
 from challenge.imaging.decode import read_image
 from challenge.imaging.geometry import Fit, Resize
 from challenge.imaging.resampling import Resampling
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from challenge.progress import progress
 from training.array_cache import ArrayCache, Entry, Record
 from training.config import DataConfig
 from training.row_files import (

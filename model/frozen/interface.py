@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from challenge.places import DEFAULT_WEIGHTS
+from challenge.host.places import DEFAULT_WEIGHTS
 from challenge.profile import uusic
 from challenge.report import RunReport
 from challenge.uusic.manifest import CLASSIFICATION_FILE

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from challenge.host.limits import available_cpus
 from challenge.imaging.decode import Pixels
-from challenge.limits import available_cpus
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec

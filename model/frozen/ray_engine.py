@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from challenge.errors import UserError
-from challenge.limits import available_cpus
+from challenge.host.limits import available_cpus
 from challenge.manifest import Sample
 from model.frozen.loading import Batch, cut, isolated
 from model.frozen.pipeline import Answer, Pipeline

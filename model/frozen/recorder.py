@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from challenge.disk import DiskFullError, on_disk, reserve
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError, on_disk, reserve
 from challenge.journal import Journal, Record
 from challenge.manifest import Row, Sample
 from challenge.predictions import BlankMask, MaskPrediction

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError, is_full
+from challenge.host.leftovers import check_replaceable, refusal
+from challenge.host.limits import available_cpus, memory_limit_mib
+from challenge.host.output_files import check_answers_folder, check_inputs_are_kept, files_in
+from challenge.host.progress import progress
 from challenge.journal import Identity, open_journal
-from challenge.leftovers import check_replaceable, refusal
-from challenge.limits import available_cpus, memory_limit_mib
 from challenge.manifest import Sample, superseded
-from challenge.output_files import check_answers_folder, check_inputs_are_kept, files_in
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
-from challenge.progress import progress
 from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine

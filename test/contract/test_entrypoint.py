@@ -9,7 +9,7 @@ import pytest
 from rights import as_root, run_script
 
 import inference
-from challenge import places
+from challenge.host import places
 
 # The entry point, with what every thread may do whenever an image is opened.
 WATCHED = """

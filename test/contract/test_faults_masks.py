@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from contract.faults import answers, contents
 
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError
 from challenge.merge import merge
 from challenge.predictions import MaskFile
 from challenge.report import RunReport

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError
 from challenge.journal import read_journal
 from challenge.manifest import read_manifest
 from challenge.merge import merge

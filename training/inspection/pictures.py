@@ -9,10 +9,10 @@ import numpy as np
 
 from challenge import targets
 from challenge.errors import ManifestError
+from challenge.host.progress import progress
 from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from challenge.progress import progress
 from challenge.tasks import TaskKind
 from training.figures import literal, new_figure
 from training.inspection.checks import Inspection

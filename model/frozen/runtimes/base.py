@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from challenge.limits import available_cpus
+from challenge.host.limits import available_cpus
 
 Array = npt.NDArray[Any]
 

@@ -9,10 +9,10 @@ import sys
 import click
 import pytest
 
-from challenge.console import LineFormatter, lasting_streams, log_to_stderr, printable, say
 from challenge.errors import UserError
-from challenge.exits import exit_code
-from challenge.progress import progress
+from challenge.host.console import LineFormatter, lasting_streams, log_to_stderr, printable, say
+from challenge.host.exits import exit_code
+from challenge.host.progress import progress
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_what_would_go_to_a_closed_stderr_goes_to_stdout(monkeypatch, capsys):
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_no_file_that_is_opened_later_becomes_stdout_or_stderr(repository, tmp_path, closed):
     code = (
-        "import os, sys; from challenge.console import lasting_streams\n"
+        "import os, sys; from challenge.host.console import lasting_streams\n"
         "with lasting_streams(): number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT); os.write(2, b'native')\n"
         "os.write(number, str(number).encode())"
     )
@@ -135,13 +135,16 @@ def logged(monkeypatch, folder, *, copy, same=False):
         monkeypatch.setattr(sys, "stdout", out)
         monkeypatch.setattr(sys, "stderr", out if same else err)
         log_to_stderr("INFO", copy_progress=copy)
-        for name in ("challenge.manifest", "challenge.progress", "inference"):
+        for name in ("challenge.manifest", "challenge.host.progress", "inference"):
             logging.root.handle(logging.LogRecord(name, logging.INFO, "", 0, name, (), None))
     lines = ((folder / name).read_text().splitlines() for name in ("out", "err"))
     return tuple([line.split(" INFO ")[1] for line in found] for found in lines)
 
 
-ALL, OF_PROGRESS = ["challenge.manifest", "challenge.progress", "inference"], ["challenge.progress", "inference"]
+ALL, OF_PROGRESS = (
+    ["challenge.manifest", "challenge.host.progress", "inference"],
+    ["challenge.host.progress", "inference"],
+)
 
 
 @pytest.mark.parametrize(("copy", "copied"), [(True, OF_PROGRESS), (False, [])])

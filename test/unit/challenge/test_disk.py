@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from challenge.disk import DiskFullError, flush, reserve, set_mode
+from challenge.host.disk import DiskFullError, flush, reserve, set_mode
 from challenge.writers import write_atomically
 
 LACKING = [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS]

@@ -5,9 +5,9 @@ import errno
 import click
 import pytest
 
-from challenge.disk import DiskFullError, is_full
 from challenge.errors import UserError
-from challenge.exits import Exit, exit_code
+from challenge.host.disk import DiskFullError, is_full
+from challenge.host.exits import Exit, exit_code
 
 
 def ends_with(error):

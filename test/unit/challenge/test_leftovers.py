@@ -5,12 +5,12 @@ import pytest
 from rights import STRANGER, as_root, run_script
 
 from challenge.errors import UserError
-from challenge.leftovers import check_replaceable, refusal
+from challenge.host.leftovers import check_replaceable, refusal
 
 # As a stranger, who owns nothing here.
 CHECK = """
 from pathlib import PurePosixPath
-from challenge.leftovers import check_replaceable
+from challenge.host.leftovers import check_replaceable
 become(Account(12345, 12345))
 try:
     check_replaceable(Path(sys.argv[1]), [PurePosixPath(name) for name in sys.argv[2:]])

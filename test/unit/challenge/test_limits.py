@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from challenge.limits import CgroupLimits, cgroup_limits
+from challenge.host.limits import CgroupLimits, cgroup_limits
 
 
 def system(root: Path, group: str, files: dict[str, str]) -> Path:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from challenge import needs
-from challenge.places import Places
+from challenge.host import needs
+from challenge.host.places import Places
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from challenge.errors import UserError
-from challenge.output_files import (
+from challenge.host.output_files import (
     check_answers_folder,
     check_file_target,
     check_inputs_are_kept,

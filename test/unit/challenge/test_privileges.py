@@ -1,6 +1,6 @@
 from rights import STRANGER, as_root, run_script
 
-from challenge.privileges import DAC_OVERRIDE
+from challenge.host.privileges import DAC_OVERRIDE
 
 pytestmark = as_root
 

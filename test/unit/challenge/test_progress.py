@@ -1,11 +1,11 @@
-"""`challenge.progress`: the items go through untouched; a log gets few lines, a terminal a bar."""
+"""`challenge.host.progress`: the items go through untouched; a log gets few lines, a terminal a bar."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from challenge.progress import progress
+from challenge.host.progress import progress
 
 
 class Clock:
@@ -39,7 +39,7 @@ def test_nothing_is_read_ahead(terminal: bool) -> None:
 
 
 def test_log_says_share_rate_and_time_left_every_half_minute(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="challenge.progress"):
+    with caplog.at_level(logging.INFO, logger="challenge.host.progress"):
         list(progress(range(10), label="masks", terminal=False, clock=Clock(10.0)))
     assert caplog.messages == [
         "masks: 3 of 10 (30%), 0.1/s, 1 min 10 s left",
@@ -50,7 +50,7 @@ def test_log_says_share_rate_and_time_left_every_half_minute(caplog: pytest.LogC
 
 
 def test_log_of_a_source_without_a_length_names_no_total(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="challenge.progress"):
+    with caplog.at_level(logging.INFO, logger="challenge.host.progress"):
         list(progress(iter(range(2)), terminal=False, clock=Clock(3600.0)))
     assert caplog.messages == ["1, 0.000278/s", "2, 0.000278/s", "2 in 3 h 00 min"]
 
@@ -58,7 +58,7 @@ def test_log_of_a_source_without_a_length_names_no_total(caplog: pytest.LogCaptu
 def test_terminal_shows_a_bar_and_no_log_lines(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="challenge.progress"):
+    with caplog.at_level(logging.INFO, logger="challenge.host.progress"):
         list(progress(range(5), label="rows", terminal=True))
     assert "rows: 100%" in capsys.readouterr().err
     assert caplog.messages == []

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from challenge.disk import DiskFullError
+from challenge.host.disk import DiskFullError
 from challenge.journal import Record
 from challenge.report import RunReport
 from challenge.tasks import TaskKind

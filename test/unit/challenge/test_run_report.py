@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from challenge.exits import Exit
+from challenge.host.exits import Exit
 from challenge.journal import Record
 from challenge.report import RunReport
 from challenge.tasks import TaskKind

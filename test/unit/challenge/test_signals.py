@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from challenge.signals import StopRequest
+from challenge.host.signals import StopRequest
 
 ANNOUNCED = [signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU]
 ASKED = [signal.SIGTERM, signal.SIGINT]

@@ -9,9 +9,9 @@ import pytest
 from rights import STRANGER, as_root, run_script
 
 from challenge.errors import UserError
-from challenge.places import Places
-from challenge.privileges import Account
-from challenge.stepdown import step_down, tried
+from challenge.host.places import Places
+from challenge.host.privileges import Account
+from challenge.host.stepdown import step_down, tried
 
 STEP_DOWN = """
 try:
@@ -248,20 +248,20 @@ def test_capabilities_that_cannot_be_dropped_do_not_end_the_run(monkeypatch, out
     def refuse(_):
         raise OSError(1, "not here")
 
-    monkeypatch.setattr("challenge.stepdown.confine", refuse)
+    monkeypatch.setattr("challenge.host.stepdown.confine", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert "not here" in step_down(None)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(monkeypatch, output):
-    monkeypatch.setattr("challenge.stepdown.confine", lambda _: None)
-    monkeypatch.setattr("challenge.stepdown.tried", lambda _: "it may not run")
+    monkeypatch.setattr("challenge.host.stepdown.confine", lambda _: None)
+    monkeypatch.setattr("challenge.host.stepdown.tried", lambda _: "it may not run")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("challenge.stepdown.owner_of", lambda _: Account(5, 6))
+    monkeypatch.setattr("challenge.host.stepdown.owner_of", lambda _: Account(5, 6))
 
     def full_of_no(_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("challenge.needs.create_in", full_of_no)
+    monkeypatch.setattr("challenge.host.needs.create_in", full_of_no)
     with pytest.raises(UserError, match="belongs to uid 5.*--user 5:6"):
         step_down(Places.of(["--output", str(output)]))

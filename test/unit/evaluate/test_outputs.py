@@ -14,7 +14,7 @@ import pytest
 from unit.evaluate.folders import read_csv, write_csv
 from unit.evaluate.test_command_line import run
 
-from challenge.limits import available_cpus
+from challenge.host.limits import available_cpus
 from evaluate import outputs
 from evaluate.scoring import default_jobs
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from challenge.disk import on_disk
 from challenge.errors import ImageError
+from challenge.host.disk import on_disk
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.journal import Identity, open_journal

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from challenge import limits
 from challenge.errors import WeightsError
+from challenge.host import limits
 from model.frozen.facts import read_facts
 from model.frozen.runtimes.onnx import OnnxRuntime
 

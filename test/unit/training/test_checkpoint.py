@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 from unit.training.recipes import tiny_config
 
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.host.disk import DiskFullError
 from training import checkpoint
 from training.__main__ import main
 from training.config import write_json

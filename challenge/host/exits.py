@@ -8,9 +8,9 @@ from enum import IntEnum
 
 import click
 
-from challenge.console import lasting_streams, printable, say
-from challenge.disk import DiskFullError
 from challenge.errors import UserError
+from challenge.host.console import lasting_streams, printable, say
+from challenge.host.disk import DiskFullError
 
 
 class Exit(IntEnum):

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import click
 
-from challenge.disk import is_full
 from challenge.errors import ImageError, PathError
+from challenge.host.disk import is_full
+from challenge.host.places import Places
 from challenge.journal import FILE as JOURNAL
 from challenge.paths import MANIFEST_FOLDER, find_image
-from challenge.places import Places
 
 Need = Callable[[], None]
 

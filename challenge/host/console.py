@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of what moves the cursor, ends a line, hides or turns text, and of half characters."""
-_OF_PROGRESS = ("challenge.progress", "inference")
+_OF_PROGRESS = ("challenge.host.progress", "inference")
 """The loggers that tell how far a run is, and how it ended."""
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from challenge.errors import UserError
-from challenge.needs import existing
+from challenge.host.needs import existing
 
 
 def check_replaceable(output_dir: Path, files: Iterable[PurePosixPath]) -> None:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from challenge import needs
 from challenge.errors import UserError
-from challenge.places import Places
-from challenge.privileges import DAC_OVERRIDE, Account, become, confine
+from challenge.host import needs
+from challenge.host.places import Places
+from challenge.host.privileges import DAC_OVERRIDE, Account, become, confine
 
 
 def step_down(places: Places | None) -> str | None:

@@ -1,0 +1,1 @@
+"""What the machine allows and asks for: streams, disks, limits, rights, signals."""
