@@ -20,13 +20,13 @@ from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_file_target, is_stream
 from challenge.host.signals import StopRequest
-from challenge.merge import merge
 from challenge.profile import PROFILES, choose_profile
-from challenge.report import RunReport
 from model.frozen.facts import task_lines
 from model.frozen.interface import Model
 from model.frozen.options import Options
 from model.frozen.refine import Refine
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 __all__ = ["Model", "main", "run"]

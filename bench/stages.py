@@ -10,10 +10,8 @@ import numpy as np
 
 from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Resize
-from challenge.journal import Identity, open_journal
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from model.frozen.decode import decode
 from model.frozen.engine import open_engine
@@ -23,6 +21,8 @@ from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.recorder import Recorder
 from model.frozen.router import Router
+from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.report import RunReport
 from model.frozen.runtimes.base import Array, Runtime
 
 STAGES = ("decode", "resize", "encoder", "decoder", "heads", "post-processing", "writing")

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
-from challenge.report import RunReport
 from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
+from model.frozen.run.report import RunReport
 from model.frozen.runtimes.choose import open_runtime
 
 logger = logging.getLogger(__name__)

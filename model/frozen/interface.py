@@ -8,9 +8,9 @@ from typing import Any
 
 from challenge.host.places import DEFAULT_WEIGHTS
 from challenge.profile import uusic
-from challenge.report import RunReport
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.options import Options
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 

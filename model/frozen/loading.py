@@ -10,10 +10,10 @@ from typing import TypeVar
 from challenge.errors import ImageError, PathError
 from challenge.imaging.decode import Pixels, read_image, read_size
 from challenge.imaging.geometry import Resize
-from challenge.journal import Stamp
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from model.frozen.facts import Facts
+from model.frozen.run.journal import Stamp
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -8,14 +8,14 @@ from typing import Any
 
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, on_disk, reserve
-from challenge.journal import Journal, Record
 from challenge.manifest import Row, Sample
 from challenge.predictions import BlankMask, MaskPrediction
 from challenge.profile import Profile
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from model.frozen.loading import Batch, stamp
 from model.frozen.pipeline import Answer
+from model.frozen.run.journal import Journal, Record
+from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
 

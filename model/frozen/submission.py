@@ -14,16 +14,16 @@ from challenge.host.leftovers import check_replaceable, refusal
 from challenge.host.limits import available_cpus, memory_limit_mib
 from challenge.host.output_files import check_answers_folder, check_inputs_are_kept, files_in
 from challenge.host.progress import progress
-from challenge.journal import Identity, open_journal
 from challenge.manifest import Sample, superseded
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
-from challenge.report import RunReport
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.options import Options
 from model.frozen.recorder import Recorder, json_bytes
+from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from contract.faults import answers, contents
 
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError
-from challenge.merge import merge
 from challenge.predictions import MaskFile
-from challenge.report import RunReport
 from model.frozen.options import Options
 from model.frozen.router import Router
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 MASK = "Segmentation/good 0.png"

@@ -14,8 +14,8 @@ from PIL import Image
 
 from challenge.imaging import child as decoder
 from challenge.imaging.decode import read_image
-from challenge.journal import Journal, read_journal
 from model.frozen import loading
+from model.frozen.run.journal import Journal, read_journal
 
 SCAN = next(bad for bad in BAD_INPUTS if bad.name == "scan.dcm").data()
 PLAIN = ("organ_cls", "classification", "6", "")

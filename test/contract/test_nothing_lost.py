@@ -14,13 +14,13 @@ import pytest
 
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError
-from challenge.journal import read_journal
 from challenge.manifest import read_manifest
-from challenge.merge import merge
 from challenge.profile import FMC_UIA
-from challenge.report import RunReport
 from challenge.writers import write_mask
 from model.frozen.options import Options
+from model.frozen.run.journal import read_journal
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 BATCH = 4

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from challenge.merge import merge
-from challenge.report import RunReport
 from model.frozen.facts import read_facts
 from model.frozen.options import Options
 from model.frozen.router import Router
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.runtimes import openvino as openvino_module
 from model.frozen.runtimes.base import ProviderError, engine_threads
 from model.frozen.runtimes.onnx import OnnxRuntime

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from challenge.errors import UserError
-from challenge.report import RunReport
 from model.frozen.options import Options
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 

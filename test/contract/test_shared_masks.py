@@ -3,9 +3,9 @@
 import pytest
 from contract.faults import as_csv
 
-from challenge.merge import merge
-from challenge.report import RunReport
 from model.frozen.options import Options
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 SHARED = "../Segmentation/shared.png"

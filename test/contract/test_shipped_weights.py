@@ -6,12 +6,12 @@ from statistics import fmean
 
 import pytest
 
-from challenge.report import RunReport
 from challenge.tasks import CATALOGUE, TaskKind
 from evaluate.metric_table import Column
 from evaluate.result import Result, summarise
 from evaluate.scoring import measure
 from model.frozen.facts import read_facts, verify
+from model.frozen.run.report import RunReport
 from model.frozen.submission import Options, run_submission
 
 # A little below what the model card reports, for other processors; far above an untrained network.

@@ -10,10 +10,10 @@ from PIL import Image
 
 from challenge.errors import ManifestError, PathError, UserError
 from challenge.manifest import read_manifest
-from challenge.report import RunReport
 from challenge.tasks import CATALOGUE, TaskKind
 from inference import Model
 from model.frozen.facts import read_facts
+from model.frozen.run.report import RunReport
 from model.frozen.submission import Options, run_submission
 
 SCHEMAS = {

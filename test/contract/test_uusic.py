@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from challenge.errors import ManifestError
-from challenge.merge import merge
 from challenge.profile import FMC_UIA, choose_profile, uusic
-from challenge.report import RunReport
 from evaluate.result import summarise
 from evaluate.uusic import measure_list
 from evaluate.uusic_folder import write_uusic_folder
 from inference import Model
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 from model.frozen.submission import Options, run_submission
 
 ENTRIES = (

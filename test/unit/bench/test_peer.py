@@ -12,9 +12,9 @@ from bench.peer import Rows, open_peer
 from bench.stages import STAGES, measure
 from challenge.manifest import read_manifest
 from challenge.paths import JSON_FILES
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from model.frozen.options import Options
+from model.frozen.run.report import RunReport
 from model.frozen.submission import run_submission
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from challenge.errors import UserError
-from challenge.journal import FILE, Identity, Record, open_journal
 from challenge.tasks import TaskKind
 from challenge.writers import write_atomically
+from model.frozen.run.journal import FILE, Identity, Record, open_journal
 
 
 def identity(**known):

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from challenge.errors import UserError
-from challenge.journal import FILE, SCHEMA, Identity, Journal, Record, open_journal, read_journal
 from challenge.predictions import MaskFile
 from challenge.tasks import TaskKind
+from model.frozen.run.journal import FILE, SCHEMA, Identity, Journal, Record, open_journal, read_journal
 
 RUN = Identity("fmc", "a" * 64, "b" * 64, 3, 8, "float32", "logits", "masks", "", 1, 0, 3)
 RECORDS = [

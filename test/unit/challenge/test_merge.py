@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 import pytest
 
 from challenge.errors import UserError
-from challenge.journal import Identity, Record, open_journal
-from challenge.merge import merge
 from challenge.predictions import MaskFile
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
+from model.frozen.run.journal import Identity, Record, open_journal
+from model.frozen.run.merge import merge
+from model.frozen.run.report import RunReport
 
 
 def identity(part_id, part_rows, rows=4, **known):

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from challenge.host.disk import DiskFullError
-from challenge.journal import Record
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
+from model.frozen.run.journal import Record
+from model.frozen.run.report import RunReport
 
 
 def with_rows(*rows):
@@ -54,6 +54,6 @@ def test_no_room_for_the_report_is_one_sentence_and_leaves_nothing(tmp_path, mon
 def test_peak_memory_leaves_out_what_the_starting_process_held(repository):
     ours = bytearray(400 << 20)
     ours[::4096] = b"1" * len(ours[::4096])  # touched, so that it is resident
-    script = "from challenge.report import peak_memory_mib; print(peak_memory_mib())"
+    script = "from model.frozen.run.report import peak_memory_mib; print(peak_memory_mib())"
     child = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
     assert 5 < float(child.stdout) < 300

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from challenge.host.exits import Exit
-from challenge.journal import Record
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
+from model.frozen.run.journal import Record
+from model.frozen.run.report import RunReport
 
 
 def record(index, kind=TaskKind.DETECTION, **more):

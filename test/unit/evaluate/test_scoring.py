@@ -13,11 +13,11 @@ from unit.evaluate.official import official_scores
 
 from challenge.errors import ManifestError
 from challenge.readers import SubmissionError
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from evaluate.metric_table import METRICS, Column
 from evaluate.result import Result, summarise
 from evaluate.scoring import measure
+from model.frozen.run.report import RunReport
 from model.frozen.submission import Options, run_submission
 
 DIAGONAL = float(np.hypot(WIDTH, HEIGHT))

@@ -13,17 +13,17 @@ from challenge.errors import ImageError
 from challenge.host.disk import on_disk
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
-from challenge.journal import Identity, open_journal
 from challenge.manifest import Row, Sample
 from challenge.paths import JSON_FILES
 from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
 from challenge.profile import FMC_UIA
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json
 from model.frozen.facts import read_facts
 from model.frozen.loading import Job, cut, load, plan, rows_of
 from model.frozen.recorder import Recorder, json_bytes
+from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.report import RunReport
 
 LONG = 1 / 3 * 1e-300  # as many digits as a double has
 

@@ -19,10 +19,10 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
-from challenge.report import RunReport
 from evaluate.aggregate import by_task, sample_task
 from evaluate.metric_table import Column
 from evaluate.scoring import measure
+from model.frozen.run.report import RunReport
 from model.frozen.submission import Options, run_submission
 from training import checkpoint
 from training.config import to_dict

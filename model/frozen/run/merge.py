@@ -14,13 +14,13 @@ from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full, on_disk
 from challenge.host.leftovers import refusal
 from challenge.host.output_files import check_answers_folder, is_same
-from challenge.journal import Identity, Journal, read_journal
 from challenge.paths import output_file
 from challenge.predictions import MaskFile
 from challenge.profile import PROFILES
-from challenge.report import RunReport
 from challenge.tasks import TaskKind
 from challenge.writers import Entry, write_atomically
+from model.frozen.run.journal import Identity, Journal, read_journal
+from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
-from challenge.journal import Record
+from model.frozen.run.journal import Record
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")

@@ -1,0 +1,1 @@
+"""One run: its rows, its journal, its report, and the parts of a larger run."""
