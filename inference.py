@@ -27,7 +27,7 @@ from model.frozen.options import Options
 from model.frozen.refine import Refine
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 __all__ = ["Model", "main", "run"]
 

@@ -19,9 +19,9 @@ from model.frozen.facts import Facts, read_facts
 from model.frozen.loading import Batch, plan
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
-from model.frozen.recorder import Recorder
 from model.frozen.router import Router
 from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.recorder import Recorder
 from model.frozen.run.report import RunReport
 from model.frozen.runtimes.base import Array, Runtime
 

@@ -11,7 +11,7 @@ from challenge.profile import uusic
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.options import Options
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 
 class Model:

@@ -87,7 +87,7 @@ def test_list_tasks(call):
 
 
 @pytest.mark.parametrize(
-    "module", ["challenge.imaging.decode", "challenge.writers", "model.frozen.submission", "inference"]
+    "module", ["challenge.imaging.decode", "challenge.writers", "model.frozen.run.submission", "inference"]
 )
 def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv_nor_openvino(repository, module):
     code = (

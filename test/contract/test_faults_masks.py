@@ -14,7 +14,7 @@ from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 MASK = "Segmentation/good 0.png"
 

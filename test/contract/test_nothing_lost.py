@@ -21,7 +21,7 @@ from model.frozen.options import Options
 from model.frozen.run.journal import read_journal
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 BATCH = 4
 

@@ -15,11 +15,11 @@ from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
+from model.frozen.run.submission import run_submission
 from model.frozen.runtimes import openvino as openvino_module
 from model.frozen.runtimes.base import ProviderError, engine_threads
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
-from model.frozen.submission import run_submission
 
 
 def contents(folder):

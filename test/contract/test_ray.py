@@ -10,7 +10,7 @@ import pytest
 from challenge.errors import UserError
 from model.frozen.options import Options
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 
 def contents(folder):
@@ -54,7 +54,7 @@ def test_a_killed_worker_loses_nothing(cluster, phantom_folder, tiny_weights, tm
 
 
 def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("model.frozen.submission.verify", lambda *_: "0" * 64)
+    monkeypatch.setattr("model.frozen.run.submission.verify", lambda *_: "0" * 64)
     with pytest.raises(UserError, match="holds other weights"):
         run_submission(phantom_folder, tmp_path, Options(tiny_weights, ray=cluster), RunReport())
 

@@ -6,7 +6,7 @@ from contract.faults import as_csv
 from model.frozen.options import Options
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 SHARED = "../Segmentation/shared.png"
 ROWS = (

@@ -12,7 +12,7 @@ from evaluate.result import Result, summarise
 from evaluate.scoring import measure
 from model.frozen.facts import read_facts, verify
 from model.frozen.run.report import RunReport
-from model.frozen.submission import Options, run_submission
+from model.frozen.run.submission import Options, run_submission
 
 # A little below what the model card reports, for other processors; far above an untrained network.
 LEAST = {"DSC": 0.86, "AUC": 0.95, "IoU": 0.69}

@@ -14,7 +14,7 @@ from challenge.tasks import CATALOGUE, TaskKind
 from inference import Model
 from model.frozen.facts import read_facts
 from model.frozen.run.report import RunReport
-from model.frozen.submission import Options, run_submission
+from model.frozen.run.submission import Options, run_submission
 
 SCHEMAS = {
     "classification": {"image_path", "task_id", "predicted_class", "predicted_probs"},

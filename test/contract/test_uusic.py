@@ -17,7 +17,7 @@ from evaluate.uusic_folder import write_uusic_folder
 from inference import Model
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
-from model.frozen.submission import Options, run_submission
+from model.frozen.run.submission import Options, run_submission
 
 ENTRIES = (
     {"dataset_name": "KidneyUS", "organ": "Kidney", "task": "segmentation"},

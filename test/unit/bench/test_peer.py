@@ -15,7 +15,7 @@ from challenge.paths import JSON_FILES
 from challenge.tasks import TaskKind
 from model.frozen.options import Options
 from model.frozen.run.report import RunReport
-from model.frozen.submission import run_submission
+from model.frozen.run.submission import run_submission
 
 
 @pytest.fixture(scope="module")

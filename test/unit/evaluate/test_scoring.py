@@ -18,7 +18,7 @@ from evaluate.metric_table import METRICS, Column
 from evaluate.result import Result, summarise
 from evaluate.scoring import measure
 from model.frozen.run.report import RunReport
-from model.frozen.submission import Options, run_submission
+from model.frozen.run.submission import Options, run_submission
 
 DIAGONAL = float(np.hypot(WIDTH, HEIGHT))
 

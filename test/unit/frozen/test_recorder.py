@@ -21,8 +21,8 @@ from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json
 from model.frozen.facts import read_facts
 from model.frozen.loading import Job, cut, load, plan, rows_of
-from model.frozen.recorder import Recorder, json_bytes
 from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.recorder import Recorder, json_bytes
 from model.frozen.run.report import RunReport
 
 LONG = 1 / 3 * 1e-300  # as many digits as a double has

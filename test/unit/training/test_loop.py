@@ -23,7 +23,7 @@ from evaluate.aggregate import by_task, sample_task
 from evaluate.metric_table import Column
 from evaluate.scoring import measure
 from model.frozen.run.report import RunReport
-from model.frozen.submission import Options, run_submission
+from model.frozen.run.submission import Options, run_submission
 from training import checkpoint
 from training.config import to_dict
 from training.distributed import Ranks

@@ -21,8 +21,8 @@ from model.frozen.engine import Engine, open_engine
 from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.options import Options
-from model.frozen.recorder import Recorder, json_bytes
 from model.frozen.run.journal import Identity, open_journal
+from model.frozen.run.recorder import Recorder, json_bytes
 from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
