@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskSpec, with_extra_tasks
-from model.networks.heads import DetectionHead, RegressionHead
-from model.networks.local_heads import Adapter, BoxHead
+from model.networks.heads.dense import Adapter, BoxHead
+from model.networks.heads.pooled import DetectionHead, RegressionHead
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config

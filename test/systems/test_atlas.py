@@ -4,7 +4,7 @@ from systems.system_mixin import SystemMixin, on_meta
 from challenge.tasks import CATALOGUE, TaskKind
 from model.networks import build
 from model.networks.decoders.fpn import FPN
-from model.networks.local_heads import BoxHead, HeatmapHead, mean_place
+from model.networks.heads.dense import BoxHead, HeatmapHead, mean_place
 
 TINY = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
 

@@ -15,8 +15,8 @@ from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from evaluate.metrics.regression import radial_errors
 from model.networks import build
-from model.networks.ellipse_head import EllipseHead, axis_ends
-from model.networks.local_heads import HeatmapHead
+from model.networks.heads.dense import HeatmapHead
+from model.networks.heads.ellipse import EllipseHead, axis_ends
 from training.losses.ellipse import ellipse_loss, filled
 
 PIXEL = 1 / 512

@@ -8,7 +8,7 @@ from systems.test_atlas import TINY
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build
-from model.networks.mask_box_head import with_mask
+from model.networks.heads.mask_box import with_mask
 
 BOX = torch.tensor([[0.3, 0.4, 0.5, 0.6]])
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from model.networks.local_heads import cell_centres, mean_box
+from model.networks.heads.dense import cell_centres, mean_box
 
 _BOX_WEIGHT = 8.0
 _GIOU_WEIGHT = 2.0

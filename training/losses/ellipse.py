@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from challenge.errors import UserError
-from model.networks.local_heads import cell_centres
+from model.networks.heads.dense import cell_centres
 
 _POINTS_WEIGHT = 10.0
 

@@ -7,7 +7,7 @@ A missing point gives no gradient.
 import torch
 from torch import Tensor
 
-from model.networks.local_heads import cell_centres, mean_place
+from model.networks.heads.dense import cell_centres, mean_place
 
 
 def masked_mse(output: Tensor, target: Tensor) -> Tensor:

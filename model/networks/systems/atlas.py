@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.fpn import FPN
-from model.networks.ellipse_head import EllipseHead
 from model.networks.encoders import Encoder
-from model.networks.local_heads import Adapter, BoxHead, HeatmapHead, MapHead
-from model.networks.mask_box_head import MASK, MaskBoxHead, SharedMask
+from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
+from model.networks.heads.ellipse import EllipseHead
+from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 

@@ -11,7 +11,7 @@ from torch import nn
 from challenge.tasks import TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
-from model.networks.heads import make_head
+from model.networks.heads.pooled import make_head
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
-from model.networks.heads import make_head
+from model.networks.heads.pooled import make_head
 from model.networks.prompts import PERCEPTGUIDE, PromptTable
 from model.networks.registry import register_system
 from model.networks.swin import HyperPerception, SwinEncoder

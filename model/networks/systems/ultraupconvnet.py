@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.upernet import RefinedSegmentationHead, UPerNet
 from model.networks.encoders import Encoder
-from model.networks.heads import make_head
+from model.networks.heads.pooled import make_head
 from model.networks.prompts import ULTRAUPCONVNET, PromptTable
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.networks.ellipse_head import EllipseHead
-from model.networks.heads import (
+from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead, cell_centres, mean_box, mean_place
+from model.networks.heads.ellipse import EllipseHead
+from model.networks.heads.pooled import (
     OBJECT_PRIOR,
     ClassificationHead,
     DetectionHead,
@@ -14,7 +15,6 @@ from model.networks.heads import (
     SegmentationHead,
     make_head,
 )
-from model.networks.local_heads import Adapter, BoxHead, HeatmapHead, MapHead, cell_centres, mean_box, mean_place
 from model.networks.systems.uniseg import FirstClasses
 
 

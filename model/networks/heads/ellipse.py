@@ -7,7 +7,7 @@ end. An area has moments: they give centre and axes to a fraction of a cell, and
 import torch
 from torch import Tensor, nn
 
-from model.networks.local_heads import MapHead, cell_centres
+from model.networks.heads.dense import MapHead, cell_centres
 
 _SHARPNESS = 2.0  # second moments feel the faintest trace of area far outside
 

@@ -6,7 +6,7 @@ In training they give the maps, which the losses supervise; in evaluation the pl
 import torch
 from torch import Tensor, nn
 
-from model.networks.heads import OBJECT_PRIOR
+from model.networks.heads.pooled import OBJECT_PRIOR
 
 _GROUPS = 16
 _SIDE_PRIOR = -1.4  # logit of 0.2: boxes begin at 0.4 of the image's side

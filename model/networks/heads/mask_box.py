@@ -7,7 +7,7 @@ second structure far away. The mean of the box and of what the mask shows near i
 import torch
 from torch import Tensor, nn
 
-from model.networks.local_heads import cell_centres
+from model.networks.heads.dense import cell_centres
 
 MASK = "mask"
 
