@@ -6,7 +6,7 @@ from systems.system_mixin import SystemMixin, count, on_meta, run
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build
-from model.networks.moe import MixtureOfExperts, balance_loss
+from model.networks.blocks.moe import MixtureOfExperts, balance_loss
 
 VIT = {"embed_dim": 32, "depth": 4, "num_heads": 2}
 # Layer scale 1e-5 would hide the experts from the outputs of untrained networks.

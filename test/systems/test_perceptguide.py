@@ -5,8 +5,8 @@ from systems.system_mixin import ONE_OF_EACH, SystemMixin, count, on_meta, run
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.networks import build
+from model.networks.blocks.swin import HyperPerception
 from model.networks.prompts import PERCEPTGUIDE
-from model.networks.swin import HyperPerception
 
 TINY = {"channels": 8, "depths": (1, 2, 1, 1), "heads": (1, 2, 2, 4), "window": 2, "drop_path": 0.0}
 MASK, CLASSES = TaskSpec("mask", TaskKind.SEGMENTATION, 2), TaskSpec("classes", TaskKind.CLASSIFICATION, 2)

@@ -4,8 +4,8 @@ from systems.system_mixin import SystemMixin, count, on_meta, run
 
 from challenge.tasks import CATALOGUE, TaskKind
 from model.networks import build
+from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.decoders.upernet import UPerNet
-from model.networks.fuse import UniversalPrompt, features_and_own_map
 
 TINY = {"features": (4, 8, 8, 8, 8, 12), "grid": 2}
 DENSE = ("cardiac_multi", "thyroid_nodule_det")

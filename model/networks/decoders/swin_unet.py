@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.networks.blocks.swin import swin_stage
 from model.networks.prompts import PromptTable
-from model.networks.swin import swin_stage
 
 
 class PatchExpanding(nn.Module):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from model.networks.fuse import conv_norm
+from model.networks.blocks.fuse import conv_norm
 
 
 def _stage(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskSpec
+from model.networks.blocks.moe import MixtureOfExperts
 from model.networks.decoders.dpt import DPT
 from model.networks.heads.pooled import make_head
-from model.networks.moe import MixtureOfExperts
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
+from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.encoders import Encoder
-from model.networks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.heads.pooled import make_head
 from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System

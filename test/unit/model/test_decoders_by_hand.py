@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from model.networks.blocks.fuse import UniversalPrompt
+from model.networks.blocks.moe import MixtureOfExperts
 from model.networks.decoders.dpt import DPT, ResidualUnit
 from model.networks.decoders.fpn import FPN
 from model.networks.decoders.swin_unet import FinalExpansion, PatchExpanding
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.decoders.upernet import PoolingBlock, PyramidPooling, RefinedSegmentationHead, UPerNet
-from model.networks.fuse import UniversalPrompt
-from model.networks.moe import MixtureOfExperts
 from model.networks.systems.atlas import LevelsHead
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build
+from model.networks.blocks.swin import _name_in_timm
 from model.networks.encoders import Encoder
-from model.networks.swin import _name_in_timm
 from training.config import Config
 from training.encoder_weights import efficientnet_names, load_encoder_weights
 from training.state_dict import read_state_dict
