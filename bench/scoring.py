@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from evaluate.metric_table import Column
-from evaluate.result import summarise
-from evaluate.scoring import default_jobs, measure
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import summarise
+from evaluate.scores.scoring import default_jobs, measure
 
 
 def shape(side: int, classes: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

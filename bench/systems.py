@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.tables import replace_table
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, nearest
-from evaluate.metric_table import METRICS, Column
+from evaluate.scores.metric_table import METRICS, Column
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.networks import build

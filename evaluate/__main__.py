@@ -75,12 +75,12 @@ def score(
     draws: int,
 ) -> None:
     """Score a submission: official numbers, and strict ones beside them."""
-    from evaluate.official_files import NAMES, codabench_line, official_files, official_table
-    from evaluate.result import summarise, write_result
-    from evaluate.run_report import read_resources
-    from evaluate.scoring import measure
-    from evaluate.text import score_text
-    from evaluate.uusic import measure_list
+    from evaluate.scores.official_files import NAMES, codabench_line, official_files, official_table
+    from evaluate.scores.result import summarise, write_result
+    from evaluate.scores.run_report import read_resources
+    from evaluate.scores.scoring import measure
+    from evaluate.scores.text import score_text
+    from evaluate.scores.uusic import measure_list
 
     targets = [json_file, *(official / name for name in NAMES if official)]
     check_targets(targets, [data_root, predictions, input_json, run_report])
@@ -116,7 +116,7 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
     """
     from evaluate.check import check as find
     from evaluate.packing import pack
-    from evaluate.text import check_text
+    from evaluate.scores.text import check_text
 
     check_targets([zip_file], [data_root, predictions])
     findings = find(data_root, predictions)
@@ -153,8 +153,8 @@ def report(
 ) -> None:
     """Write one self-contained index.html for a person to read in a browser."""
     from evaluate.report import PAGE, write_report
-    from evaluate.result import read_result, summarise
-    from evaluate.scoring import measure
+    from evaluate.scores.result import read_result, summarise
+    from evaluate.scores.scoring import measure
 
     check_targets([output / PAGE], [data_root, predictions, run_report, scores])
     if scores:
@@ -173,8 +173,8 @@ def report(
 @_draws
 def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
     """Put several results of `score --json` side by side; differences are to the first, with paired bootstrap."""
-    from evaluate.compare import compare_results, to_html, to_markdown
-    from evaluate.metric_table import Column
+    from evaluate.scores.compare import compare_results, to_html, to_markdown
+    from evaluate.scores.metric_table import Column
 
     check_targets([markdown, html], results)
     comparison = compare_results(results, Column(column), draws)
@@ -195,7 +195,7 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
     """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""
-    from evaluate.result import read_result
+    from evaluate.scores.result import read_result
     from evaluate.worst import sheet_paths, write_sheets
 
     # A sheet of an earlier time is replaced; what only looks like one is not.

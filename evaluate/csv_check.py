@@ -7,7 +7,7 @@ from pathlib import Path
 
 from challenge.manifest import Sample
 from challenge.paths import MANIFEST_FOLDER
-from evaluate.scoring import skipped_tasks
+from evaluate.scores.scoring import skipped_tasks
 
 _NEEDED = ("image_path", "task_id", "task_name", "num_classes")
 

@@ -15,9 +15,9 @@ from challenge.paths import find_image
 from challenge.predictions import ClassPrediction
 from challenge.readers import Submission
 from challenge.tasks import TaskKind
-from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 from evaluate.gallery_cards import read_truth
 from evaluate.overlays import overlay
+from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 
 _EACH = 3
 

@@ -12,13 +12,13 @@ from challenge.host.progress import progress
 from challenge.manifest import read_manifest
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
-from evaluate.aggregate import Estimate
-from evaluate.cases import Case, LabelCase, Outcome
-from evaluate.metric_table import Column, Metric, metrics_of
 from evaluate.outputs import write_output
 from evaluate.pictures import ENCODINGS, Encoding, Picture, draw, selected
-from evaluate.result import Result, TaskResult
-from evaluate.run_report import RunFacts, read_run_report
+from evaluate.scores.aggregate import Estimate
+from evaluate.scores.cases import Case, LabelCase, Outcome
+from evaluate.scores.metric_table import Column, Metric, metrics_of
+from evaluate.scores.result import Result, TaskResult
+from evaluate.scores.run_report import RunFacts, read_run_report
 from evaluate.task_charts import Chart, charts
 
 PAGE = "index.html"

@@ -20,7 +20,7 @@ from challenge.paths import find_image
 from challenge.tasks import TaskKind
 from challenge.uusic.heads import head_table
 from evaluate.outputs import write_output
-from evaluate.true_masks import find_true_mask
+from evaluate.scores.true_masks import find_true_mask
 
 logger = logging.getLogger(__name__)
 

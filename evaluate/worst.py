@@ -12,12 +12,12 @@ from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
-from evaluate.cases import Case, Outcome
 from evaluate.gallery_cards import read_truth
 from evaluate.outputs import write_output
 from evaluate.overlays import overlay, text_font
 from evaluate.pictures import described, goodness
-from evaluate.result import Result
+from evaluate.scores.cases import Case, Outcome
+from evaluate.scores.result import Result
 
 _COLUMNS, _SIDE, _CAPTION, _GAP = 5, 300, 40, 8
 _PAPER, _INK = (17, 20, 26), (240, 243, 247)

@@ -14,7 +14,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from challenge.tasks import TaskKind, check_task_names
-from evaluate.metric_table import metrics_of
+from evaluate.scores.metric_table import metrics_of
 from model.networks.task_table import TaskProfile, task_table
 from training import checkpoint
 from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table

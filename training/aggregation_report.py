@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from challenge.tasks import TaskKind
-from evaluate.metric_table import metrics_of
+from evaluate.scores.metric_table import metrics_of
 from training.figures import literal, new_figure
 
 SPECIFIC, GROUPED, UNIFIED = "task-specific", "grouped", "unified"

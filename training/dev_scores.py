@@ -22,12 +22,12 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
-from evaluate.columns import task_score
-from evaluate.metric_table import Column
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import diagonal, dice, hausdorff
+from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.columns import task_score
+from evaluate.scores.metric_table import Column
 from model.frozen.decode import decode, fallback
 from model.frozen.refine import Refinement
 from model.networks.system import System

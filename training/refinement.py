@@ -8,7 +8,7 @@ from pathlib import Path
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.metric_table import Metric, metrics_of
+from evaluate.scores.metric_table import Metric, metrics_of
 from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.dev_scores import DevScorer

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
-from evaluate.metric_table import Metric, metrics_of
+from evaluate.scores.metric_table import Metric, metrics_of
 from training import ultrasound_effects
 from training.dev_scores import Scores
 from training.pixels import Pixels

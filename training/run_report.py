@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.metric_table import metrics_of
+from evaluate.scores.metric_table import metrics_of
 from training.figures import literal, new_figure
 from training.run_log import FILE, read_log
 from training.text_files import write_text

@@ -7,9 +7,9 @@ from statistics import fmean
 import pytest
 
 from challenge.tasks import CATALOGUE, TaskKind
-from evaluate.metric_table import Column
-from evaluate.result import Result, summarise
-from evaluate.scoring import measure
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import Result, summarise
+from evaluate.scores.scoring import measure
 from model.frozen.facts import read_facts, verify
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission

@@ -11,8 +11,8 @@ from PIL import Image
 
 from challenge.errors import ManifestError
 from challenge.profile import FMC_UIA, choose_profile, uusic
-from evaluate.result import summarise
-from evaluate.uusic import measure_list
+from evaluate.scores.result import summarise
+from evaluate.scores.uusic import measure_list
 from evaluate.uusic_folder import write_uusic_folder
 from inference import Model
 from model.frozen.run.merge import merge

@@ -6,9 +6,9 @@ from phantoms import write_folder
 from unit.training.recipes import TASKS
 
 import inference
-from evaluate.metric_table import Column
-from evaluate.result import summarise
-from evaluate.scoring import measure
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import summarise
+from evaluate.scores.scoring import measure
 from training.config import from_dict
 from training.distributed import Ranks
 from training.export_run import export_run

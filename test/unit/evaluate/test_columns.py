@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.aggregate import sample_kind, sample_task
-from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
-from evaluate.columns import task_notes, task_score
-from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import group_weights
+from evaluate.scores.aggregate import sample_kind, sample_task
+from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.columns import task_notes, task_score
+from evaluate.scores.metric_table import Column
 
 
 def common(number: int, outcome: Outcome = Outcome.ANSWERED) -> dict[str, object]:

@@ -17,8 +17,8 @@ from unit.evaluate.test_scoring import assert_equals_official, result, value
 
 from challenge.readers import SubmissionError
 from challenge.tasks import TaskKind
-from evaluate.metric_table import Column
-from evaluate.result import Result
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import Result
 
 TASK = "carotid_artery"
 NAME = f"masks/{TASK}/case (0).png"

@@ -16,7 +16,7 @@ from unit.evaluate.test_command_line import run
 
 from challenge.host.limits import available_cpus
 from evaluate import outputs
-from evaluate.scoring import default_jobs
+from evaluate.scores.scoring import default_jobs
 
 ROOM = 300
 """Bytes that a file may take in the tests of a full disk."""

@@ -14,11 +14,11 @@ from unit.evaluate.folders import read_csv, write_csv
 
 from challenge.errors import UserError
 from evaluate.charts import cumulative, roc, roc_curve, shares, success
-from evaluate.metric_table import METRICS, Column
 from evaluate.pictures import Encoding, goodness, selected
 from evaluate.report import write_report
-from evaluate.result import Result, summarise
-from evaluate.scoring import measure
+from evaluate.scores.metric_table import METRICS, Column
+from evaluate.scores.result import Result, summarise
+from evaluate.scores.scoring import measure
 
 RUN = {
     "schema": 1,

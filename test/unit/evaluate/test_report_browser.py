@@ -10,8 +10,8 @@ import pytest
 
 from evaluate.pictures import Encoding
 from evaluate.report import write_report
-from evaluate.result import summarise
-from evaluate.scoring import measure
+from evaluate.scores.result import summarise
+from evaluate.scores.scoring import measure
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -12,10 +12,10 @@ from unit.evaluate.folders import read_csv, write_csv
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
-from evaluate.compare import compare_results, to_html, to_markdown
-from evaluate.metric_table import Column
-from evaluate.result import read_result, summarise, write_result
-from evaluate.scoring import measure
+from evaluate.scores.compare import compare_results, to_html, to_markdown
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import read_result, summarise, write_result
+from evaluate.scores.scoring import measure
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from unit.evaluate.official import official_scores
 from challenge.errors import ManifestError
 from challenge.readers import SubmissionError
 from challenge.tasks import TaskKind
-from evaluate.metric_table import METRICS, Column
-from evaluate.result import Result, summarise
-from evaluate.scoring import measure
+from evaluate.scores.metric_table import METRICS, Column
+from evaluate.scores.result import Result, summarise
+from evaluate.scores.scoring import measure
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
 

@@ -15,11 +15,11 @@ from challenge.errors import UserError
 from challenge.readers import SubmissionError
 from challenge.tasks import TaskKind
 from evaluate.__main__ import main
-from evaluate.metric_table import Column
 from evaluate.metrics.foreground import foreground_dice, inner_boundary, surface_dice
-from evaluate.result import Result, read_result, summarise, write_result
-from evaluate.run_report import Resources, read_resources
-from evaluate.uusic import measure_list
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import Result, read_result, summarise, write_result
+from evaluate.scores.run_report import Resources, read_resources
+from evaluate.scores.uusic import measure_list
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -19,9 +19,9 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
-from evaluate.aggregate import by_task, sample_task
-from evaluate.metric_table import Column
-from evaluate.scoring import measure
+from evaluate.scores.aggregate import by_task, sample_task
+from evaluate.scores.metric_table import Column
+from evaluate.scores.scoring import measure
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
 from training import checkpoint

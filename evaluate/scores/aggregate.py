@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.tasks import TaskSpec
-from evaluate.cases import Case
-from evaluate.columns import task_score
-from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import interval
+from evaluate.scores.cases import Case
+from evaluate.scores.columns import task_score
+from evaluate.scores.metric_table import Column
 
 Floats = npt.NDArray[np.float64]
 

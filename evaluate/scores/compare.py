@@ -11,11 +11,11 @@ import numpy.typing as npt
 from challenge.errors import UserError
 from challenge.host.console import printable
 from challenge.tasks import TaskKind
-from evaluate.aggregate import Sampled, Scores, by_task, sample_kind, sample_task
-from evaluate.cases import Case
-from evaluate.metric_table import Column, Metric, metrics_of
 from evaluate.metrics.bootstrap import group_weights, interval, p_value
-from evaluate.result import Result, read_result
+from evaluate.scores.aggregate import Sampled, Scores, by_task, sample_kind, sample_task
+from evaluate.scores.cases import Case
+from evaluate.scores.metric_table import Column, Metric, metrics_of
+from evaluate.scores.result import Result, read_result
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SIGNIFICANT = 0.05

@@ -19,9 +19,9 @@ from challenge.masks.opencv_grey import GreyReading, read_grey
 from challenge.masks.true_masks import TrueMask
 from challenge.paths import MANIFEST_FOLDER, official_path
 from challenge.readers import StoredMask, mask_path, read_stored_mask
-from evaluate.cases import MaskCase, Outcome
 from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
-from evaluate.true_masks import find_true_mask
+from evaluate.scores.cases import MaskCase, Outcome
+from evaluate.scores.true_masks import find_true_mask
 
 Labels = npt.NDArray[np.uint8]
 Scores = tuple[tuple[float, ...], tuple[float, ...]]

@@ -12,12 +12,12 @@ from challenge.targets import label
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
 from challenge.uusic.readers import read_answers
-from evaluate.cases import Case, ForegroundCase, LabelCase, Outcome
-from evaluate.mask_cases import stored_mask, strange
 from evaluate.metrics.foreground import foreground_dice, surface_dice
 from evaluate.metrics.segmentation import on_grid_of
-from evaluate.scoring import Measured
-from evaluate.true_masks import find_true_mask
+from evaluate.scores.cases import Case, ForegroundCase, LabelCase, Outcome
+from evaluate.scores.mask_cases import stored_mask, strange
+from evaluate.scores.scoring import Measured
+from evaluate.scores.true_masks import find_true_mask
 
 
 def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measured:

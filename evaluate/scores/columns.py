@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.cases import BoxCase, Case, ForegroundCase, LabelCase, MaskCase, Outcome, PointsCase
-from evaluate.metric_table import Column
 from evaluate.metrics import classification as cls
 from evaluate.metrics.weighting import ratio, weighted_mean
+from evaluate.scores.cases import BoxCase, Case, ForegroundCase, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.metric_table import Column
 
 Floats = npt.NDArray[np.float64]
 

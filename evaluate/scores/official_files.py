@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from challenge.tasks import TaskKind
-from evaluate.metric_table import Column
-from evaluate.result import Result, TaskResult
-from evaluate.scoring import Measured
+from evaluate.scores.metric_table import Column
+from evaluate.scores.result import Result, TaskResult
+from evaluate.scores.scoring import Measured
 
 NAMES = ("evaluation_results.json", "evaluation_summary.txt")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from challenge.host.console import printable
-from evaluate.aggregate import Estimate
 from evaluate.check import Findings
-from evaluate.metric_table import Column, Metric, metrics_of
-from evaluate.result import KindResult, Result, TaskResult
+from evaluate.scores.aggregate import Estimate
+from evaluate.scores.metric_table import Column, Metric, metrics_of
+from evaluate.scores.result import KindResult, Result, TaskResult
 
 _PLACES = 5
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.aggregate import Estimate, Scores, by_task, sample_kind, sample_task
-from evaluate.cases import CASE_TYPES, Case, Outcome
-from evaluate.columns import task_notes, task_score
-from evaluate.metric_table import Column
 from evaluate.metrics.bootstrap import group_weights
 from evaluate.outputs import write_output
-from evaluate.run_report import Resources
-from evaluate.scoring import Measured
+from evaluate.scores.aggregate import Estimate, Scores, by_task, sample_kind, sample_task
+from evaluate.scores.cases import CASE_TYPES, Case, Outcome
+from evaluate.scores.columns import task_notes, task_score
+from evaluate.scores.metric_table import Column
+from evaluate.scores.run_report import Resources
+from evaluate.scores.scoring import Measured
 
 SCHEMA = 1
 DRAWS = 1000

@@ -26,11 +26,11 @@ from challenge.readers import (
 )
 from challenge.targets import box, label, points
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
-from evaluate.mask_cases import mask_case
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import diagonal
+from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.mask_cases import mask_case
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""From a data folder and an answer folder to numbers."""
