@@ -114,9 +114,9 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 
     No truth is needed: csv files and images are enough.
     """
-    from evaluate.check import check as find
-    from evaluate.packing import pack
     from evaluate.scores.text import check_text
+    from evaluate.submission.check import check as find
+    from evaluate.submission.packing import pack
 
     check_targets([zip_file], [data_root, predictions])
     findings = find(data_root, predictions)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from challenge.host.console import printable
-from evaluate.check import Findings
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.metric_table import Column, Metric, metrics_of
 from evaluate.scores.result import KindResult, Result, TaskResult
+from evaluate.submission.check import Findings
 
 _PLACES = 5
 

@@ -17,8 +17,8 @@ from unit.evaluate.folders import HEIGHT, WIDTH, read_csv, write_csv
 
 from challenge.readers import SubmissionError
 from challenge.tasks import TaskKind
-from evaluate.check import Findings, check
-from evaluate.packing import pack, verify
+from evaluate.submission.check import Findings, check
+from evaluate.submission.packing import pack, verify
 
 MASK = "masks/carotid_artery/case (0).png"
 CLASSES, BOXES, POINTS = (FILES[kind] for kind in (TaskKind.CLASSIFICATION, TaskKind.DETECTION, TaskKind.REGRESSION))

@@ -21,9 +21,9 @@ from challenge.readers import (
     read_stored_mask,
 )
 from challenge.tasks import TaskKind
-from evaluate.csv_check import csv_problems
 from evaluate.scores.mask_cases import mask_cell, official_answer
 from evaluate.scores.scoring import scored_samples
+from evaluate.submission.csv_check import csv_problems
 
 # scikit-learn refuses a sum of probabilities that is off by more than 1e-5; the contract asks for 1e-6.
 _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6

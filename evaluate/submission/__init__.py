@@ -1,0 +1,1 @@
+"""Whether a submission is valid, and how it is packed."""
