@@ -18,8 +18,8 @@ from challenge.host.console import LineFormatter, printable
 from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_answers_folder, is_stream
-from evaluate.gallery import gallery
 from evaluate.outputs import check_targets, write_output
+from evaluate.pages.gallery import gallery
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -152,7 +152,7 @@ def report(
     draws: int,
 ) -> None:
     """Write one self-contained index.html for a person to read in a browser."""
-    from evaluate.report import PAGE, write_report
+    from evaluate.pages.report import PAGE, write_report
     from evaluate.scores.result import read_result, summarise
     from evaluate.scores.scoring import measure
 
@@ -195,8 +195,8 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
     """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""
+    from evaluate.pages.worst import sheet_paths, write_sheets
     from evaluate.scores.result import read_result
-    from evaluate.worst import sheet_paths, write_sheets
 
     # A sheet of an earlier time is replaced; what only looks like one is not.
     others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]

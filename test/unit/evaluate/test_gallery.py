@@ -27,8 +27,8 @@ from challenge.predictions import (
 from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json, write_mask
-from evaluate.gallery import gallery
-from evaluate.gallery_cards import describe, looks_like_prior, read_truth
+from evaluate.pages.gallery import gallery
+from evaluate.pages.gallery_cards import describe, looks_like_prior, read_truth
 
 TASKS = ("breast_lesion", "breast_2cls", "breast_lesion_det", "lung", "organ_cls", "FUGC", "fetal_head_biometry")
 PRIOR = {"organ_cls", "FUGC"}

@@ -12,7 +12,7 @@ from challenge.predictions import (
     PointsPrediction,
     Prediction,
 )
-from evaluate.overlays import PALETTE, class_colour, overlay
+from evaluate.pages.overlays import PALETTE, class_colour, overlay
 
 GREY = Image.new("L", (200, 100), 90)
 

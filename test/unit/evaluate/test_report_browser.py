@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from evaluate.pictures import Encoding
-from evaluate.report import write_report
+from evaluate.pages.pictures import Encoding
+from evaluate.pages.report import write_report
 from evaluate.scores.result import summarise
 from evaluate.scores.scoring import measure
 

@@ -9,9 +9,9 @@ from PIL import Image
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from evaluate.__main__ import main
+from evaluate.pages.worst import worst, write_sheets
 from evaluate.scores.cases import Outcome
 from evaluate.scores.result import read_result
-from evaluate.worst import worst, write_sheets
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from challenge.paths import find_image
 from challenge.predictions import ClassPrediction
 from challenge.readers import Submission
 from challenge.tasks import TaskKind
-from evaluate.gallery_cards import read_truth
-from evaluate.overlays import overlay
+from evaluate.pages.gallery_cards import read_truth
+from evaluate.pages.overlays import overlay
 from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 
 _EACH = 3

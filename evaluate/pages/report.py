@@ -13,13 +13,13 @@ from challenge.manifest import read_manifest
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
-from evaluate.pictures import ENCODINGS, Encoding, Picture, draw, selected
+from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
+from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
 from evaluate.scores.metric_table import Column, Metric, metrics_of
 from evaluate.scores.result import Result, TaskResult
 from evaluate.scores.run_report import RunFacts, read_run_report
-from evaluate.task_charts import Chart, charts
 
 PAGE = "index.html"
 TEMPLATES = Path(__file__).parent / "templates"

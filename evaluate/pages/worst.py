@@ -12,10 +12,10 @@ from challenge.manifest import Sample, read_manifest
 from challenge.paths import find_image
 from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
-from evaluate.gallery_cards import read_truth
 from evaluate.outputs import write_output
-from evaluate.overlays import overlay, text_font
-from evaluate.pictures import described, goodness
+from evaluate.pages.gallery_cards import read_truth
+from evaluate.pages.overlays import overlay, text_font
+from evaluate.pages.pictures import described, goodness
 from evaluate.scores.cases import Case, Outcome
 from evaluate.scores.result import Result
 

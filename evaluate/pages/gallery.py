@@ -11,9 +11,9 @@ from challenge.errors import UserError
 from challenge.host.progress import progress
 from challenge.manifest import Sample, read_manifest
 from challenge.readers import open_submission
-from evaluate.gallery_cards import Card, make_card
-from evaluate.gallery_page import PAGE, Run, Task, render
 from evaluate.outputs import check_targets, write_output
+from evaluate.pages.gallery_cards import Card, make_card
+from evaluate.pages.gallery_page import PAGE, Run, Task, render
 
 
 def write_gallery(

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from challenge.tasks import TaskKind
-from evaluate.gallery_cards import Card
+from evaluate.pages.gallery_cards import Card
 
 PAGE = "index.html"
 TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"

@@ -28,7 +28,7 @@ from challenge.tasks import TaskKind
 from evaluate.metrics.detection import iou
 from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import dice, on_grid_of
-from evaluate.overlays import overlay
+from evaluate.pages.overlays import overlay
 
 _QUALITY = 78
 _UNREADABLE = (38, 43, 52)
