@@ -11,9 +11,9 @@ import click
 import torch
 
 from training.config import Config, RuntimeConfig, load_config
-from training.loader import steps
+from training.data.loader import steps
+from training.data.rows import DataSource
 from training.loop import Trainer
-from training.rows import DataSource
 
 _WARM_UP = 3
 _NO_CACHE = 1e-9  # gigabytes

@@ -60,8 +60,8 @@ def train(
         raise UserError("--folds excludes --val-root and --from; give one of them")
     config = load_config(config_file, overrides)  # before torch is imported, which takes seconds
 
+    from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.rows import DataSource
     from training.runs import cross_validate, train_run
     from training.trainable import read_start
 
@@ -102,9 +102,9 @@ def finetune(
 
     check_overrides(overrides)
 
+    from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
     from training.finetune import finetune_config, say_what_changed
-    from training.rows import DataSource
     from training.runs import train_run
     from training.trainable import read_start
 
@@ -142,8 +142,8 @@ def aggregate(
     config = load_config(config_file, overrides)
 
     from training.aggregation import RESULTS, aggregate, parse_groups
+    from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.rows import DataSource
 
     source = DataSource(data_root, cache or output / "cache", val_root)
     aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
@@ -173,8 +173,8 @@ def sync(
 
     check_overrides(overrides)
 
+    from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.rows import DataSource
     from training.runs import train_run
     from training.synchronise import check_tasks, sync_config
     from training.trainable import read_start
@@ -220,7 +220,7 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
     """Fit the temperature of every class head on the run's dev rows; `export` builds in those that hold."""
     from training.calibration import calibrate as fit
     from training.calibration import check_calibration
-    from training.rows import DataSource
+    from training.data.rows import DataSource
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
     found = {"dev": list(fit(run_folder, source))}
@@ -245,7 +245,7 @@ def score(
     run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Print the official scores of a run, perhaps with its answers read off the network in another way."""
-    from training.rows import DataSource
+    from training.data.rows import DataSource
     from training.run_scores import score_run
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
@@ -259,9 +259,9 @@ def score(
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
+    from training.data.rows import DataSource
     from training.robustness import CORRUPTIONS
     from training.robustness import robustness as measure
-    from training.rows import DataSource
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
     click.echo(f"| task | score | clean | {' | '.join(CORRUPTIONS)} |\n|---|---|---|{'---|' * len(CORRUPTIONS)}")
@@ -277,9 +277,9 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Choose on the dev rows which tasks gain by tidied masks or the mirror image; `export` then records it."""
+    from training.data.rows import DataSource
     from training.refinement import VARIANTS
     from training.refinement import refine as choose
-    from training.rows import DataSource
 
     click.echo(f"| task | score | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
     for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache", val_root)):
@@ -340,7 +340,7 @@ def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
 @click.option("--copy", is_flag=True, help="Copy the images instead of linking to --data-root.")
 def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
     """Write UUSIC 2025's training folder as data folders that `train` reads: csv files, masks as class indices."""
-    from training.convert_uusic import convert_uusic
+    from training.data.convert_uusic import convert_uusic
 
     for split, rows in convert_uusic(data_root, output, copy=copy).items():
         click.echo(f"{rows} rows in {output / split}")

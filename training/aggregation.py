@@ -19,11 +19,11 @@ from model.networks.task_table import TaskProfile, task_table
 from training import checkpoint
 from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table
 from training.config import Config, DevConfig
+from training.data.rows import DataSource
+from training.data.sampling import probabilities
 from training.distributed import Ranks
 from training.optim import total_steps
-from training.rows import DataSource
 from training.runs import is_finished, train_run
-from training.sampling import probabilities
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)

@@ -23,12 +23,12 @@ from challenge.tasks import TaskKind
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
+from training.data.rows import DataSource, Part, load_parts
+from training.data.split import folds
 from training.digests import check_judged
 from training.distributed import Ranks
 from training.loop import load_network
-from training.rows import DataSource, Part, load_parts
 from training.run_scores import own_rows
-from training.split import folds
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)

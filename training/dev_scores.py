@@ -33,8 +33,8 @@ from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augment import normalise
 from training.config import DataConfig
-from training.pixels import Pixels, PixelStore
-from training.rows import Part
+from training.data.pixels import Pixels, PixelStore
+from training.data.rows import Part
 
 _BATCH = 16
 

@@ -15,7 +15,7 @@ from challenge import targets
 from challenge.errors import UserError
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
-from training.rows import Part
+from training.data.rows import Part
 
 logger = logging.getLogger(__name__)
 

@@ -24,21 +24,21 @@ from training import checkpoint
 from training.augment import normalise
 from training.building import build_network, check_recipe, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
-from training.data import Batch, Dataset
+from training.data.dataset import Batch, Dataset
+from training.data.loader import steps
+from training.data.rows import DataSource, load_parts
+from training.data.sampling import Draw, TaskSampler
 from training.dev_scores import DevScorer, DevScores
 from training.digests import Digests, check_resumed
 from training.distributed import Ranks
 from training.encoder_weights import check_source
-from training.loader import steps
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
 from training.optim import make_optimizer, set_learning_rates, total_steps
-from training.rows import DataSource, load_parts
 from training.run_facts import facts_of
 from training.run_log import RunLog
 from training.run_report import write_report
 from training.runtime import set_up
-from training.sampling import Draw, TaskSampler
 from training.schedule import Schedule
 from training.stopped import Stopped
 from training.task_names import check_task_names

@@ -17,9 +17,9 @@ from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from evaluate.scores.metric_table import Metric, metrics_of
 from training import ultrasound_effects
+from training.data.pixels import Pixels
+from training.data.rows import DataSource
 from training.dev_scores import Scores
-from training.pixels import Pixels
-from training.rows import DataSource
 from training.run_scores import open_run
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from challenge.tasks import TaskKind, TaskSpec, nearest, with_extra_tasks
 from training.config import LOSS_NAMES, Config
-from training.rows import DataSource
+from training.data.rows import DataSource
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from evaluate.scores.metric_table import Column
 from evaluate.scores.result import summarise
 from evaluate.scores.scoring import measure
 from training.config import from_dict
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.rows import DataSource
 from training.runs import train_run
 
 SIZE = 64

@@ -1,9 +1,9 @@
 """What is in a data folder: counts, pictures, faults, and a manifest without the faults."""
 
+from training.data.usable import Finding, Level
 from training.inspection.checks import Inspection, inspect_folder
 from training.inspection.cleaning import write_clean_folder
 from training.inspection.summary import summary_lines, write_findings
-from training.usable import Finding, Level
 
 __all__ = [
     "Finding",

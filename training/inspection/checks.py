@@ -1,6 +1,6 @@
 """Every row of a data folder is read as training would read it.
 
-What keeps a row from being trained on is told by `training.usable`, what else is odd is found here.
+What keeps a row from being trained on is told by `training.data.usable`, what else is odd is found here.
 """
 
 from collections import Counter, defaultdict
@@ -19,10 +19,9 @@ from challenge.manifest import Manifest, Sample
 from challenge.masks.true_masks import TrueMask
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec
-from training.groups import group_of
-from training.pixels import in_parallel
-from training.point_order import follows
-from training.row_files import (
+from training.data.groups import group_of
+from training.data.pixels import in_parallel
+from training.data.row_files import (
     FileSet,
     Key,
     Reading,
@@ -35,8 +34,9 @@ from training.row_files import (
     masks_of,
     read_masks,
 )
+from training.data.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
+from training.point_order import follows
 from training.task_rules import rules_of
-from training.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
 

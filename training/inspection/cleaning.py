@@ -9,8 +9,8 @@ from challenge.errors import UserError
 from challenge.manifest import Sample
 from challenge.paths import MANIFEST_FOLDER
 from challenge.tasks import TaskKind
+from training.data.usable import faulty
 from training.inspection.checks import Inspection
-from training.usable import faulty
 
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 

@@ -14,10 +14,10 @@ from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from challenge.tasks import TaskKind
+from training.data.row_files import FileSet, Key, key_of, masks_of, read_masks
+from training.data.usable import faulty
 from training.figures import literal, new_figure
 from training.inspection.checks import Inspection
-from training.row_files import FileSet, Key, key_of, masks_of, read_masks
-from training.usable import faulty
 
 _SHEET = 12
 

@@ -10,9 +10,9 @@ from challenge import targets
 from challenge.errors import ManifestError
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
-from training.groups import group_of
+from training.data.groups import group_of
+from training.data.usable import Finding, Level
 from training.inspection.checks import Inspection
-from training.usable import Finding, Level
 
 _EXAMPLES = 3
 

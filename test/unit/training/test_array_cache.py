@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.array_cache import ArrayCache, Entry
+from training.data.array_cache import ArrayCache, Entry
 
 SHAPE = (4, 4)
 SIZE = 16

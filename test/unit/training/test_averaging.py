@@ -12,10 +12,10 @@ from challenge.errors import UserError
 from training import checkpoint
 from training.__main__ import main
 from training.averaging import average_runs
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import load_network
-from training.rows import DataSource
 from training.runs import train_run
 from training.trainable import read_start
 

@@ -23,9 +23,9 @@ from training.calibration import (
     holds_for_others,
     read_temperatures,
 )
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.rows import DataSource
 from training.runs import train_run
 
 

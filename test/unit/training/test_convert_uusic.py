@@ -16,9 +16,9 @@ from challenge.targets import label
 from challenge.tasks import TaskKind
 from training.__main__ import main
 from training.config import from_dict
-from training.convert_uusic import convert_uusic
+from training.data.convert_uusic import convert_uusic
+from training.data.rows import DataSource, load_parts
 from training.distributed import Ranks
-from training.rows import DataSource, load_parts
 from training.toml_tables import read_table
 
 

@@ -14,11 +14,11 @@ from challenge.errors import UserError
 from model.frozen.facts import read_facts, verify
 from training import export_run as module
 from training.__main__ import main
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.finetune import finetune_config
 from training.provenance import Provenance, Source
-from training.rows import DataSource
 from training.runs import train_run
 from training.trainable import FILE, read_start, write_trainable
 

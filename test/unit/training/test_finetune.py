@@ -14,10 +14,10 @@ from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import main
 from training.building import build_network
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import load_network
-from training.rows import DataSource
 from training.runs import train_run
 from training.trainable import FILE, Start, read_start
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from challenge.manifest import Row, Sample
 from challenge.tasks import TaskKind
-from training.groups import group_of, guessed_group
-from training.split import folds, split, without_shared
+from training.data.groups import group_of, guessed_group
+from training.data.split import folds, split, without_shared
 
 
 def sample(path, task_id="organ_cls", group="", label="", line=2):

@@ -13,9 +13,9 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config
 
 from training.__main__ import main
+from training.data.rows import DataSource, load_parts
 from training.distributed import Ranks
 from training.inspection import Level, inspect_folder, summary_lines, write_clean_folder
-from training.rows import DataSource, load_parts
 
 
 @pytest.fixture(scope="module")

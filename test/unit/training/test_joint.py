@@ -6,12 +6,12 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from training.building import frozen_parameters
+from training.data.rows import DataSource
+from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop import Trainer
-from training.rows import DataSource
 from training.run_scores import score_run
 from training.runs import train_run
-from training.sampling import Draw
 
 ATLAS = {
     "system": {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}},

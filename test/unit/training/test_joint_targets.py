@@ -11,9 +11,9 @@ from PIL import Image
 
 from challenge.manifest import read_manifest
 from training.config import AugmentConfig, DataConfig
-from training.data import Dataset
-from training.pixels import PixelStore
-from training.sampling import Draw
+from training.data.dataset import Dataset
+from training.data.pixels import PixelStore
+from training.data.sampling import Draw
 from training.task_rules import TaskRules
 
 WIDTH, HEIGHT, SIZE = 80, 40, 64

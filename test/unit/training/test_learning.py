@@ -8,8 +8,8 @@ from phantoms import write_folder
 from unit.training.recipes import TASKS, TINY, tiny_config
 
 from training import checkpoint
+from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.rows import DataSource
 from training.runs import train_run
 
 RECIPE = {

@@ -26,10 +26,10 @@ from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
 from training import checkpoint
 from training.config import to_dict
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import Trainer, load_network
-from training.rows import DataSource
 from training.runs import FOLDS, cross_validate, train_run
 from training.schedule import Schedule
 from training.stopped import Stopped
@@ -133,7 +133,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
         from training.config import from_dict
         from training.distributed import Ranks
         from training.loop import Trainer
-        from training.rows import DataSource
+        from training.data.rows import DataSource
         from training.runs import train_run
         import json, torch
         torch.set_num_threads(1)

@@ -10,10 +10,10 @@ from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build
 from training.config import EncoderConfig, load_config
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.losses import task_loss
 from training.optim import make_optimizer
-from training.rows import DataSource
 from training.runs import train_run
 
 SMALL = ("mh_mtl_small", "ultraupconvnet_small", "uniseg_small", "m2dino_small", "perceptguide_small")

@@ -11,10 +11,10 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.frozen.facts import read_facts
 from model.frozen.refine import Refinement
 from training.__main__ import main
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
-from training.rows import DataSource
 from training.runs import train_run
 from training.task_rules import TaskRules
 

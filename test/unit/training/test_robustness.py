@@ -6,9 +6,9 @@ from click.testing import CliRunner
 from unit.training.recipes import TASKS, tiny_config
 
 from training.__main__ import main
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.robustness import CORRUPTIONS
-from training.rows import DataSource
 from training.runs import train_run
 
 

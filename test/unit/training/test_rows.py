@@ -13,9 +13,9 @@ from challenge.imaging.decode import read_image
 from challenge.imaging.geometry import Resize
 from challenge.imaging.resampling import Resampling
 from challenge.paths import find_image
+from training.data.pixels import PixelStore
+from training.data.rows import DataSource, Fold, load_parts
 from training.distributed import Ranks
-from training.pixels import PixelStore
-from training.rows import DataSource, Fold, load_parts
 
 
 def load(root, tmp_path, val_root=None, fold=None, **sections):

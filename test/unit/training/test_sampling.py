@@ -7,7 +7,7 @@ import pytest
 
 from challenge.errors import UserError
 from training.config import SamplingConfig
-from training.sampling import TaskSampler
+from training.data.sampling import TaskSampler
 
 SIZES = {"large": 90, "middle": 30, "small": 3}
 

@@ -10,10 +10,10 @@ from unit.training.recipes import tiny_config
 from challenge.errors import UserError
 from training.__main__ import main
 from training.config import SystemConfig, to_dict
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop import load_network
-from training.rows import DataSource
 from training.runs import train_run
 from training.trainable import read_start
 

@@ -8,9 +8,9 @@ from unit.training.recipes import TASKS, tiny_config
 from challenge import targets
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.refine import Refinement
+from training.data.rows import DataSource, load_parts
 from training.dev_scores import DevScorer, selection
 from training.distributed import Ranks
-from training.rows import DataSource, load_parts
 
 PERFECT = {
     TaskKind.SEGMENTATION: {"DSC": 1.0, "HD": 0.0},

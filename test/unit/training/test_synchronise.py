@@ -11,9 +11,9 @@ from unit.training.recipes import tiny_config
 from challenge.errors import UserError
 from training import checkpoint
 from training.__main__ import main
+from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop import load_network
-from training.rows import DataSource
 from training.runs import train_run
 
 SWIN = {"channels": 8, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 4], "window": 2, "drop_path": 0.1}

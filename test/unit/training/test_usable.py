@@ -14,12 +14,12 @@ from challenge.errors import ManifestError, UserError
 from challenge.manifest import Manifest, Row, Sample, read_manifest
 from challenge.tasks import TaskKind
 from training import rows as training_rows
+from training.data.row_files import Reading, Unread
+from training.data.rows import DataSource, load_parts
+from training.data.usable import errors, faulty
 from training.distributed import Ranks
 from training.inspection import checks as training_checks
 from training.inspection import inspect_folder, write_clean_folder
-from training.row_files import Reading, Unread
-from training.rows import DataSource, load_parts
-from training.usable import errors, faulty
 
 WIDTH, HEIGHT = 40, 30
 SIZE = WIDTH, HEIGHT

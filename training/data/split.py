@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 from challenge.manifest import Sample
-from training.groups import group_of
+from training.data.groups import group_of
 
 Content = Mapping[str, str]
 """What an image is, by its `image_path`: a hash of its file, so that copies under two names stay together."""

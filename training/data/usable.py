@@ -25,7 +25,7 @@ from challenge import targets
 from challenge.errors import ManifestError
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.tasks import TaskKind
-from training.row_files import Key, Reading, Size, Unread, key_of
+from training.data.row_files import Key, Reading, Size, Unread, key_of
 
 NO_TRUTH = "no truth"
 

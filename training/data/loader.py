@@ -9,9 +9,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from training.data import Batch, Dataset
+from training.data.dataset import Batch, Dataset
+from training.data.sampling import Draw, TaskSampler
 from training.distributed import Ranks
-from training.sampling import Draw, TaskSampler
 
 Step = tuple[list[Draw], list[Batch], Mapping[str, object]]
 

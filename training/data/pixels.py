@@ -18,9 +18,9 @@ from challenge.imaging.geometry import Fit, Resize
 from challenge.imaging.resampling import Resampling
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from training.array_cache import ArrayCache, Entry, Record
 from training.config import DataConfig
-from training.row_files import (
+from training.data.array_cache import ArrayCache, Entry, Record
+from training.data.row_files import (
     FileSet,
     Reading,
     Size,

@@ -14,9 +14,9 @@ from challenge.manifest import Sample
 from challenge.tasks import TaskKind, TaskSpec
 from training.augment import Item, eval_preset, train_preset
 from training.config import AugmentConfig
-from training.pixels import PixelStore
+from training.data.pixels import PixelStore
+from training.data.sampling import Draw
 from training.point_order import in_order
-from training.sampling import Draw
 from training.task_rules import TaskRules
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.manifest import Manifest, Sample
 from training.config import Config
+from training.data.pixels import PixelStore
+from training.data.row_files import Key, key_of
+from training.data.split import folds, split, without_shared
+from training.data.usable import Finding, errors, faulty, has_truth, read_rows
 from training.distributed import Ranks
-from training.pixels import PixelStore
-from training.row_files import Key, key_of
-from training.split import folds, split, without_shared
-from training.usable import Finding, errors, faulty, has_truth, read_rows
 
 logger = logging.getLogger(__name__)
 

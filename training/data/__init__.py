@@ -1,0 +1,1 @@
+"""Rows of a data folder, as batches."""
