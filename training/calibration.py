@@ -21,7 +21,7 @@ from challenge.errors import UserError
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from model.networks.system import System
-from training.augment import normalise
+from training.augmentation.augment import normalise
 from training.config import DataConfig
 from training.data.rows import DataSource, Part, load_parts
 from training.data.split import folds

@@ -15,8 +15,8 @@ from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind
+from training.augmentation.task_rules import TaskRules, parse_point_order
 from training.ranges import Length, OneOf, Range, Sane, Text
-from training.task_rules import TaskRules, parse_point_order
 from training.text_files import write_text
 from training.toml_tables import from_table, read_table, set_key
 

@@ -31,7 +31,7 @@ from evaluate.scores.metric_table import Column
 from model.frozen.decode import decode, fallback
 from model.frozen.refine import Refinement
 from model.networks.system import System
-from training.augment import normalise
+from training.augmentation.augment import normalise
 from training.config import DataConfig
 from training.data.pixels import Pixels, PixelStore
 from training.data.rows import Part

@@ -21,7 +21,8 @@ from challenge.tasks import TaskKind, TaskSpec
 from model.networks.registry import build
 from model.networks.system import System
 from training import checkpoint
-from training.augment import normalise
+from training.augmentation.augment import normalise
+from training.augmentation.task_rules import rules_of
 from training.building import build_network, check_recipe, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data.dataset import Batch, Dataset
@@ -42,7 +43,6 @@ from training.runtime import set_up
 from training.schedule import Schedule
 from training.stopped import Stopped
 from training.task_names import check_task_names
-from training.task_rules import rules_of
 from training.trainable import Start
 
 logger = logging.getLogger(__name__)

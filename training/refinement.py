@@ -11,11 +11,11 @@ from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import Metric, metrics_of
 from model.frozen.refine import Refinement
 from model.networks.system import System
+from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
 from training.dev_scores import DevScorer
 from training.loop import load_network
 from training.run_scores import own_rows, scorer_of
-from training.task_rules import TaskRules, rules_of
 from training.text_files import write_text
 
 FILE = "refinements.json"

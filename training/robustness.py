@@ -16,7 +16,7 @@ from torch import Tensor
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from evaluate.scores.metric_table import Metric, metrics_of
-from training import ultrasound_effects
+from training.augmentation import ultrasound_effects
 from training.data.pixels import Pixels
 from training.data.rows import DataSource
 from training.dev_scores import Scores

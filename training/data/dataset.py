@@ -12,12 +12,12 @@ from torchvision import tv_tensors
 from challenge import targets
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind, TaskSpec
-from training.augment import Item, eval_preset, train_preset
+from training.augmentation.augment import Item, eval_preset, train_preset
+from training.augmentation.point_order import in_order
+from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig
 from training.data.pixels import PixelStore
 from training.data.sampling import Draw
-from training.point_order import in_order
-from training.task_rules import TaskRules
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from challenge.manifest import Manifest, Sample
 from challenge.masks.true_masks import TrueMask
 from challenge.paths import find_image
 from challenge.tasks import TaskKind, TaskSpec
+from training.augmentation.point_order import follows
+from training.augmentation.task_rules import rules_of
 from training.data.groups import group_of
 from training.data.pixels import in_parallel
 from training.data.row_files import (
@@ -35,8 +37,6 @@ from training.data.row_files import (
     read_masks,
 )
 from training.data.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
-from training.point_order import follows
-from training.task_rules import rules_of
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import tv_tensors
 
-from training import ultrasound_effects
-from training.augment import Item, eval_preset, normalise, train_preset
+from training.augmentation import ultrasound_effects
+from training.augmentation.augment import Item, eval_preset, normalise, train_preset
+from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig, DataConfig
-from training.task_rules import TaskRules
 
 SIZE = 96
 GEOMETRY = AugmentConfig(brightness_contrast=0, noise=0, hflip=0.5, vflip=0.5, geometry=0.9)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from unit.training.test_augment import FREE, GEOMETRY, SIZE, blob
 
-from training.augment import Item, train_preset
+from training.augmentation.augment import Item, train_preset
+from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig
-from training.task_rules import TaskRules
 
 STILL = {"brightness_contrast": 0, "noise": 0}
 

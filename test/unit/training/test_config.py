@@ -15,6 +15,7 @@ import pytest
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from model.networks import list_systems
+from training.augmentation.task_rules import TaskRules
 from training.config import (
     LOSS_NAMES,
     Config,
@@ -28,7 +29,6 @@ from training.config import (
 )
 from training.losses import LOSSES
 from training.ranges import OneOf, Range
-from training.task_rules import TaskRules
 
 # What `to_dict` gave when the first network was trained: such checkpoints must stay readable.
 FIRST_RECIPE = {

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from challenge.manifest import read_manifest
+from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig, DataConfig
 from training.data.dataset import Dataset
 from training.data.pixels import PixelStore
 from training.data.sampling import Draw
-from training.task_rules import TaskRules
 
 WIDTH, HEIGHT, SIZE = 80, 40, 64
 TASKS = ("breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry")

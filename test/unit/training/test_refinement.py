@@ -11,12 +11,12 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.frozen.facts import read_facts
 from model.frozen.refine import Refinement
 from training.__main__ import main
+from training.augmentation.task_rules import TaskRules
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
 from training.runs import train_run
-from training.task_rules import TaskRules
 
 MASK = CATALOGUE["breast_lesion"]
 POINTS = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)

@@ -10,7 +10,7 @@ from torch import nn
 from unit.training.recipes import TINY, tiny_config
 
 from training import checkpoint
-from training.augment import normalise
+from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.dev_scores import DevScorer, DevScores

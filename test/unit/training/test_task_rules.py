@@ -6,8 +6,8 @@ from torchvision import tv_tensors
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from training.point_order import follows, in_order
-from training.task_rules import PointPair, TaskRules, parse_point_order, rules_of
+from training.augmentation.point_order import follows, in_order
+from training.augmentation.task_rules import PointPair, TaskRules, parse_point_order, rules_of
 
 BIOMETRY = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)
 

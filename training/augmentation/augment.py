@@ -18,9 +18,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from training import ultrasound_effects as ultrasound
+from training.augmentation.point_order import in_order
+from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig, DataConfig
-from training.point_order import in_order
-from training.task_rules import TaskRules
 
 _TRIES = 5
 _LEAST_VISIBLE = 0.6  # of a box's area; less, and the object may no longer be what the label says

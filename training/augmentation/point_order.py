@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torchvision import tv_tensors
 
-from training.task_rules import PointPair
+from training.augmentation.task_rules import PointPair
 
 
 def in_order(target: Tensor, pairs: Sequence[PointPair]) -> Tensor:
