@@ -13,7 +13,7 @@ import torch
 from training.config import Config, RuntimeConfig, load_config
 from training.data.loader import steps
 from training.data.rows import DataSource
-from training.loop import Trainer
+from training.loop.trainer import Trainer
 
 _WARM_UP = 3
 _NO_CACHE = 1e-9  # gigabytes

@@ -10,7 +10,7 @@ import click
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import exit_code
-from training.stopped import Stopped
+from training.loop.stopped import Stopped
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -62,7 +62,7 @@ def train(
 
     from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.runs import cross_validate, train_run
+    from training.loop.runs import cross_validate, train_run
     from training.trainable import read_start
 
     source = DataSource(data_root, cache or output / "cache", val_root)
@@ -104,8 +104,8 @@ def finetune(
 
     from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.finetune import finetune_config, say_what_changed
-    from training.runs import train_run
+    from training.loop.finetune import finetune_config, say_what_changed
+    from training.loop.runs import train_run
     from training.trainable import read_start
 
     start, base = read_start(folder)
@@ -175,8 +175,8 @@ def sync(
 
     from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
-    from training.runs import train_run
-    from training.synchronise import check_tasks, sync_config
+    from training.loop.runs import train_run
+    from training.loop.synchronise import check_tasks, sync_config
     from training.trainable import read_start
 
     start, base = read_start(folder)

@@ -22,8 +22,8 @@ from training.config import Config, DevConfig
 from training.data.rows import DataSource
 from training.data.sampling import probabilities
 from training.distributed import Ranks
-from training.optim import total_steps
-from training.runs import is_finished, train_run
+from training.loop.optim import total_steps
+from training.loop.runs import is_finished, train_run
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)

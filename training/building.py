@@ -15,7 +15,7 @@ from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
-from training.optim import make_optimizer
+from training.loop.optim import make_optimizer
 from training.trainable import Start
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from training.data.rows import DataSource, Part, load_parts
 from training.data.split import folds
 from training.digests import check_judged
 from training.distributed import Ranks
-from training.loop import load_network
+from training.loop.trainer import load_network
 from training.run_scores import own_rows
 from training.text_files import write_text
 

@@ -18,7 +18,7 @@ from training import checkpoint, trainable
 from training.calibration import read_temperatures, temper
 from training.config import Config
 from training.export import ExportFacts, export
-from training.loop import load_network
+from training.loop.trainer import load_network
 from training.model_card import write_model_card
 from training.parity import check_parity
 from training.provenance import LICENCE_FILE, Provenance, read_licence, read_sources

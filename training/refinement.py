@@ -14,7 +14,7 @@ from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
 from training.dev_scores import DevScorer
-from training.loop import load_network
+from training.loop.trainer import load_network
 from training.run_scores import own_rows, scorer_of
 from training.text_files import write_text
 

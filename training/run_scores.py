@@ -12,7 +12,7 @@ from training.data.rows import DataSource, Part, load_parts
 from training.dev_scores import DevScorer
 from training.digests import check_judged
 from training.distributed import Ranks
-from training.loop import load_network
+from training.loop.trainer import load_network
 from training.run_report import score_table
 
 logger = logging.getLogger(__name__)

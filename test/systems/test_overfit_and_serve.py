@@ -13,7 +13,7 @@ from training.config import from_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.runs import train_run
+from training.loop.runs import train_run
 
 SIZE = 64
 SYSTEMS = {

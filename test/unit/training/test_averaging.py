@@ -15,8 +15,8 @@ from training.averaging import average_runs
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.loop import load_network
-from training.runs import train_run
+from training.loop.runs import train_run
+from training.loop.trainer import load_network
 from training.trainable import read_start
 
 

@@ -26,7 +26,7 @@ from training.calibration import (
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.runs import train_run
+from training.loop.runs import train_run
 
 
 def honest(count, sharpness, seed=0):

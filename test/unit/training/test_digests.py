@@ -15,8 +15,8 @@ from training.__main__ import main
 from training.averaging import average_runs
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.loop import load_network
-from training.runs import FOLDS, cross_validate, train_run
+from training.loop.runs import FOLDS, cross_validate, train_run
+from training.loop.trainer import load_network
 from training.trainable import read_start
 
 CONFIG = tiny_config(optim={"images": 16})

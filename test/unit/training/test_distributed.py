@@ -13,8 +13,8 @@ from training import checkpoint
 from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.loop import Trainer
-from training.runs import train_run
+from training.loop.runs import train_run
+from training.loop.trainer import Trainer
 
 # Batch norm on CPU ranks sees their own rows, and dropout draws for itself: both would make a difference.
 SECTIONS = {
@@ -39,7 +39,7 @@ def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
         "import json, sys, torch; from pathlib import Path\n"
         "torch.set_num_threads(1)\n"
         "from training.config import from_dict; from training.distributed import join_ranks\n"
-        "from training.data.rows import DataSource; from training.runs import train_run\n"
+        "from training.data.rows import DataSource; from training.loop.runs import train_run\n"
         "recipe, data, cache, run = map(Path, sys.argv[1:])\n"
         "train_run(from_dict(json.loads(recipe.read_text())), DataSource(data, cache), run, join_ranks())\n"
     )

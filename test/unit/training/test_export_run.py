@@ -17,9 +17,9 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.finetune import finetune_config
+from training.loop.finetune import finetune_config
+from training.loop.runs import train_run
 from training.provenance import Provenance, Source
-from training.runs import train_run
 from training.trainable import FILE, read_start, write_trainable
 
 LICENCE = "Licence of these weights\n\nResearch alone. Données: CC BY-NC-SA 4.0.\n"

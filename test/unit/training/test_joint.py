@@ -9,9 +9,9 @@ from training.building import frozen_parameters
 from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.distributed import Ranks
-from training.loop import Trainer
+from training.loop.runs import train_run
+from training.loop.trainer import Trainer
 from training.run_scores import score_run
-from training.runs import train_run
 
 ATLAS = {
     "system": {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}},

@@ -10,7 +10,7 @@ from unit.training.recipes import TASKS, TINY, tiny_config
 from training import checkpoint
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.runs import train_run
+from training.loop.runs import train_run
 
 RECIPE = {
     "system": TINY["system"],

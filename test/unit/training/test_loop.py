@@ -29,10 +29,10 @@ from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
-from training.loop import Trainer, load_network
-from training.runs import FOLDS, cross_validate, train_run
-from training.schedule import Schedule
-from training.stopped import Stopped
+from training.loop.runs import FOLDS, cross_validate, train_run
+from training.loop.schedule import Schedule
+from training.loop.stopped import Stopped
+from training.loop.trainer import Trainer, load_network
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
 
@@ -132,9 +132,9 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
         from training import checkpoint
         from training.config import from_dict
         from training.distributed import Ranks
-        from training.loop import Trainer
+        from training.loop.trainer import Trainer
         from training.data.rows import DataSource
-        from training.runs import train_run
+        from training.loop.runs import train_run
         import json, torch
         torch.set_num_threads(1)
         config = from_dict(json.loads(Path({str(uninterrupted / "config.json")!r}).read_text()))
@@ -275,7 +275,7 @@ def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, t
 
 def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path, monkeypatch):
     ticks = itertools.count()  # a clock that is looked at once for every step, and goes on by six seconds each time
-    monkeypatch.setattr("training.loop.Schedule", partial(Schedule, clock=lambda: 6.0 * next(ticks)))
+    monkeypatch.setattr("training.loop.trainer.Schedule", partial(Schedule, clock=lambda: 6.0 * next(ticks)))
     config = tiny_config(optim={"images": 10**6, "warmup_steps": 0})
     train_run(config, source, tmp_path / "run", Ranks(), max_minutes=1.0)
     state = checkpoint.load(tmp_path / "run" / checkpoint.LAST)

@@ -8,10 +8,10 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from model.networks import build
 from training.config import BalanceConfig, LossConfig, OptimConfig, SamplingConfig
+from training.loop.optim import make_optimizer, set_learning_rates, total_steps
+from training.loop.schedule import Schedule
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
-from training.optim import make_optimizer, set_learning_rates, total_steps
-from training.schedule import Schedule
 
 
 def grouped(optimizer):

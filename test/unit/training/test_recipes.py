@@ -12,9 +12,9 @@ from model.networks import build
 from training.config import EncoderConfig, load_config
 from training.data.rows import DataSource
 from training.distributed import Ranks
+from training.loop.optim import make_optimizer
+from training.loop.runs import train_run
 from training.losses import task_loss
-from training.optim import make_optimizer
-from training.runs import train_run
 
 SMALL = ("mh_mtl_small", "ultraupconvnet_small", "uniseg_small", "m2dino_small", "perceptguide_small")
 FROM_NOTHING = ("m2dino_small", "perceptguide_small")

@@ -15,8 +15,8 @@ from training.augmentation.task_rules import TaskRules
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
+from training.loop.runs import train_run
 from training.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
-from training.runs import train_run
 
 MASK = CATALOGUE["breast_lesion"]
 POINTS = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)

@@ -8,8 +8,8 @@ from unit.training.recipes import TASKS, tiny_config
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
+from training.loop.runs import train_run
 from training.robustness import CORRUPTIONS
-from training.runs import train_run
 
 
 def picture(seed=0):

@@ -5,8 +5,8 @@ from dataclasses import fields, replace
 import pytest
 from unit.training.recipes import tiny_config
 
-from training.finetune import finetune_config
-from training.synchronise import sync_config
+from training.loop.finetune import finetune_config
+from training.loop.synchronise import sync_config
 
 BASE = tiny_config(
     name="base",

@@ -11,7 +11,7 @@ from challenge.errors import UserError
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.runs import train_run
+from training.loop.runs import train_run
 from training.task_names import check_task_names
 from training.trainable import read_start
 

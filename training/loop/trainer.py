@@ -33,15 +33,15 @@ from training.dev_scores import DevScorer, DevScores
 from training.digests import Digests, check_resumed
 from training.distributed import Ranks
 from training.encoder_weights import check_source
+from training.loop.optim import make_optimizer, set_learning_rates, total_steps
+from training.loop.schedule import Schedule
+from training.loop.stopped import Stopped
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
-from training.optim import make_optimizer, set_learning_rates, total_steps
 from training.run_facts import facts_of
 from training.run_log import RunLog
 from training.run_report import write_report
 from training.runtime import set_up
-from training.schedule import Schedule
-from training.stopped import Stopped
 from training.task_names import check_task_names
 from training.trainable import Start
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
-from training.optim import total_steps
+from training.loop.optim import total_steps
 from training.trainable import Start
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from training.config import Config
 from training.data.rows import DataSource, Fold, load_parts
 from training.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.distributed import Ranks
-from training.loop import Trainer, check_same_recipe
+from training.loop.trainer import Trainer, check_same_recipe
 from training.run_report import TABLE
 from training.text_files import write_text
 from training.trainable import Start, start_of

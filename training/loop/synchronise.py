@@ -6,7 +6,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
-from training.optim import total_steps
+from training.loop.optim import total_steps
 from training.trainable import Start
 
 _SCORINGS = 4
