@@ -30,7 +30,7 @@ from challenge.imaging.resampling import Resampling
 from model.networks import build
 from model.networks.system import System
 from training.config import DataConfig
-from training.trainable import read_start
+from training.run_folder.trainable import read_start
 
 _FILES = ("classification", "detection", "regression")
 

@@ -63,7 +63,7 @@ def train(
     from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
     from training.loop.runs import cross_validate, train_run
-    from training.trainable import read_start
+    from training.run_folder.trainable import read_start
 
     source = DataSource(data_root, cache or output / "cache", val_root)
     ranks = join_ranks()
@@ -106,7 +106,7 @@ def finetune(
     from training.distributed import join_ranks, leave_ranks
     from training.loop.finetune import finetune_config, say_what_changed
     from training.loop.runs import train_run
-    from training.trainable import read_start
+    from training.run_folder.trainable import read_start
 
     start, base = read_start(folder)
     config = with_overrides(finetune_config(base, images, keep_others=keep_others), overrides)
@@ -177,7 +177,7 @@ def sync(
     from training.distributed import join_ranks, leave_ranks
     from training.loop.runs import train_run
     from training.loop.synchronise import check_tasks, sync_config
-    from training.trainable import read_start
+    from training.run_folder.trainable import read_start
 
     start, base = read_start(folder)
     check_tasks(start, data_root)
@@ -293,7 +293,7 @@ def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path
 @click.option("--anew", multiple=True, metavar="TASK", help="Its head began anew in each run: take the first one's.")
 def average(runs: tuple[Path, ...], output: Path, anew: tuple[str, ...]) -> None:
     """Average the weights of runs that began with the same network (`train --from`, another seed)."""
-    from training.averaging import average_runs
+    from training.run_folder.averaging import average_runs
 
     average_runs(runs, output, anew)
     click.echo(f"finished; next: python -m training score {output} --data-root DIR", err=True)

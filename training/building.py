@@ -16,7 +16,7 @@ from model.networks.system import System
 from training.config import Config
 from training.encoder_weights import load_encoder_weights
 from training.loop.optim import make_optimizer
-from training.trainable import Start
+from training.run_folder.trainable import Start
 
 logger = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from training.augmentation.augment import normalise
 from training.config import DataConfig
 from training.data.rows import DataSource, Part, load_parts
 from training.data.split import folds
-from training.digests import check_judged
 from training.distributed import Ranks
 from training.loop.trainer import load_network
+from training.run_folder.digests import check_judged
 from training.run_scores import own_rows
 from training.text_files import write_text
 

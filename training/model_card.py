@@ -6,7 +6,7 @@ from typing import Any
 
 from challenge.tasks import TaskKind
 from model.frozen.facts import Facts, TaskFacts
-from training.provenance import LICENCE_FILE
+from training.run_folder.provenance import LICENCE_FILE
 
 FILE = "README.md"
 _HEADLINE = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
 from training.loop.optim import total_steps
-from training.trainable import Start
+from training.run_folder.trainable import Start
 
 logger = logging.getLogger(__name__)
 

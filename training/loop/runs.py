@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import UserError
-from training import checkpoint
 from training.config import Config
 from training.data.rows import DataSource, Fold, load_parts
-from training.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.distributed import Ranks
 from training.loop.trainer import Trainer, check_same_recipe
-from training.run_report import TABLE
+from training.run_folder import checkpoint
+from training.run_folder.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
+from training.run_folder.run_report import TABLE
+from training.run_folder.trainable import Start, start_of
 from training.text_files import write_text
-from training.trainable import Start, start_of
 
 logger = logging.getLogger(__name__)
 

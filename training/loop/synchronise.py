@@ -7,7 +7,7 @@ from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
 from training.loop.optim import total_steps
-from training.trainable import Start
+from training.run_folder.trainable import Start
 
 _SCORINGS = 4
 

@@ -20,7 +20,6 @@ from challenge.host.signals import StopRequest
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.registry import build
 from model.networks.system import System
-from training import checkpoint
 from training.augmentation.augment import normalise
 from training.augmentation.task_rules import rules_of
 from training.building import build_network, check_recipe, frozen_parameters, shared_modules
@@ -30,7 +29,6 @@ from training.data.loader import steps
 from training.data.rows import DataSource, load_parts
 from training.data.sampling import Draw, TaskSampler
 from training.dev_scores import DevScorer, DevScores
-from training.digests import Digests, check_resumed
 from training.distributed import Ranks
 from training.encoder_weights import check_source
 from training.loop.optim import make_optimizer, set_learning_rates, total_steps
@@ -38,12 +36,14 @@ from training.loop.schedule import Schedule
 from training.loop.stopped import Stopped
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
-from training.run_facts import facts_of
-from training.run_log import RunLog
-from training.run_report import write_report
+from training.run_folder import checkpoint
+from training.run_folder.digests import Digests, check_resumed
+from training.run_folder.run_facts import facts_of
+from training.run_folder.run_log import RunLog
+from training.run_folder.run_report import write_report
+from training.run_folder.trainable import Start
 from training.runtime import set_up
 from training.task_names import check_task_names
-from training.trainable import Start
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from tiny import export_tiny, tiny_network
 
 from bench.rows import Phantoms, answered_by, mix, write_rows
 from training.config import from_dict
-from training.trainable import write_trainable
+from training.run_folder.trainable import write_trainable
 
 RECIPE = {
     "system": {

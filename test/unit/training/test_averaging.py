@@ -9,15 +9,15 @@ from click.testing import CliRunner
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from training import checkpoint
 from training.__main__ import main
-from training.averaging import average_runs
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
-from training.trainable import read_start
+from training.run_folder import checkpoint
+from training.run_folder.averaging import average_runs
+from training.run_folder.trainable import read_start
 
 
 @pytest.fixture(scope="module")

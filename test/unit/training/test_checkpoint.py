@@ -15,10 +15,10 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError
-from training import checkpoint
 from training.__main__ import main
 from training.config import write_json
-from training.trainable import FILE, read_start
+from training.run_folder import checkpoint
+from training.run_folder.trainable import FILE, read_start
 
 
 class RunsCode:
@@ -113,7 +113,7 @@ def test_the_command_ends_with_1_and_a_sentence_on_a_full_disk(four_kinds, tmp_p
     """), "utf-8")  # fmt: skip
     program = f"""
         import resource, sys
-        from training import checkpoint
+        from training.run_folder import checkpoint
         from training.__main__ import run
         save = checkpoint.save
 

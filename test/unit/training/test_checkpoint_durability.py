@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from challenge.errors import UserError
-from training import checkpoint
+from training.run_folder import checkpoint
 
 
 def state(step, **more):

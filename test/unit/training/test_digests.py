@@ -10,14 +10,14 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
-from training import checkpoint
 from training.__main__ import main
-from training.averaging import average_runs
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.trainer import load_network
-from training.trainable import read_start
+from training.run_folder import checkpoint
+from training.run_folder.averaging import average_runs
+from training.run_folder.trainable import read_start
 
 CONFIG = tiny_config(optim={"images": 16})
 

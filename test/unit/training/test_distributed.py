@@ -9,12 +9,12 @@ import pytest
 import torch
 from unit.training.recipes import TINY, tiny_config
 
-from training import checkpoint
 from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import Trainer
+from training.run_folder import checkpoint
 
 # Batch norm on CPU ranks sees their own rows, and dropout draws for itself: both would make a difference.
 SECTIONS = {

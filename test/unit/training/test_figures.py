@@ -9,7 +9,7 @@ from PIL import Image
 from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome
 from training.aggregation_report import draw as draw_outcomes
 from training.figures import literal, new_figure
-from training.run_report import draw_curves
+from training.run_folder.run_report import draw_curves
 
 NAMES = ["$x$", "a$b", "$\\frac$", "$$", "\\$", "_{", "^", "$\\alpha^{", "per_cent%", "a\\$b$"]
 

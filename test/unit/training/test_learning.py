@@ -7,10 +7,10 @@ import pytest
 from phantoms import write_folder
 from unit.training.recipes import TASKS, TINY, tiny_config
 
-from training import checkpoint
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
+from training.run_folder import checkpoint
 
 RECIPE = {
     "system": TINY["system"],

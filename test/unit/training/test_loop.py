@@ -24,7 +24,6 @@ from evaluate.scores.metric_table import Column
 from evaluate.scores.scoring import measure
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
-from training import checkpoint
 from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
@@ -33,6 +32,7 @@ from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
 from training.loop.stopped import Stopped
 from training.loop.trainer import Trainer, load_network
+from training.run_folder import checkpoint
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
 
@@ -129,7 +129,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
     program = f"""
         import os, signal
         from pathlib import Path
-        from training import checkpoint
+        from training.run_folder import checkpoint
         from training.config import from_dict
         from training.distributed import Ranks
         from training.loop.trainer import Trainer

@@ -15,7 +15,7 @@ from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
-from training.trainable import read_start
+from training.run_folder.trainable import read_start
 
 
 @pytest.fixture(scope="module")

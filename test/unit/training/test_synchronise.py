@@ -9,12 +9,12 @@ from phantoms import write_folder
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from training import checkpoint
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
+from training.run_folder import checkpoint
 
 SWIN = {"channels": 8, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 4], "window": 2, "drop_path": 0.1}
 TASKS = ("breast_lesion", "breast_2cls", "thyroid_nodule_det")

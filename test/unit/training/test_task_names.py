@@ -12,8 +12,8 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
+from training.run_folder.trainable import read_start
 from training.task_names import check_task_names
-from training.trainable import read_start
 
 
 def tables(name):

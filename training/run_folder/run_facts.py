@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from training.digests import Digests
-from training.provenance import Provenance
-from training.trainable import Start
+from training.run_folder.digests import Digests
+from training.run_folder.provenance import Provenance
+from training.run_folder.trainable import Start
 
 
 def facts_of(

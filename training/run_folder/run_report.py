@@ -9,7 +9,7 @@ from typing import Any
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import metrics_of
 from training.figures import literal, new_figure
-from training.run_log import FILE, read_log
+from training.run_folder.run_log import FILE, read_log
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)

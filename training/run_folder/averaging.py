@@ -13,9 +13,9 @@ from torch import Tensor
 
 from challenge.errors import UserError
 from challenge.tasks import check_task_names
-from training import checkpoint
 from training.config import from_dict
-from training.digests import Digests
+from training.run_folder import checkpoint
+from training.run_folder.digests import Digests
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.system import System
-from training import checkpoint
 from training.config import Config, from_dict, to_dict
-from training.provenance import read_provenance
+from training.run_folder import checkpoint
+from training.run_folder.provenance import read_provenance
 from training.state_dict import refuse_pointer
 
 FILE = "network.safetensors"
