@@ -218,9 +218,9 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
 @click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Fit the temperature of every class head on the run's dev rows; `export` builds in those that hold."""
-    from training.calibration import calibrate as fit
-    from training.calibration import check_calibration
     from training.data.rows import DataSource
+    from training.selection.calibration import calibrate as fit
+    from training.selection.calibration import check_calibration
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
     found = {"dev": list(fit(run_folder, source))}
@@ -246,7 +246,7 @@ def score(
 ) -> None:
     """Print the official scores of a run, perhaps with its answers read off the network in another way."""
     from training.data.rows import DataSource
-    from training.run_scores import score_run
+    from training.selection.run_scores import score_run
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
     click.echo(score_run(run_folder, source, overrides))
@@ -278,8 +278,8 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Choose on the dev rows which tasks gain by tidied masks or the mirror image; `export` then records it."""
     from training.data.rows import DataSource
-    from training.refinement import VARIANTS
-    from training.refinement import refine as choose
+    from training.selection.refinement import VARIANTS
+    from training.selection.refinement import refine as choose
 
     click.echo(f"| task | score | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
     for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache", val_root)):

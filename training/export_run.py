@@ -14,16 +14,16 @@ from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.facts import FILE, Facts, read_facts
 from model.networks.system import System
-from training.calibration import read_temperatures, temper
 from training.config import Config
 from training.export import ExportFacts, export
 from training.loop.trainer import load_network
 from training.model_card import write_model_card
 from training.parity import check_parity
-from training.refinement import read_refinements
 from training.run_folder import checkpoint, trainable
 from training.run_folder.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
 from training.run_folder.trainable import read_start, write_trainable
+from training.selection.calibration import read_temperatures, temper
+from training.selection.refinement import read_refinements
 
 logger = logging.getLogger(__name__)
 

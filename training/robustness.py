@@ -19,8 +19,8 @@ from evaluate.scores.metric_table import Metric, metrics_of
 from training.augmentation import ultrasound_effects
 from training.data.pixels import Pixels
 from training.data.rows import DataSource
-from training.dev_scores import Scores
-from training.run_scores import open_run
+from training.selection.dev_scores import Scores
+from training.selection.run_scores import open_run
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,6 @@ from training.data.dataset import Batch, Dataset
 from training.data.loader import steps
 from training.data.rows import DataSource, load_parts
 from training.data.sampling import Draw, TaskSampler
-from training.dev_scores import DevScorer, DevScores
 from training.distributed import Ranks
 from training.encoder_weights import check_source
 from training.loop.optim import make_optimizer, set_learning_rates, total_steps
@@ -43,6 +42,7 @@ from training.run_folder.run_log import RunLog
 from training.run_folder.run_report import write_report
 from training.run_folder.trainable import Start
 from training.runtime import set_up
+from training.selection.dev_scores import DevScorer, DevScores
 from training.task_names import check_task_names
 
 logger = logging.getLogger(__name__)

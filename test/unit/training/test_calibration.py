@@ -12,8 +12,12 @@ from challenge.manifest import Row, Sample
 from challenge.tasks import TaskKind
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
-from training import calibration
-from training.calibration import (
+from training.data.rows import DataSource
+from training.distributed import Ranks
+from training.export_run import export_run
+from training.loop.runs import train_run
+from training.selection import calibration
+from training.selection.calibration import (
     FILE,
     are_enough,
     calibrate,
@@ -23,10 +27,6 @@ from training.calibration import (
     holds_for_others,
     read_temperatures,
 )
-from training.data.rows import DataSource
-from training.distributed import Ranks
-from training.export_run import export_run
-from training.loop.runs import train_run
 
 
 def honest(count, sharpness, seed=0):

@@ -11,7 +11,7 @@ from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import Trainer
-from training.run_scores import score_run
+from training.selection.run_scores import score_run
 
 ATLAS = {
     "system": {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}},

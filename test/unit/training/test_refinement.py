@@ -16,7 +16,7 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export_run import export_run
 from training.loop.runs import train_run
-from training.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
+from training.selection.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
 
 MASK = CATALOGUE["breast_lesion"]
 POINTS = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)

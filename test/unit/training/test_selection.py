@@ -9,8 +9,8 @@ from challenge import targets
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.refine import Refinement
 from training.data.rows import DataSource, load_parts
-from training.dev_scores import DevScorer, selection
 from training.distributed import Ranks
+from training.selection.dev_scores import DevScorer, selection
 
 PERFECT = {
     TaskKind.SEGMENTATION: {"DSC": 1.0, "HD": 0.0},
@@ -138,7 +138,7 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
 
 
 def test_every_dev_row_is_scored_whatever_the_batch(part, monkeypatch):
-    monkeypatch.setattr("training.dev_scores._BATCH", 2)
+    monkeypatch.setattr("training.selection.dev_scores._BATCH", 2)
     oracle = Oracle(part, knows=True)
     means = {TASKS[3]: MEAN_POINTS}
     scores = DevScorer(part, tiny_config().data, means).score(oracle)

@@ -12,11 +12,11 @@ from unit.training.recipes import TINY, tiny_config
 from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.data.sampling import Draw
-from training.dev_scores import DevScorer, DevScores
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import Trainer, load_network
 from training.run_folder import checkpoint
+from training.selection.dev_scores import DevScorer, DevScores
 
 SYSTEM = {"options": {**TINY["system"]["options"], "dropout": 0.0}}
 STILL = {"name": "momentum", "momentum": 0.0, "encoder_lr": 0.0, "head_lr": 0.0, "final_lr": 0.0, "weight_decay": 0.0,

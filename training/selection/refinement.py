@@ -13,9 +13,9 @@ from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
-from training.dev_scores import DevScorer
 from training.loop.trainer import load_network
-from training.run_scores import own_rows, scorer_of
+from training.selection.dev_scores import DevScorer
+from training.selection.run_scores import own_rows, scorer_of
 from training.text_files import write_text
 
 FILE = "refinements.json"

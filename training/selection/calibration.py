@@ -28,7 +28,7 @@ from training.data.split import folds
 from training.distributed import Ranks
 from training.loop.trainer import load_network
 from training.run_folder.digests import check_judged
-from training.run_scores import own_rows
+from training.selection.run_scores import own_rows
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from typing import Any
 from model.networks.system import System
 from training.config import Config
 from training.data.rows import DataSource, Part, load_parts
-from training.dev_scores import DevScorer
 from training.distributed import Ranks
 from training.loop.trainer import load_network
 from training.run_folder.digests import check_judged
 from training.run_folder.run_report import score_table
+from training.selection.dev_scores import DevScorer
 
 logger = logging.getLogger(__name__)
 

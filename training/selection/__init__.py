@@ -1,0 +1,1 @@
+"""Choices made on the dev rows."""
