@@ -26,7 +26,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from model.networks import build
 from model.networks.system import System
 from training.config import load_config
-from training.export import ExportFacts, export
+from training.export.graphs import ExportFacts, export
 
 logger = logging.getLogger(__name__)
 

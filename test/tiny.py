@@ -8,7 +8,7 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.frozen.facts import Facts
 from model.networks import build
 from model.networks.system import System
-from training.export import ExportFacts, export
+from training.export.graphs import ExportFacts, export
 
 EXTRA = (
     TaskSpec("breast_lesion_det", TaskKind.DETECTION, 1),

@@ -316,7 +316,7 @@ def export(
     overwrite: bool,
 ) -> None:
     """Freeze a training RUN into weights that inference.py runs, with a model card."""
-    from training.export_run import export_run
+    from training.export.run import export_run
 
     facts = export_run(run_folder, output, scores, sources, reduced, overwrite=overwrite)
     click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")

@@ -17,7 +17,7 @@ from model.networks.prompts import ULTRAUPCONVNET
 from model.networks.system import System
 from model.networks.task_table import profile
 from training.conversion import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
-from training.export import ExportFacts, export
+from training.export.graphs import ExportFacts, export
 from training.state_dict import read_state_dict
 
 SYSTEM = "ultraupconvnet"

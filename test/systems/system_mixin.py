@@ -14,7 +14,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 from model.networks import build
 from model.networks.system import IMAGES, OUTPUT, TASK
-from training.export import ExportFacts, export
+from training.export.graphs import ExportFacts, export
 
 ONE_OF_EACH = ("cardiac_multi", "organ_cls", "thyroid_nodule_det", "IUGC")
 ALL = tuple(CATALOGUE.values())

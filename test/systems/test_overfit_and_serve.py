@@ -12,7 +12,7 @@ from evaluate.scores.scoring import measure
 from training.config import from_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import train_run
 
 SIZE = 64

@@ -14,7 +14,7 @@ from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import train_run
 from training.selection import calibration
 from training.selection.calibration import (

@@ -16,7 +16,7 @@ from training import export_run as module
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.finetune import finetune_config
 from training.loop.runs import train_run
 from training.run_folder.provenance import Provenance, Source

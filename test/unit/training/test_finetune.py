@@ -16,7 +16,7 @@ from training.__main__ import main
 from training.building import build_network
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
 from training.run_folder.trainable import FILE, Start, read_start

@@ -27,7 +27,7 @@ from model.frozen.run.submission import Options, run_submission
 from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
 from training.loop.stopped import Stopped

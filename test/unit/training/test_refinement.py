@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.augmentation.task_rules import TaskRules
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import train_run
 from training.selection.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
 

@@ -12,7 +12,7 @@ from training.__main__ import main
 from training.config import SystemConfig, to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.export_run import export_run
+from training.export.run import export_run
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
 from training.run_folder.trainable import read_start

@@ -15,10 +15,10 @@ from challenge.imaging.resampling import Resampling
 from model.frozen.facts import FILE, Facts, read_facts
 from model.networks.system import System
 from training.config import Config
-from training.export import ExportFacts, export
+from training.export.graphs import ExportFacts, export
+from training.export.model_card import write_model_card
+from training.export.parity import check_parity
 from training.loop.trainer import load_network
-from training.model_card import write_model_card
-from training.parity import check_parity
 from training.run_folder import checkpoint, trainable
 from training.run_folder.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
 from training.run_folder.trainable import read_start, write_trainable
