@@ -328,7 +328,7 @@ def export(
 @click.option("--verbose", is_flag=True, help="List what became of every key.")
 def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
     """Freeze the official baseline's CHECKPOINT (best_model.pth) into weights that inference.py runs."""
-    from training.convert_baseline import convert_file
+    from training.conversion.baseline import convert_file
 
     report = convert_file(checkpoint, output)
     click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
@@ -353,7 +353,7 @@ def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
 @click.option("--verbose", is_flag=True, help="List what became of every key.")
 def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
     """Freeze UltraUPConvNet's published CHECKPOINT into weights that inference.py runs."""
-    from training.convert_ultraupconvnet import convert_file
+    from training.conversion.ultraupconvnet import convert_file
 
     report = convert_file(checkpoint, output, tasks)
     click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))

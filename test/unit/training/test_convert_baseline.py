@@ -15,7 +15,7 @@ from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import run
-from training.convert_baseline import convert
+from training.conversion.baseline import convert
 
 TASK_OF_KIND = {
     TaskKind.SEGMENTATION: "cardiac_multi",

@@ -12,7 +12,7 @@ from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.frozen.facts import read_facts
 from training.__main__ import main, run
-from training.convert_ultraupconvnet import convert, published_tasks
+from training.conversion.ultraupconvnet import convert, published_tasks
 
 WIDTHS, DEPTHS, DIM = (96, 192, 384, 768), (3, 3, 9, 3), 256
 TASKS = [CATALOGUE["breast_lesion"], CATALOGUE["breast_2cls"]]

@@ -10,9 +10,9 @@ from challenge.errors import UserError
 from challenge.imaging.resampling import Resampling
 from model.networks import build
 from model.networks.system import System
-from training.conversion import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
+from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
+from training.conversion.official_names import ENCODER, HEADS, PYRAMID, TAIL, head_layouts, own_names, task_of
 from training.export.graphs import ExportFacts, export
-from training.official_names import ENCODER, HEADS, PYRAMID, TAIL, head_layouts, own_names, task_of
 from training.state_dict import read_state_dict
 
 logger = logging.getLogger(__name__)

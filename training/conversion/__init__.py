@@ -1,0 +1,1 @@
+"""Published checkpoints as weights of this project."""
