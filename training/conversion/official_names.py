@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from training.encoder_weights import EFFICIENTNET_TAIL, efficientnet_names
+from training.pretrained.encoder_weights import EFFICIENTNET_TAIL, efficientnet_names
 
 ENCODER, PYRAMID, HEADS = "encoder.", "fpn_decoder.", "heads."
 TAIL = tuple(f"{ENCODER}{module}." for module in EFFICIENTNET_TAIL)

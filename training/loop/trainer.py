@@ -22,19 +22,19 @@ from model.networks.registry import build
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.augmentation.task_rules import rules_of
-from training.building import build_network, check_recipe, frozen_parameters, shared_modules
 from training.config import Config, RuntimeConfig, from_dict, to_dict, with_overrides, write_json
 from training.data.dataset import Batch, Dataset
 from training.data.loader import steps
 from training.data.rows import DataSource, load_parts
 from training.data.sampling import Draw, TaskSampler
 from training.distributed import Ranks
-from training.encoder_weights import check_source
 from training.loop.optim import make_optimizer, set_learning_rates, total_steps
 from training.loop.schedule import Schedule
 from training.loop.stopped import Stopped
 from training.losses import task_loss
 from training.losses.balance import TaskBalance
+from training.pretrained.building import build_network, check_recipe, frozen_parameters, shared_modules
+from training.pretrained.encoder_weights import check_source
 from training.run_folder import checkpoint
 from training.run_folder.digests import Digests, check_resumed
 from training.run_folder.run_facts import facts_of

@@ -9,7 +9,7 @@ import torch
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.writers import write_atomically
-from training.state_dict import read_torch_file
+from training.pretrained.state_dict import read_torch_file
 
 LAST = "last.pt"
 BEST = "best.pt"

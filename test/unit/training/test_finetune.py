@@ -13,12 +13,12 @@ from unit.training.recipes import tiny_config
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from training.__main__ import main
-from training.building import build_network
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
 from training.loop.trainer import load_network
+from training.pretrained.building import build_network
 from training.run_folder.trainable import FILE, Start, read_start
 
 NEW = "my_points"

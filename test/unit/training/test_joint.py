@@ -5,12 +5,12 @@ import torch
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from training.building import frozen_parameters
 from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import Trainer
+from training.pretrained.building import frozen_parameters
 from training.selection.run_scores import score_run
 
 ATLAS = {

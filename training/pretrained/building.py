@@ -14,8 +14,8 @@ from model.networks.heads.pooled import DetectionHead, RegressionHead
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config
-from training.encoder_weights import load_encoder_weights
 from training.loop.optim import make_optimizer
+from training.pretrained.encoder_weights import load_encoder_weights
 from training.run_folder.trainable import Start
 
 logger = logging.getLogger(__name__)
