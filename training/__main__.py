@@ -141,9 +141,9 @@ def aggregate(
 
     config = load_config(config_file, overrides)
 
-    from training.aggregation import RESULTS, aggregate, parse_groups
     from training.data.rows import DataSource
     from training.distributed import join_ranks, leave_ranks
+    from training.studies.aggregation import RESULTS, aggregate, parse_groups
 
     source = DataSource(data_root, cache or output / "cache", val_root)
     aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
@@ -260,8 +260,8 @@ def score(
 def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
     """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
     from training.data.rows import DataSource
-    from training.robustness import CORRUPTIONS
-    from training.robustness import robustness as measure
+    from training.studies.robustness import CORRUPTIONS
+    from training.studies.robustness import robustness as measure
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
     click.echo(f"| task | score | clean | {' | '.join(CORRUPTIONS)} |\n|---|---|---|{'---|' * len(CORRUPTIONS)}")

@@ -9,10 +9,10 @@ from unit.training.recipes import TINY
 
 from challenge.errors import UserError
 from training.__main__ import main
-from training.aggregation import clinical, parse_groups, part_config, plan
-from training.aggregation_report import Outcome, gain, table
 from training.config import SamplingConfig, from_dict
 from training.run_folder.run_report import TABLE
+from training.studies.aggregation import clinical, parse_groups, part_config, plan
+from training.studies.aggregation_report import Outcome, gain, table
 
 SIZES = {"breast_lesion": 300, "breast_2cls": 100, "thyroid_nodule": 80, "mine": 20}
 GROUPS = {"breast": ("breast_lesion", "breast_2cls"), "thyroid": ("thyroid_nodule",), "other": ("mine",)}

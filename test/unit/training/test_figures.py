@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome
-from training.aggregation_report import draw as draw_outcomes
 from training.figures import literal, new_figure
 from training.run_folder.run_report import draw_curves
+from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome
+from training.studies.aggregation_report import draw as draw_outcomes
 
 NAMES = ["$x$", "a$b", "$\\frac$", "$$", "\\$", "_{", "^", "$\\alpha^{", "per_cent%", "a\\$b$"]
 

@@ -9,7 +9,7 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.robustness import CORRUPTIONS
+from training.studies.robustness import CORRUPTIONS
 
 
 def picture(seed=0):

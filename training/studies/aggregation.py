@@ -16,7 +16,6 @@ from challenge.manifest import read_manifest
 from challenge.tasks import TaskKind, check_task_names
 from evaluate.scores.metric_table import metrics_of
 from model.networks.task_table import TaskProfile, task_table
-from training.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table
 from training.config import Config, DevConfig
 from training.data.rows import DataSource
 from training.data.sampling import probabilities
@@ -24,6 +23,7 @@ from training.distributed import Ranks
 from training.loop.optim import total_steps
 from training.loop.runs import is_finished, train_run
 from training.run_folder import checkpoint
+from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
