@@ -20,7 +20,9 @@ JSON_FILES = {
     TaskKind.REGRESSION: "regression_predictions.json",
 }
 """The JSON file of each kind that has one, at the root of the output folder."""
-RESERVED = frozenset({*JSON_FILES.values(), ".journal"})
+JOURNAL = ".journal"
+"""The record of a run under way, at the root of the output folder."""
+RESERVED = frozenset({*JSON_FILES.values(), JOURNAL})
 """Names at the root of the output folder that no mask may take, nor have as a folder."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _NAME_BYTES, _PATH_BYTES = 255, 2048

@@ -18,8 +18,7 @@ import click
 from challenge.errors import ImageError, PathError
 from challenge.host.disk import is_full
 from challenge.host.places import Places
-from challenge.paths import MANIFEST_FOLDER, find_image
-from model.frozen.run.journal import FILE as JOURNAL
+from challenge.paths import JOURNAL, MANIFEST_FOLDER, find_image
 
 Need = Callable[[], None]
 

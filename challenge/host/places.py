@@ -13,7 +13,7 @@ import click
 
 INPUT_JSON = Path("/input_json")
 """Where UUSIC's organisers mount the list of images."""
-DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[1] / "weights")
+DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
 """The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
 
 FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)

@@ -1,7 +1,6 @@
 """Decoding in a child process: a file that ends a native decoder, or holds it up, costs its own row and no other.
 
-The child (`challenge/imaging/child_main.py`) is started when the first such file appears, and kept, because its start takes
-about a second. The threads of a process share one: such files are rare, and a host may allow few processes and little
+The child (`child_main.py`) is started when the first such file appears, and kept, because its start takes about a second. The threads of a process share one: such files are rare, and a host may allow few processes and little
 memory. Requests and answers pass through pipes, as JSON and raw bytes; nothing is pickled, nothing is written to disk.
 """
 
@@ -29,7 +28,7 @@ from challenge.imaging.child_main import LENGTH, framed
 
 logger = logging.getLogger(__name__)
 
-CHILD = Path(__file__).with_name("decoder_child.py")
+CHILD = Path(__file__).with_name("child_main.py")
 SECONDS = 60
 """Longest time for one file, by the clock and of the processor. The largest allowed file takes a sixth of it."""
 HEADER_SECONDS = 20
@@ -37,7 +36,7 @@ HEADER_SECONDS = 20
 MEMORY = 8 << 30
 """Bytes that the child may allocate. The largest grey files that are allowed need about half of it."""
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 120  # a busy host reads its packages from a slow disk
 _DYING_SECONDS = 10
 _LONGEST_TABLE = 1 << 20
@@ -188,7 +187,7 @@ class Decoder:
 
 
 def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Return the pixels (H, W, 3) uint8 and the notes that `challenge.imaging.decode.decode_file` gives, from the child.
+    """Return the pixels (H, W, 3) uint8 and the notes of `decode.decode_file`, from the child.
 
     Raises ImageError, also where the child ends or takes too long; StartError.
     """
@@ -205,7 +204,7 @@ def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], t
 
 
 def size_apart(path: Path, pixel_limit: int) -> tuple[int, int] | None:
-    """Return what `challenge.imaging.decode.header_size` gives, from the child; None too if that ends. Raises StartError."""
+    """Return what `decode.header_size` gives, from the child; None too if that ends. Raises StartError."""
     try:
         width, height = _ask("size", path, pixel_limit, HEADER_SECONDS)[0]["size"]
         return int(width), int(height)

@@ -1,4 +1,4 @@
-"""Numbers, colours or palette indices of a true mask -> class indices. `challenge.masks.true_masks` has the table of rules.
+"""Numbers, colours or palette indices of a true mask -> class indices. `true_masks` has the table of rules.
 
 All functions take one picture and the task's number of classes, background included. They raise MaskError where the
 values do not tell the classes for certain.

@@ -17,7 +17,7 @@ from evaluate.scores.cases import Case
 from evaluate.scores.metric_table import Column, Metric, metrics_of
 from evaluate.scores.result import Result, read_result
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "pages" / "templates"
 _SIGNIFICANT = 0.05
 
 

@@ -1,6 +1,6 @@
 """`python test/fuzz/mutations.py --minutes 30`: damaged image files for the decoder's child, which is watched.
 
-Needs nothing but the project. A child that dies or hangs, and an answer that breaks a promise of `challenge.imaging.decode`,
+Needs nothing but the project. A child that dies or hangs, and an answer that breaks a promise of `decode.py`,
 is a finding: its file is left in the folder, which also keeps the counts, so that the same command goes on.
 """
 

@@ -1,4 +1,4 @@
-"""Damaged and strange image files, with what a reader that follows the policy of `challenge.imaging.decode` makes of them."""
+"""Damaged and strange image files, and what a reader that follows `challenge.imaging.decode` makes of them."""
 
 import csv
 import io

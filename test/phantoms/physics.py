@@ -1,7 +1,7 @@
 """A small B-mode scanner: probe geometry, tissue on the beam grid, speckle, attenuation, scan conversion.
 
 Tissue is painted where the beams run, not on the image, so that speckle widens with depth under a convex probe and
-shadows follow the beams. Lengths are pixels of the image, origin at its outer corner (as in `challenge.imaging.geometry`).
+shadows follow the beams. Lengths are pixels of the image, origin at its outer corner (as in `imaging/geometry.py`).
 """
 
 import math

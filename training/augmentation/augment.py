@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from training import ultrasound_effects as ultrasound
+from training.augmentation import ultrasound_effects as ultrasound
 from training.augmentation.point_order import in_order
 from training.augmentation.task_rules import TaskRules
 from training.config import AugmentConfig, DataConfig

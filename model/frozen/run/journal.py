@@ -22,12 +22,12 @@ from typing import Any, get_type_hints
 
 from challenge.errors import UserError
 from challenge.host.disk import flush, is_full
+from challenge.paths import JOURNAL
 from challenge.predictions import MaskFile
 from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
 
-FILE = ".journal"
 SCHEMA = 2
 _SYNC_EVERY = 64  # rows; only a power cut can cost these, and they would be answered again
 
@@ -262,7 +262,7 @@ def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
     Raises UserError if another process writes it, or if it is to be resumed and belongs to another run or to another
     version of this program, or if the folder is not writable; OSError if the disk is full.
     """
-    path = folder / FILE
+    path = folder / JOURNAL
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -294,10 +294,12 @@ def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
 def read_journal(folder: Path) -> tuple[Identity, Journal]:
     """Open the journal that a part left in `folder`, for reading. Raises UserError if there is none."""
     try:
-        descriptor = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(folder / JOURNAL, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise UserError(f"{folder} holds no {FILE} ({error.strerror}); give the outputs of --num-parts runs") from error
-    journal = Journal(folder / FILE, descriptor)
+        raise UserError(
+            f"{folder} holds no {JOURNAL} ({error.strerror}); give the outputs of --num-parts runs"
+        ) from error
+    journal = Journal(folder / JOURNAL, descriptor)
     if journal.identity is None:
         os.close(descriptor)
         what = _foreign(journal.path) if journal.is_foreign else f"{journal.path} cannot be read"

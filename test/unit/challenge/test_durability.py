@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from challenge.errors import UserError
+from challenge.paths import JOURNAL
 from challenge.tasks import TaskKind
 from challenge.writers import write_atomically
-from model.frozen.run.journal import FILE, Identity, Record, open_journal
+from model.frozen.run.journal import Identity, Record, open_journal
 
 
 def identity(**known):
@@ -82,7 +83,7 @@ def test_while_it_is_written_neither_name_nor_ending_is_the_targets(tmp_path):
 
 def test_the_rows_of_the_journal_reach_the_disk_64_at_a_time(events, tmp_path):
     with open_journal(tmp_path, identity(rows=200, part_rows=200), resume=False) as journal:
-        own = os.stat(tmp_path / FILE).st_ino
+        own = os.stat(tmp_path / JOURNAL).st_ino
         events.clear()
         for index in range(200):
             journal.append(record(index))
@@ -90,7 +91,7 @@ def test_the_rows_of_the_journal_reach_the_disk_64_at_a_time(events, tmp_path):
         assert len(synced) == 200 // 64
         journal.sync()
         assert [size for _, inode, size in events if inode == own][-1] == journal.size
-    assert journal.size == (tmp_path / FILE).stat().st_size
+    assert journal.size == (tmp_path / JOURNAL).stat().st_size
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_half_a_line_is_cut_off_by_the_next_one(tearing, tmp_path):
         assert [known.index for known in journal.records()] == [0]
         journal.append(record(2, "short"))
         assert [known.index for known in journal.records()] == [0, 2]
-    assert (tmp_path / FILE).read_bytes() == (clean / FILE).read_bytes()
+    assert (tmp_path / JOURNAL).read_bytes() == (clean / JOURNAL).read_bytes()
 
 
 def test_half_a_line_is_cut_off_by_the_next_reader_that_writes(tearing, tmp_path):

@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from challenge.errors import UserError
+from challenge.paths import JOURNAL
 from challenge.predictions import MaskFile
 from challenge.tasks import TaskKind
-from model.frozen.run.journal import FILE, SCHEMA, Identity, Journal, Record, open_journal, read_journal
+from model.frozen.run.journal import SCHEMA, Identity, Journal, Record, open_journal, read_journal
 
 RUN = Identity("fmc", "a" * 64, "b" * 64, 3, 8, "float32", "logits", "masks", "", 1, 0, 3)
 RECORDS = [
@@ -39,20 +40,20 @@ def test_records_come_back_in_manifest_order_to_the_last_digit(tmp_path):
 
 def test_a_line_that_is_torn_anywhere_costs_that_row_alone(tmp_path):
     write(tmp_path)
-    whole = (tmp_path / FILE).read_bytes()
+    whole = (tmp_path / JOURNAL).read_bytes()
     last = len(whole.splitlines(keepends=True)[-1])
     for cut in range(1, last + 1):
-        (tmp_path / FILE).write_bytes(whole[:-cut])
+        (tmp_path / JOURNAL).write_bytes(whole[:-cut])
         with open_journal(tmp_path, RUN, resume=True) as journal:
             assert [record.index for record in journal.records()] == [0, 2]
             journal.append(RECORDS[2])
-        assert (tmp_path / FILE).read_bytes() == whole
+        assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
 def test_an_altered_line_and_those_after_it_are_not_believed(tmp_path):
     write(tmp_path)
-    content = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(content.replace(b'"odd"', b'"ode"'))
+    content = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(content.replace(b'"odd"', b'"ode"'))
     assert [record.index for record in read(tmp_path)] == [2]
 
 
@@ -82,9 +83,9 @@ def test_the_journal_of_another_run_is_refused_with_what_differs(tmp_path, chang
 
 def test_without_a_readable_header_the_run_starts_again(tmp_path):
     for content in (b"", b"12345678 {", b"no journal at all\n" * 3):
-        (tmp_path / FILE).write_bytes(content)
+        (tmp_path / JOURNAL).write_bytes(content)
         assert read(tmp_path) == []
-    (tmp_path / FILE).write_bytes(b"")
+    (tmp_path / JOURNAL).write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read"):
         read_journal(tmp_path)
 
@@ -124,12 +125,12 @@ ROW = asdict(RECORDS[0])
 )  # fmt: skip
 def test_another_version_s_journal_is_told_and_never_half_believed(tmp_path, tables, caplog):
     content = b"".join(map(line, tables))
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / JOURNAL).write_bytes(content)
     with pytest.raises(UserError, match=r"--resume: .*\.journal was written by another version .*; leave out --resume"):
         open_journal(tmp_path, RUN, resume=True)
     with pytest.raises(UserError, match=r"\.journal was written by another version .*; run that part again"):
         read_journal(tmp_path)
-    assert (tmp_path / FILE).read_bytes() == content
+    assert (tmp_path / JOURNAL).read_bytes() == content
     with open_journal(tmp_path, RUN, resume=False) as journal:
         assert (len(journal), journal.identity, journal.suspects, journal.stamps) == (0, RUN, set(), {})
     assert "written by another version of this program; the run starts again" in caplog.text
@@ -138,7 +139,7 @@ def test_another_version_s_journal_is_told_and_never_half_believed(tmp_path, tab
 
 def test_a_line_that_is_no_json_or_too_deep_is_another_version_s(tmp_path):
     for body in (b"{", b"[" * 100_000, b"\xff"):
-        (tmp_path / FILE).write_bytes(line(FIRST) + b"%08x %b\n" % (zlib.crc32(body), body))
+        (tmp_path / JOURNAL).write_bytes(line(FIRST) + b"%08x %b\n" % (zlib.crc32(body), body))
         with pytest.raises(UserError, match="another version"):
             open_journal(tmp_path, RUN, resume=True)
 
