@@ -1,7 +1,8 @@
 """Decoding in a child process: a file that ends a native decoder, or holds it up, costs its own row and no other.
 
-The child (`child_main.py`) is started when the first such file appears, and kept, because its start takes about a second. The threads of a process share one: such files are rare, and a host may allow few processes and little
-memory. Requests and answers pass through pipes, as JSON and raw bytes; nothing is pickled, nothing is written to disk.
+The child (`child_main.py`) is started when the first such file appears, and kept, because its start takes about a
+second. The threads of a process share one: such files are rare, and a host may allow few processes and little memory.
+Requests and answers pass through pipes, as JSON and raw bytes; nothing is pickled, nothing is written to disk.
 """
 
 import atexit

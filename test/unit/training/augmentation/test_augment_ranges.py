@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
-from unit.training.test_augment import FREE, GEOMETRY, SIZE, blob
+from unit.training.augmentation.test_augment import FREE, GEOMETRY, SIZE, blob
 
 from training.augmentation.augment import Item, train_preset
 from training.augmentation.task_rules import TaskRules

@@ -13,7 +13,7 @@ from PIL import Image
 from unit.evaluate.answers import FILES
 from unit.evaluate.folders import HEIGHT, WIDTH, read_csv, write_csv
 from unit.evaluate.official import official_scores
-from unit.evaluate.test_scoring import assert_equals_official, result, value
+from unit.evaluate.scores.test_scoring import assert_equals_official, result, value
 
 from challenge.readers import SubmissionError
 from challenge.tasks import TaskKind
