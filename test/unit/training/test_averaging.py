@@ -43,6 +43,9 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
         if value.is_floating_point():
             torch.testing.assert_close(value, (one[name] + two[name]) / 2)
             changed += not torch.equal(one[name], two[name])
+        else:  # a counter has no mean
+            assert torch.equal(value, one[name])
+            assert value > 0
     assert changed > 5
     arguments = ["score", tmp_path / "mean", "--data-root", four_kinds, "--cache", runs / "cache"]
     assert "breast_lesion" in CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).output
