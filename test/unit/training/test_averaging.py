@@ -38,6 +38,10 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
     (first, _, _), (second, _, _) = load_network(runs / "second-1"), load_network(runs / "second-2")
     mean, _, facts = load_network(tmp_path / "mean")
     assert (facts["images_before"], facts["images_seen"]) == (32, 64)
+    each = [load_network(runs / name)[2] for name in ("second-1", "second-2")]
+    assert facts["cpu_seconds"] == pytest.approx(sum(own["cpu_seconds"] for own in each))
+    assert each[0]["dev"]
+    assert facts["dev"] == {}  # the scores of one of them are not the mean's
     one, two, changed, counted = first.state_dict(), second.state_dict(), 0, 0
     for name, value in mean.state_dict().items():
         if value.is_floating_point():
