@@ -9,7 +9,7 @@ FORBIDDEN = {
     "multiprocessing", "socket", "urllib", "http", "requests", "huggingface_hub", "getpass", "pwd", "cv2", "pandas",
 }  # fmt: skip
 CALLS = {"expanduser", "home", "eval", "exec", "system", "popen", "cpu_count", "shell"}
-ALLOWED = {("decoder.py", "subprocess")}  # its child, which decodes what may kill it; test_isolation.py watches it
+ALLOWED = {("child.py", "subprocess")}  # its child, which decodes what may kill it; test_isolation.py watches it
 AWARE = {("limits.py", "cpu_count")}  # beside the affinity mask and the quota, where there is no mask
 
 

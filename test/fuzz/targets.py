@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from challenge import images as image_reader
 from challenge.errors import ImageError, ManifestError, PathError
+from challenge.imaging import decode as image_reader
 from challenge.imaging.decode import decode_file, header_size
 from challenge.manifest import Sample, read_manifest, superseded
 from challenge.paths import JSON_FILES, find_image, inside_root, output_file

@@ -103,6 +103,14 @@ def test_the_one_box_is_the_mean_of_all_and_is_cut_off_afterwards():
     assert head(FEATURES)[0, :, 0, 0].tolist() == pytest.approx([0.4, 0.3, 1.0, 0.9, 7.0])
 
 
+def test_the_one_box_is_as_sure_as_its_best_cell():
+    head = BoxHead(4).eval()
+    head.maps = nn.Identity()
+    maps = torch.zeros(1, 5, 2, 2)
+    maps[0, 4] = torch.tensor([[-3.0, 2.0], [0.5, 1.0]])
+    assert head(maps)[0, 4].item() == 2
+
+
 def test_new_boxes_are_a_fifth_of_the_image_to_every_side():
     head = BoxHead(4)
     sides = head.maps[-1].bias[:4].sigmoid()

@@ -17,7 +17,7 @@ from model.frozen.run.journal import Identity, Record, open_journal
 def identity(**known):
     """A run; what is not named is the same for all."""
     whole = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
-    return Identity(**{**whole, "num_parts": 1, **known})
+    return Identity(**{**whole, "num_parts": 1, "rows": 10, **known})
 
 
 def record(index, text="x"):

@@ -71,7 +71,6 @@ def test_rows_of_all_parts_come_in_manifest_order_and_are_counted(part, tmp_path
     "rows",
     [
         pytest.param(([0, 1], [1, 2]), id="one row twice, one missing"),
-        pytest.param(([0, 1], [2, 4]), id="a row beyond the last"),
         pytest.param(([0, 1, 2], [2, 3]), id="one row twice, none missing"),
         pytest.param(([0, 1], [2]), id="one row missing"),
     ],
@@ -79,6 +78,13 @@ def test_rows_of_all_parts_come_in_manifest_order_and_are_counted(part, tmp_path
 def test_parts_that_do_not_hold_every_row_once_are_refused(part, tmp_path, rows):
     folders = [part(number, [answer(index) for index in indices]) for number, indices in enumerate(rows)]
     with pytest.raises(UserError, match="do not hold every row exactly once; run them again"):
+        merge(folders, tmp_path / "out", RunReport())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_beyond_the_last_is_no_row_of_the_run(part, tmp_path):
+    folders = [part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(4)])]
+    with pytest.raises(UserError, match=r"part-1.* run that part again"):
         merge(folders, tmp_path / "out", RunReport())
     assert not (tmp_path / "out").exists()
 

@@ -77,7 +77,7 @@ def test_the_journal_is_on_the_disk_before_the_files_that_are_made_from_it(tmp_p
     with open_journal(tmp_path, Identity(**facts), resume=False) as journal:
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(os, "replace", renamed)
-        Recorder(tmp_path, FMC_UIA, journal, [], RunReport()).write_json()
+        Recorder(tmp_path, tmp_path, FMC_UIA, journal, [], RunReport()).write_json()
         assert events[0] == (tmp_path / ".journal").stat().st_ino
     assert [event for event in events if isinstance(event, str)] == list(JSON_FILES.values())
 
@@ -103,7 +103,7 @@ def test_an_image_is_loaded_as_the_weights_record(facts, tmp_path):
 def test_an_unreadable_image_keeps_the_size_that_its_header_claims_within_reason(
     facts, tmp_path, monkeypatch, width, height, told
 ):
-    def broken(_):
+    def broken(_, **__):
         raise ImageError("broken")
 
     monkeypatch.setattr("model.frozen.loading.read_image", broken)

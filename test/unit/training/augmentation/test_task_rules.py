@@ -70,6 +70,13 @@ def test_points_are_put_into_order():
     assert follows([tuple(p) for p in ordered.tolist()], rules_of(BIOMETRY).pairs)
 
 
+def test_each_pair_is_compared_along_its_own_axis():
+    # Both pairs stand in order, though the second point's other coordinate is the smaller one.
+    points = tv_tensors.KeyPoints(torch.tensor([[5.0, 9], [6, 1], [2, 6], [1, 8]]), canvas_size=(10, 10))
+    assert in_order(points, rules_of(BIOMETRY).pairs).tolist() == points.tolist()
+    assert in_order(points.flip(0), rules_of(BIOMETRY).pairs).tolist() == [[1, 8], [2, 6], [6, 1], [5, 9]]
+
+
 def test_a_missing_point_leaves_its_pair_alone():
     nan = float("nan")
     points = tv_tensors.KeyPoints(torch.tensor([[9.0, 0], [nan, nan], [4, 8], [4, 2]]), canvas_size=(10, 10))

@@ -13,7 +13,7 @@ from unit.training.recipes import tiny_config
 from challenge.errors import ManifestError, UserError
 from challenge.manifest import Manifest, Row, Sample, read_manifest
 from challenge.tasks import TaskKind
-from training import rows as training_rows
+from training.data import rows as training_rows
 from training.data.row_files import Reading, Unread
 from training.data.rows import DataSource, load_parts
 from training.data.usable import errors, faulty

@@ -12,10 +12,10 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from model.frozen.facts import read_facts, verify
-from training import export_run as module
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
+from training.export import run as module
 from training.export.run import export_run
 from training.loop.finetune import finetune_config
 from training.loop.runs import train_run

@@ -193,7 +193,8 @@ def test_the_command_ends_with_128_and_the_signal(ranks, workers, four_kinds, tm
         from pathlib import Path
         import torch
         torch.set_num_threads(1)
-        from training import __main__ as command, config, loop
+        from training import __main__ as command, config
+        from training.loop import trainer as loop
         recipe, data, cache, run, workers, code = sys.argv[1:]
         table = json.loads(Path(recipe).read_text())
         table["runtime"]["workers"] = int(workers)

@@ -1,5 +1,6 @@
 """One step of the training loop, worked out beside it: gradients, weights, averages, rates, what is scored and kept."""
 
+import itertools
 import json
 import math
 
@@ -206,7 +207,7 @@ def test_the_log_holds_the_mean_loss_since_the_last_line_and_the_rates(source, t
 
 
 def test_the_best_network_is_kept_and_patience_counts_scorings_without_a_better_one(source, tmp_path, monkeypatch):
-    values = iter([0.2, 0.5, 0.5, 0.1, 0.6])
+    values = itertools.chain([0.2, 0.5, 0.5, 0.1, 0.6], itertools.repeat(0.0))
     scored = []
 
     def score(self, network):

@@ -39,12 +39,20 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
     mean, _, facts = load_network(tmp_path / "mean")
     assert (facts["images_before"], facts["images_seen"]) == (32, 64)
     assert facts["steps"] == sum(load_network(runs / f"second-{seed}")[2]["steps"] for seed in (1, 2))
-    one, two, changed = first.state_dict(), second.state_dict(), 0
+    each = [load_network(runs / name)[2] for name in ("second-1", "second-2")]
+    assert facts["cpu_seconds"] == pytest.approx(sum(own["cpu_seconds"] for own in each))
+    assert each[0]["dev"]
+    assert facts["dev"] == {}  # the scores of one of them are not the mean's
+    one, two, changed, counted = first.state_dict(), second.state_dict(), 0, 0
     for name, value in mean.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (one[name] + two[name]) / 2)
             changed += not torch.equal(one[name], two[name])
+        else:  # a counter has no mean
+            assert torch.equal(value, one[name])
+            counted = max(counted, int(value))
     assert changed > 5
+    assert counted > 0
     arguments = ["score", tmp_path / "mean", "--data-root", four_kinds, "--cache", runs / "cache"]
     assert "breast_lesion" in CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).output
     export_run(tmp_path / "mean", tmp_path / "weights", None, None)

@@ -1,0 +1,30 @@
+"""How the heads of a new network begin, by what its losses supervise."""
+
+import pytest
+import torch
+from training.building import build_network
+from unit.training.recipes import tiny_config
+
+from challenge.tasks import CATALOGUE
+from model.networks.heads import OBJECT_PRIOR
+
+ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}}
+
+
+@pytest.mark.parametrize("loss", ["focal_grid", "focal_grid_giou", "positive_cell", "one_box"])
+@pytest.mark.parametrize("system", ["mh_mtl", "atlas"])
+def test_objects_begin_rare_where_the_whole_grid_is_supervised(system, loss):
+    sections = {"system": ATLAS} if system == "atlas" else {}
+    network = build_network(tiny_config(**sections, loss={"detection": loss}), [CATALOGUE["thyroid_nodule_det"]], {})
+    head = network.stages["head.thyroid_nodule_det"].module
+    bias = (head.maps[-1] if system == "atlas" else head.predict).bias[4].item()
+    assert (bias == pytest.approx(OBJECT_PRIOR)) is loss.startswith("focal")
+
+
+def test_points_begin_at_the_training_means_of_their_own_task():
+    means = {"IUGC": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
+    network = build_network(tiny_config(), [CATALOGUE["IUGC"], CATALOGUE["FUGC"]], means)
+    heads = [network.stages[f"head.{task_id}"].module.regress.bias.tolist() for task_id in ("IUGC", "FUGC")]
+    assert heads[0] == pytest.approx(means["IUGC"])
+    assert heads[1] != pytest.approx(means["IUGC"][:4])
+    assert not torch.tensor(heads[1]).isnan().any()
