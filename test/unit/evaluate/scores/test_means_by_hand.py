@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from evaluate.cases import MaskCase, Outcome, PointsCase
-from evaluate.columns import task_score
-from evaluate.metric_table import Column
 
 from challenge.tasks import TaskKind, TaskSpec
+from evaluate.scores.cases import MaskCase, Outcome, PointsCase
+from evaluate.scores.columns import task_score
+from evaluate.scores.metric_table import Column
 
 
 def common(number: int) -> dict[str, object]:

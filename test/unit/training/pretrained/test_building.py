@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from training.building import build_network
 from unit.training.recipes import tiny_config
 
 from challenge.tasks import CATALOGUE
-from model.networks.heads import OBJECT_PRIOR
+from model.networks.heads.pooled import OBJECT_PRIOR
+from training.pretrained.building import build_network
 
 ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}}
 
