@@ -49,9 +49,19 @@ def read_frame(path: Path) -> Frame:
     frames = math.prod(array.shape[: array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1)])
     array = array.reshape(frames, *array.shape[array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1) :])
     values = array[frames // 2]
+    _check_size(path, values)
     header = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
     frame = Frame(values, frames, _stated(header))
     return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
+
+
+def _check_size(path: Path, values: Numbers) -> None:
+    """GDCM believes compressed data, and not the header, where the two differ in size: then one of them is damaged."""
+    stated, (height, width) = frame_size(path), values.shape[:2]
+    if stated != (width, height):
+        raise ImageError(
+            f"{path.name}: the pixels are {width}x{height}, though the DICOM header says {stated[0]}x{stated[1]}"
+        )
 
 
 def _opened(path: Path) -> "sitk.ImageFileReader":

@@ -190,6 +190,13 @@ def test_the_colours_of_the_middle_frame(read):
     assert len(image.notes) == 2
 
 
+def test_compressed_data_of_another_size_than_the_header_s(read):
+    data = jpeg(COLOUR)
+    assert read(dicom(COLOUR, b"YBR_FULL", frames=[data])).size == (COLOUR.shape[1], COLOUR.shape[0])
+    with pytest.raises(ImageError, match="though the DICOM header says"):
+        read(dicom(np.repeat(COLOUR, 2, axis=1), b"YBR_FULL", frames=[data]))
+
+
 def test_jpeg_data_that_are_cut_off(read):
     big = np.random.default_rng(0).integers(0, 256, (200, 160), np.uint8)
     data = jpeg(big)
