@@ -4,7 +4,7 @@ RUN_ENV := .venv-run
 DEV_ENV := .venv
 OUT := out
 
-.PHONY: run test test-all container-test mutants ray locks lint types imports check clean
+.PHONY: run env test test-all container-test mutants ray locks lint types imports check clean
 
 $(RUN_ENV)/.done: requirements-inference.txt
 	$(PYTHON) -m venv $(RUN_ENV)
@@ -15,6 +15,10 @@ $(DEV_ENV)/.done: requirements.txt requirements-inference.txt requirements-dev.t
 	$(PYTHON) -m venv $(DEV_ENV)
 	$(DEV_ENV)/bin/pip install --quiet --requirement requirements.txt --requirement requirements-dev.txt
 	touch $@
+
+# Everything: inference, evaluation, training, tests.
+env: $(DEV_ENV)/.done
+	@echo "Activate it: . $(DEV_ENV)/bin/activate"
 
 run: $(RUN_ENV)/.done
 	rm -rf $(OUT)
@@ -56,7 +60,8 @@ types: $(DEV_ENV)/.done
 imports: $(DEV_ENV)/.done
 	$(DEV_ENV)/bin/lint-imports
 
-check: lint types imports test
+# What every commit must pass, in under three minutes; the tests come on top.
+check: lint types imports
 
 clean:
 	rm -rf $(OUT) $(RUN_ENV) $(DEV_ENV)
