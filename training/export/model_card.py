@@ -30,26 +30,28 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
     planned = recipe.get("optim", {}).get("images", 0)
     yield f"# Model card: {facts.name}"
     yield ""
-    yield "**Intended use: research. Not a medical device; no clinical decision may rest on it.**"
+    yield "**Intended use: research. Not a medical device. Do not base clinical decisions on it.**"
     yield ""
     words = ", ".join(f"{key} {value}" for key, value in options.items()) or "its default options"
-    yield f"System `{facts.system}` with {words}; {len(facts.tasks)} tasks,"
-    yield f"{len(facts.prior_tasks)} of them without training data (they answer with the prior)."
-    yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
-    yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps"
-    yield f"(the recipe's schedule is for {planned:,} images; it stands whole in `weights.json`)."
+    yield f"System `{facts.system}` with {words}."
+    yield f"It has {len(facts.tasks)} tasks. {len(facts.prior_tasks)} of them have no training data: they get a fixed"
+    yield "answer, the prior."
+    yield f"Input: {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
+    yield f"Trained on {training.get('images_seen', 0):,} image presentations in {training.get('steps', 0):,} steps."
+    yield f"(The recipe plans {planned:,}; `weights.json` contains the whole recipe.)"
     if training.get("cpu_seconds"):
-        yield f"That took {training['cpu_seconds']:,.0f} seconds of processor time."
+        yield f"Training took {training['cpu_seconds']:,.0f} seconds of processor time."
     if training.get("images_before"):
-        yield f"It began with a network that had seen {training['images_before']:,} images before."
+        yield f"It started from a network with {training['images_before']:,} image presentations before."
     yield ""
     yield "## Tasks"
     yield ""
     counts = {task_id: task["counts"]["rows"] for task_id, task in scores.get("tasks", {}).items()}
     if counts:
-        yield f"Scores: official formulas on the validation part of the same sources ({sum(counts.values()):,} rows,"
-        yield "split by patient or video), with 95 % bootstrap intervals over groups. They say nothing about other"
-        yield "hospitals or devices."
+        rows = sum(counts.values())
+        yield f"Scores use the official formulas on the validation part of the same sources ({rows:,} rows,"
+        yield "split by patient or video). Brackets are 95 % bootstrap intervals over groups. The scores say nothing"
+        yield "about other hospitals or devices."
         yield ""
     yield "| task | kind | trained on | licence | score [95 % interval] | rows |"
     yield "|---|---|---|---|---|---|"
@@ -57,8 +59,8 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
         if task.answers == "network":
             licence = facts.extra.get("licences", {}).get(task_id, "-")
             score = _score(task, scores.get("tasks", {}).get(task_id))
-            rows = counts.get(task_id, "-")
-            yield f"| {task_id} | {task.spec.kind} | {task.trained_on} | {licence} | {score} | {rows} |"
+            number = counts.get(task_id, "-")
+            yield f"| {task_id} | {task.spec.kind} | {task.trained_on} | {licence} | {score} | {number} |"
     yield ""
     yield "## Untrained heads"
     yield ""
@@ -66,8 +68,8 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
     yield ""
     yield "## Limits"
     yield ""
-    yield "- Each task was trained on one public source; expect a drop on other devices, hospitals and populations."
-    yield "- Label numbering is that of the training folder and may differ from the challenge's."
+    yield "- Each task was trained on one public source. Expect lower scores on other devices and at other hospitals."
+    yield "- Class numbers are those of the training folder. They may differ from the challenge's."
     where = "`LICENSE` in this folder" if licensed else "the table above"
     yield f"- Licences of the training data restrict the weights: see {where}."
 

@@ -55,7 +55,7 @@ def test_specialists_learn_on_the_trunk_of_the_first_round(first, recipe, four_k
     assert changed == {"heads"}
     assert (facts["images_before"], facts["images_seen"]) == (32, 16)
     export_run(tmp_path / "second", tmp_path / "weights", None, None)
-    assert "a network that had seen 32 images before" in (tmp_path / "weights" / "README.md").read_text()
+    assert "a network with 32 image presentations before" in (tmp_path / "weights" / "README.md").read_text()
     start, _ = read_start(tmp_path / "weights")
     assert (start.facts["images_before"], start.facts["images_seen"]) == (32, 16)
 
