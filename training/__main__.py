@@ -113,7 +113,7 @@ def finetune(
     source = DataSource(data_root, cache or output / "cache")
     trainer = train_run(config, source, output, join_ranks(), resume=resume, max_minutes=max_minutes, start=start)
     leave_ranks()
-    say_what_changed(start, trainer.data.sizes, output, keep_others=keep_others)
+    say_what_changed(start, trainer.parts.data.sizes, output, keep_others=keep_others)
 
 
 @main.command()

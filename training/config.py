@@ -10,25 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import model
 from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind
+from model.networks.registry import SYSTEMS
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules, parse_point_order
-from training.ranges import Length, OneOf, Range, Sane, Text
+from training.ranges import Fraction, Length, OneOf, Range, Sane, Text
 from training.text_files import write_text
 from training.toml_tables import from_table, read_table, set_key
 
 _HUGE = 10**12
-_SYSTEMS = (Path(model.__file__).parent / "networks" / "systems").glob("[a-z]*.py")
 
 Count = Annotated[int, Range(1, _HUGE)]
 CountOrNone = Annotated[int, Range(0, _HUGE)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Side = Annotated[int, Range(32, 8192)]
 """Pixels."""
-Fraction = Annotated[float, Range(0, 1)]
 Below1 = Annotated[float, Range(0, 1, below=True)]
 Rate = Annotated[float, Range(0, 100)]
 Weight = Annotated[float, Range(0, 1e6)]
@@ -36,7 +35,7 @@ Name = Annotated[str, Text(200)]
 Mean = Annotated[tuple[Fraction, ...], Length(3)]
 Deviation = Annotated[tuple[Annotated[float, Range(0, 1, above=True)], ...], Length(3)]
 
-SystemName = Annotated[str, OneOf(tuple(sorted(path.stem for path in _SYSTEMS)))]
+SystemName = Annotated[str, OneOf(tuple(SYSTEMS))]
 KindName = Annotated[str, OneOf(tuple(map(str, TaskKind)))]
 MaskLoss = Literal["dice", "image_dice", "ce_squared_dice", "ce_and_dice", "ce_image_dice", "boundary"]
 ClassLoss = Literal["ce"]
@@ -89,34 +88,6 @@ class DataConfig:
     split_seed: Seed = 42
     tasks: tuple[Name, ...] = ()
     skip_unreadable: bool = False
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Augmentation: each entry is a probability unless it says otherwise. What a task allows is in `task_rules`.
-
-    `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
-    rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` take details away.
-    """
-
-    brightness_contrast: Fraction = 0.2
-    change: Fraction = 0.2
-    noise: Fraction = 0.1
-    gamma: Fraction = 0.0
-    hflip: Fraction = 0.0
-    vflip: Fraction = 0.0
-    geometry: Fraction = 0.0
-    max_rotation: Annotated[float, Range(0, 180)] = 20.0
-    min_scale: Annotated[float, Range(0.1, 10)] = 0.8
-    max_scale: Annotated[float, Range(0.1, 10)] = 1.25
-    max_shift: Fraction = 0.1
-    blur: Fraction = 0.0
-    jpeg: Fraction = 0.0
-    speckle: Fraction = 0.0
-    depth_gain: Fraction = 0.0
-    shadow: Fraction = 0.0
-    haze: Fraction = 0.0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ is handed in, so that a row looks the same whichever process prepares it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,8 +19,8 @@ from torchvision.transforms.v2 import functional as F
 
 from training.augmentation import ultrasound_effects as ultrasound
 from training.augmentation.point_order import in_order
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
-from training.config import AugmentConfig, DataConfig
 
 _TRIES = 5
 _LEAST_VISIBLE = 0.6  # of a box's area; less, and the object may no longer be what the label says
@@ -65,11 +65,10 @@ def eval_preset(item: Item, rules: TaskRules) -> Item:
     return replace(item, target=in_order(item.target, rules.pairs))
 
 
-def normalise(images: Tensor, config: DataConfig) -> Tensor:
-    """(B, 3, S, S) uint8 or 0..255 float -> float32, by the mean and std that the weights record."""
-    mean = torch.tensor(config.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(config.std, device=images.device).view(1, -1, 1, 1)
-    return (images.float() / 255 - mean) / std
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, 3, S, S) uint8 or 0..255 float -> float32, by the `mean` and `std` (one per channel) of the weights."""
+    means, deviations = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
+    return (images.float() / 255 - means) / deviations
 
 
 def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator) -> Item:

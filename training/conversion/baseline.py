@@ -13,7 +13,7 @@ from model.networks.system import System
 from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
 from training.conversion.official_names import ENCODER, HEADS, PYRAMID, TAIL, head_layouts, own_names, task_of
 from training.export.graphs import ExportFacts, export
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from model.networks.system import System
 from model.networks.task_table import profile
 from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
 from training.export.graphs import ExportFacts, export
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 SYSTEM = "ultraupconvnet"
 NEVER_CALLED = ("seg_head.backbone.", "backbone.head.")

@@ -49,7 +49,7 @@ def finetune_config(base: Config, images: int, *, keep_others: bool) -> Config:
 
 def say_what_changed(start: Start, trained: Iterable[str], output: Path, *, keep_others: bool) -> None:
     """Log which tasks of the old network answer otherwise now."""
-    others = sorted(set(start.facts["rows"]).difference(trained))
+    others = sorted(set(start.facts.rows).difference(trained))
     if keep_others or not others:
         logger.info("the other %d tasks answer exactly as before", len(others))
     else:

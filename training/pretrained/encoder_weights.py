@@ -17,8 +17,8 @@ from challenge.errors import UserError
 from challenge.tasks import nearest
 from model.networks.encoders import Encoder
 from model.networks.system import System
-from training.pretrained.state_dict import read_state_dict
 from training.run_folder.trainable import read_start
+from training.torch_files import read_state_dict
 
 logger = logging.getLogger(__name__)
 

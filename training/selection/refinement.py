@@ -13,7 +13,7 @@ from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
-from training.loop.trainer import load_network
+from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer
 from training.selection.run_scores import own_rows, scorer_of
 from training.text_files import write_text
@@ -53,12 +53,12 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
 
     Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
     """
-    network, config, facts = load_network(run)
-    scorer = scorer_of(own_rows(source, config, facts), config, facts)
+    network, state = load_network(run)
+    scorer = scorer_of(own_rows(source, state), state)
     kept = {}
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]
-        choice = choose(spec, rules_of(spec, config.tasks), partial(_score, network, scorer, spec))
+        choice = choose(spec, rules_of(spec, state.config.tasks), partial(_score, network, scorer, spec))
         if choice.refinement != Refinement():
             kept[task_id] = asdict(choice.refinement)
         yield choice

@@ -145,8 +145,8 @@ def _outcome(task: str, kind: TaskKind, rows: int, groups: Groups, parts: Sequen
     scores = {}
     for part in parts:
         if task in part.tasks:
-            facts = checkpoint.load_best(output / part.paradigm / part.name)["facts"]
-            scores[part.paradigm] = float(facts["dev"][task][headline])
+            facts = checkpoint.load_best(output / part.paradigm / part.name).facts
+            scores[part.paradigm] = float(facts.dev[task][headline])
     scores.setdefault(GROUPED, scores[SPECIFIC])
     group = next(name for name, members in groups.items() if task in members)
     return Outcome(task, str(kind), group, rows, scores)

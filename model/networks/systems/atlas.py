@@ -16,7 +16,6 @@ from model.networks.encoders import Encoder
 from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
@@ -39,7 +38,6 @@ class LevelsHead(nn.Module):
         return logits
 
 
-@register_system("atlas")
 class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 

@@ -12,13 +12,11 @@ from challenge.tasks import TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 
 
-@register_system("mh_mtl")
 class MHMTL(System):
     """Multi-head multi-task network on any timm encoder that has strides 4, 8, 16 and 32.
 

@@ -16,13 +16,11 @@ from model.networks.blocks.swin import HyperPerception, SwinEncoder
 from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import PERCEPTGUIDE, PromptTable
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _FEATURES = ("s4", "s8", "s16", "s32")
 
 
-@register_system("perceptguide")
 class PerceptGuide(System):
     """Swin encoder, a decoder for dense tasks and one for the others.
 

@@ -16,7 +16,6 @@ from model.networks.decoders.upernet import RefinedSegmentationHead, UPerNet
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import ULTRAUPCONVNET, PromptTable
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
@@ -80,7 +79,6 @@ class PromptedPooling(nn.Module):
         return pooled
 
 
-@register_system("ultraupconvnet")
 class UltraUPConvNet(System):
     """Prompted UPerNet on any timm encoder that has strides 4, 8, 16 and 32.
 

@@ -17,7 +17,6 @@ from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _UNET = "unet"
@@ -54,7 +53,6 @@ class FirstClasses(nn.Module):
         return logits[:, : self.num_classes]
 
 
-@register_system("uniseg")
 class UniSeg(System):
     """Universal prompt and U-Net decoder on a U-Net encoder of its own or on a timm encoder with strides 4 to 32.
 

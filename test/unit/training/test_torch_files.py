@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from challenge.errors import UserError
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 STATE = {"encoder.a": torch.arange(3.0), "heads.lung.0.bias": torch.zeros(2)}
 
