@@ -96,7 +96,7 @@ class SamplingConfig:
 
     `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also teaches
     every other task that has a row for it. `weights` multiply the tasks' probabilities; 1 by default. With `alternate`
-    the kinds take turns: a step draws tasks of one kind alone, the next step those of the next kind.
+    the kinds alternate: one step draws tasks of one kind only, the next step tasks of the next kind.
     """
 
     method: Literal["uniform", "proportional", "temperature"] = "uniform"

@@ -44,7 +44,7 @@ def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpe
     words = [f"{name} ({', '.join(keys)})" for name, keys in lacking.items() if keys]
     if words:
         logger.info(
-            "the data has no rows of these tasks, the recipe's words on them are left out: %s", "; ".join(words)
+            "the data has no rows of these tasks; the recipe's settings for them are ignored: %s", "; ".join(words)
         )
 
 

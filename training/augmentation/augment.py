@@ -37,7 +37,7 @@ class Item:
     `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
     NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
     `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
-    square of the grid is in native pixels: what turns must turn as the native image would.
+    square of the grid is in native pixels; rotations need it.
     """
 
     image: tv_tensors.Image
@@ -102,10 +102,9 @@ class _Motion:
 
     @classmethod
     def of(cls, item: Item, degrees: float, scale: float, shift: npt.NDArray[np.float64]) -> "_Motion":
-        """Turn (clockwise) and zoom about the centre, in native proportions; shift by parts of the image's sides.
+        """Rotate (clockwise) and zoom about the centre, in native proportions; shift by parts of the image's sides.
 
-        On a grid that the image was stretched to, a plain turn would shear it: no head that lies across the image looks
-        like an upright one turned by 90 degrees of the grid.
+        The grid may be a stretched image. Rotating that would distort it: right angles would not stay right.
         """
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         matrix = scale * np.array([[cosine, -sine / item.aspect], [sine * item.aspect, cosine]])

@@ -59,7 +59,7 @@ def convert(state: Mapping[str, Tensor]) -> tuple[System, KeyReport]:
     names = own_names(state, layouts, system.encoder.get_submodule("backbone"))
     report = _report(state, names, system.state_dict())
     for key in report.unknown:
-        logger.warning("unknown key, left out: %s", key)
+        logger.warning("unknown key, not used: %s", key)
     values = {own: (key, state[key]) for key, own in report.used.items()}
     fill(system, values, "a complete checkpoint of the official baseline (EfficientNet-B4)")
     return system.eval(), report

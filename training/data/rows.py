@@ -88,7 +88,7 @@ def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part
     lost = faulty(found)
     usable = _with_truth([sample for sample in manifest.samples if sample not in lost])
     if not usable:
-        raise UserError(f"{root} holds no row to train on; give a folder with masks, labels, boxes or points")
+        raise UserError(f"{root} has no row to train on; give a folder with masks, labels, boxes or points")
     return Part(root, _once(usable), store)
 
 

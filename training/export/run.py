@@ -65,7 +65,7 @@ def export_run(
         if provenance.licence:
             (folder / LICENCE_FILE).write_text(provenance.licence, "utf-8")
         elif (output / LICENCE_FILE).is_file():
-            logger.warning("%s is of the weights that were there before; see if it fits", output / LICENCE_FILE)
+            logger.warning("%s belongs to the earlier weights; check whether it still holds", output / LICENCE_FILE)
         write_model_card(written, scores, folder)
         _clear(output)
         _move(folder, output)
@@ -162,5 +162,5 @@ def _read_scores(path: Path | None) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no score file ({error}); write it with `evaluate score --json`") from error
+        raise UserError(f"{path} is not a score file ({error}); write it with `evaluate score --json`") from error
     return table if isinstance(table, dict) else {}

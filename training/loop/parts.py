@@ -11,7 +11,7 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.system import System
 from training.augmentation.task_rules import rules_of
-from training.config import Config, OptimConfig, RuntimeConfig
+from training.config import Config, LossConfig
 from training.data.dataset import Dataset
 from training.data.rows import DataSource, Part, load_parts
 from training.data.sampling import TaskSampler
@@ -51,41 +51,39 @@ class Parts:
 def build_parts(config: Config, source: DataSource, start: Start | None = None, ranks: Ranks | None = None) -> Parts:
     """Check the recipe, then read the data and build everything else. Raises UserError for what does not fit."""
     ranks = ranks or Ranks()
-    check_recipe(config)
-    check_task_names(config, source, start.tasks if start else ())
-    if not start:
-        check_source(config.encoder.weights)
+    _check(config, source, start)
     device = set_up(config.runtime, ranks)
     train, dev = load_parts(source, config.data, config.runtime, ranks)
     data = _dataset(config, train)
-    specs = {spec.task_id: spec for spec in data.tasks}
-    kinds = {task_id: spec.kind for task_id, spec in specs.items()}
-    sampler = TaskSampler(data.sizes, config.optim.batch_size, config.seed, config.sampling, kinds)
     means = _means(data)
-    torch.manual_seed(config.seed)
-    network = build_network(config.system, config.encoder, config.loss, data.tasks, means, start)
-    network = _placed(network, config.runtime, device, ranks)
-    shared, frozen = shared_modules(network), frozen_parameters(network, config.encoder, config.optim)
-    ema = _ema(network, config.optim)
-    if config.runtime.compile:
-        for module in shared:
-            module.compile()
-    counts = {t: data.class_counts(t) for t, kind in kinds.items() if kind is TaskKind.CLASSIFICATION}
-    balance = TaskBalance(specs.values(), config.balance).to(device)
+    network = _network(config, data, means, start, device, ranks)
+    shared = shared_modules(network)
+    ema = ModelEmaV3(network, decay=config.optim.ema_decay) if config.optim.ema_decay else None
+    for module in shared if config.runtime.compile else ():
+        module.compile()
+    balance = TaskBalance(data.tasks, config.balance).to(device)
     return Parts(
         device=device,
         data=data,
-        sampler=sampler,
+        sampler=_sampler(config, data),
         network=network,
         ema=ema,
         shared=shared,
-        frozen=frozen,
-        losses={t: task_loss(spec, config.loss, counts.get(t, ())) for t, spec in specs.items()},
+        frozen=frozen_parameters(network, config.encoder, config.optim),
+        losses={spec.task_id: _loss(config.loss, data, spec) for spec in data.tasks},
         balance=balance,
         optimizer=make_optimizer(network, config.optim, balance),
         scorer=DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()}),
         facts=_facts(start, data, means, Digests.of(train, dev, start.state if start else None)),
     )
+
+
+def _check(config: Config, source: DataSource, start: Start | None) -> None:
+    """Raise UserError for what is wrong before the data are read."""
+    check_recipe(config)
+    check_task_names(config, source, start.tasks if start else ())
+    if not start:
+        check_source(config.encoder.weights)
 
 
 def _dataset(config: Config, train: Part) -> Dataset:
@@ -102,15 +100,30 @@ def _means(data: Dataset) -> dict[str, list[float]]:
     return {spec.task_id: data.mean_target(spec.task_id) for spec in data.tasks if spec.kind in placed}
 
 
-def _placed(network: System, config: RuntimeConfig, device: torch.device, ranks: Ranks) -> System:
-    network = network.to(device)
+def _sampler(config: Config, data: Dataset) -> TaskSampler:
+    kinds = {spec.task_id: spec.kind for spec in data.tasks}
+    return TaskSampler(data.sizes, config.optim.batch_size, config.seed, config.sampling, kinds)
+
+
+def _network(
+    config: Config,
+    data: Dataset,
+    means: Mapping[str, Sequence[float]],
+    start: Start | None,
+    device: torch.device,
+    ranks: Ranks,
+) -> System:
+    """Return the network, initialised from the seed or from `start`, on its device."""
+    torch.manual_seed(config.seed)
+    network = build_network(config.system, config.encoder, config.loss, data.tasks, means, start).to(device)
     if ranks.count > 1 and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    return network.to(memory_format=torch.channels_last) if config.channels_last else network
+    return network.to(memory_format=torch.channels_last) if config.runtime.channels_last else network
 
 
-def _ema(network: System, config: OptimConfig) -> ModelEmaV3 | None:
-    return ModelEmaV3(network, decay=config.ema_decay) if config.ema_decay else None
+def _loss(config: LossConfig, data: Dataset, spec: TaskSpec) -> Loss:
+    counts = data.class_counts(spec.task_id) if spec.kind is TaskKind.CLASSIFICATION else ()
+    return task_loss(spec, config, counts)
 
 
 def _facts(start: Start | None, data: Dataset, means: Mapping[str, Sequence[float]], digests: Digests) -> RunFacts:

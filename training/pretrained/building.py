@@ -86,12 +86,12 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
                 f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
                 "give the new task another name"
             )
-    anew = set(new) - set(known)
+    reinitialised = set(new) - set(known)
     for task_id in sorted(set(new) & set(known)):
         if not any(key in start.state for key in _head_keys(network, task_id)):
-            logger.warning("%s: the start has another kind of head; this one begins anew", task_id)
-            anew.add(task_id)
-    heads = {part for t in anew for part in network.stages[network.paths[t][-1]].module.modules()}
+            logger.warning("%s: the start has another kind of head; this one is reinitialised", task_id)
+            reinitialised.add(task_id)
+    heads = {part for t in reinitialised for part in network.stages[network.paths[t][-1]].module.modules()}
     fresh = {
         key
         for name, module in network.named_modules()

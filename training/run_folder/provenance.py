@@ -82,7 +82,7 @@ def read_sources(path: Path | None) -> dict[str, Source]:
         table = tomllib.loads(path.read_text("utf-8"))
         return {task_id: Source(entry["source"], entry["licence"]) for task_id, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no table of sources ({error}); each task needs source and licence") from error
+        raise UserError(f"{path} is not a table of sources ({error}); each task needs source and licence") from error
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -108,4 +108,4 @@ def _read_trainable(path: Path) -> tuple[Start, Config]:
         facts, counters = RunFacts.from_table(about["facts"]), Counters(**about["counters"])
         return Start(tasks_from_table(about["tasks"]), state, facts, counters), from_dict(about["config"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged or from elsewhere ({error}); export the run again") from error
+        raise UserError(f"{path} is damaged or from another program ({error}); export the run again") from error

@@ -53,7 +53,7 @@ def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         groups[name] = tuple(task.strip() for task in tasks.split(","))
     named = Counter(task for tasks in groups.values() for task in tasks)
     if twice := [task for task, count in named.items() if count > 1]:
-        raise UserError(f"--group: {', '.join(twice)} stands in two groups")
+        raise UserError(f"--group: {', '.join(twice)} is in two groups; give each task one group")
     return groups
 
 

@@ -112,8 +112,6 @@ class M2DINO(System):
     otherwise differ only through routing. The number of tasks fixes the shape of the task embedding.
     """
 
-    promptable = True
-
     def __init__(
         self,
         tasks: Sequence[TaskSpec],

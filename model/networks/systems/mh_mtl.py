@@ -24,8 +24,6 @@ class MHMTL(System):
     380x380.
     """
 
-    can_swap_encoder = True
-
     def __init__(
         self,
         tasks: Sequence[TaskSpec],

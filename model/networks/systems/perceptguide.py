@@ -49,7 +49,6 @@ class PerceptGuide(System):
         if form not in ("corrected", "published"):
             raise UserError(f"form {form!r} is neither 'corrected' nor 'published'")
         self.size_multiple = 32 * window
-        self.promptable = prompts
         table = PromptTable(tasks, PERCEPTGUIDE, vocabulary, profiles) if prompts else None
         task_input = (TASK,) if prompts else ()
         if prompts:

@@ -88,8 +88,6 @@ class UltraUPConvNet(System):
     describes tasks of one's own (see `TaskProfile`).
     """
 
-    can_swap_encoder = True
-
     def __init__(
         self,
         tasks: Sequence[TaskSpec],
@@ -102,7 +100,6 @@ class UltraUPConvNet(System):
         profiles: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__(tasks)
-        self.promptable = prompts
         table = PromptTable(tasks, ULTRAUPCONVNET, vocabulary, profiles) if prompts else None
         task_input = (TASK,) if prompts else ()
         if prompts:

@@ -62,8 +62,6 @@ class UniSeg(System):
     `supervised_outputs` returns. The number of tasks fixes the shape of prompt and FUSE.
     """
 
-    can_swap_encoder = True
-
     def __init__(
         self,
         tasks: Sequence[TaskSpec],
@@ -82,7 +80,7 @@ class UniSeg(System):
         *skips, deep = backbone.channels
         masks = [spec.num_classes for spec in tasks if spec.kind is TaskKind.SEGMENTATION]
         supervised = skips if deep_supervision else skips[:1]
-        self.backbone, self.promptable = backbone, prompts
+        self.backbone = backbone
         self.universal_prompt = UniversalPrompt(deep, len(tasks), grid, last_norm) if prompts else None
         self.decoder = PromptedDecoder(deep, skips[:-4:-1], prompts)
         self.fine = UNetDecoder(skips[2], skips[1::-1]) if encoder == _UNET else None

@@ -112,7 +112,7 @@ def test_lists_that_cannot_be_used_name_file_and_line(source, tmp_path):
 
 def test_a_mask_that_does_not_tell_its_foreground_is_named(source, tmp_path):
     draw(source / "segmentation/BUSI/masks/0.png", np.arange(30 * 40).reshape(30, 40) % 255)
-    with pytest.raises(UserError, match=r"segmentation/BUSI/masks/0.png: 0.png: the mask holds 0, 1, 2, .*; mend or"):
+    with pytest.raises(UserError, match=r"segmentation/BUSI/masks/0.png: 0.png: the mask holds 0, 1, 2, .*; repair or"):
         convert_uusic(source, tmp_path / "out")
 
 

@@ -154,7 +154,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, capture_output=True,
                           env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert log_of(run)[-1]["step"] == 6  # a line that the resumed run has to write anew
+    assert log_of(run)[-1]["step"] == 6  # a line that the resumed run has to write again
     train_run(RESUMABLE, source, run, Ranks(), resume=True)
     assert log_of(run) == log_of(uninterrupted)
     expected = tensors_of(uninterrupted)
@@ -299,7 +299,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(source, tmp_path):
     config = tiny_config(optim={"warmup_steps": 0}, checkpoint_every=5)
     # A recipe cannot ask for such rates; gradients can come to the same.
     config = replace(config, optim=replace(config.optim, encoder_lr=1e12, head_lr=1e12))
-    with pytest.raises(UserError, match=r"not finite at step \d+; begin anew with lower learning rates"):
+    with pytest.raises(UserError, match=r"not finite at step \d+; start again with lower learning rates"):
         train_run(config, source, tmp_path / "run", Ranks())
 
 

@@ -85,7 +85,7 @@ def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
     assert network.adapters["breast_lesion"].up.weight.abs().max() > 0
 
 
-def test_a_head_of_another_kind_begins_anew_and_everything_else_goes_on(four_kinds, tmp_path, caplog):
+def test_a_head_of_another_kind_is_reinitialised_and_everything_else_goes_on(four_kinds, tmp_path, caplog):
     options = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
     losses = {"detection": "one_box", "regression": "heatmap_ce"}
     first = tiny_config(system={"name": "atlas", "options": options}, loss=losses, optim={"images": 8})
@@ -96,7 +96,7 @@ def test_a_head_of_another_kind_begins_anew_and_everything_else_goes_on(four_kin
                      optim=replace(first.optim, images=16, freeze_shared=1.0))  # fmt: skip
     start, _ = read_start(tmp_path / "first")
     network = train_run(second, source, tmp_path / "second", Ranks(), start=start).network
-    assert "fetal_head_biometry: the start has another kind of head; this one begins anew" in caplog.text
+    assert "fetal_head_biometry: the start has another kind of head; this one is reinitialised" in caplog.text
     for name, value in network.state_dict().items():
         assert name.startswith("heads.") or torch.equal(value, start.state[name])
     export_run(tmp_path / "second", tmp_path / "weights", None, None)

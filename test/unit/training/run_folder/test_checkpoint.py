@@ -52,7 +52,7 @@ DAMAGED = {
     "empty": ("is empty", lambda path: path.write_bytes(b"")),
     "pointer": ("Git LFS pointer", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1\n")),
     "pickle": ("could run code", lambda path: path.write_bytes(pickle.dumps(RunsCode(path.with_name("ran"))))),
-    "text": ("no PyTorch checkpoint", lambda path: path.write_text("not yet")),
+    "text": ("not a PyTorch checkpoint", lambda path: path.write_text("not yet")),
     "foreign": ("not a checkpoint of this project", lambda path: torch.save({"model": torch.zeros(2)}, path)),
     "list": ("not a checkpoint of this project", lambda path: torch.save([1, 2], path)),
     "first edition": ("first edition", lambda path: path.write_bytes((SAMPLES / "first-edition.pt").read_bytes())),
