@@ -8,11 +8,11 @@ from training.ranges import Fraction, Range
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Augmentation: each entry is a probability unless it says otherwise. What a task allows is in `task_rules`.
+    """Augmentation. Each entry is a probability unless stated otherwise; `task_rules` says what a task allows.
 
     `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
     rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` take details away.
+    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` remove details.
     """
 
     brightness_contrast: Fraction = 0.2

@@ -1,4 +1,4 @@
-"""The rows to learn from and those to decide by: read, checked, split by patient or video."""
+"""Reads and checks the rows of a data folder, and splits them by patient or video into training and dev rows."""
 
 import logging
 from collections import Counter
@@ -51,10 +51,10 @@ class Part:
 
 
 def load_parts(source: DataSource, data: DataConfig, runtime: RuntimeConfig, ranks: Ranks) -> tuple[Part, Part]:
-    """Return (train, dev): all rows that can be used, no patient, video or image in both.
+    """Return (train, dev): all usable rows; no patient, video or image is in both.
 
-    The first rank fills the cache, the others then find it full. Rows without a truth are left out with a warning.
-    Raises UserError for rows whose files cannot be used, unless `data.skip_unreadable` says to leave those out too.
+    The first rank fills the cache before the others read it. Rows without a truth are left out with a warning. Raises
+    UserError for rows whose files cannot be used, unless `data.skip_unreadable` leaves those out too.
     """
     if not ranks.is_first:
         ranks.barrier()

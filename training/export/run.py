@@ -40,10 +40,11 @@ def export_run(
 ) -> Facts:
     """Export the run's network (its EMA where there is one).
 
-    `scores_file` is the JSON of `evaluate score`; it goes into the facts and the card. `sources_file` names data and
-    licences by task (TOML), beside those that the run began with. `reduced` names precisions below float32 that were
-    measured to do the scores no harm. The files come into `output` when all of them are there and were checked. Raises
-    UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is not set.
+    `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
+    names data and licences by task, in addition to those that the run began with. `reduced` names precisions below
+    float32 in which the scores were measured. The files are moved to `output` after all of them were written and
+    checked. Raises UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is
+    not set.
     """
     network, state = load_network(run)
     same = _holds_nothing_else(network, output, overwrite)

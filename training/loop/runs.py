@@ -1,4 +1,4 @@
-"""Starting, resuming and cross-validating runs: what the command line hands over."""
+"""Starts, resumes and cross-validates runs."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def train_run(
     max_minutes: float | None = None,
     start: Start | None = None,
 ) -> Trainer:
-    """Train into `output`, or go on there: then the checkpoint knows what the run had started with.
+    """Train into `output`, or resume the run there; its checkpoint then says what the run began with.
 
     Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
     Stopped if a signal ended it.
@@ -92,9 +92,9 @@ def cross_validate(
     resume: bool = False,
     max_minutes: float | None = None,
 ) -> None:
-    """Train `folds` networks into `output/fold-N`, each scored on the rows that it did not see, and sum up.
+    """Train `folds` networks into `output/fold-N`, each scored on the rows left out, and write the mean scores.
 
-    With `resume`, finished folds are left as they are. `max_minutes` are for all folds that remain.
+    With `resume`, finished folds are kept. `max_minutes` is the time for all remaining folds together.
     """
     homes = [output / f"fold-{number}" for number in range(folds)]
     parts = [replace(source, fold=Fold(number, folds)) for number in range(folds)]

@@ -210,7 +210,9 @@ class Trainer:
         """Go on from a checkpoint of this run. Raises UserError if its data are others, or if it is no last one."""
         resume, parts = state.resume, self.parts
         if resume is None:
-            raise UserError(f"{self.output} cannot be resumed: it was averaged; begin with it (`train --from`)")
+            raise UserError(
+                f"{self.output} cannot be resumed: its checkpoint holds the network only; begin with it (`train --from`)"
+            )
         check_resumed(state.facts.digests, parts.facts.digests, self.output)
         parts.sampler.load_state_dict(resume.sampler)
         parts.network.load_state_dict(state.network)

@@ -1,4 +1,4 @@
-"""The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
+"""Builds the network that a run begins with: new heads, and a pretrained encoder or a whole network."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Choosing what the answers of a trained run gain by (`model.frozen.refine`), task by task, on its dev rows."""
+"""Chooses postprocessing and flip TTA (`model.frozen.refine`) for every task, by its score on the dev rows."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from training.selection.run_scores import own_rows, scorer_of
 from training.text_files import write_text
 
 FILE = "refinements.json"
-# What a change must bring on the dev rows, as a part of the score: less is chance, and the mirror image takes time.
+# The least gain on the dev rows, as a part of the score: less may be chance, and flip TTA doubles the time.
 _LEAST_GAIN = {False: 0.001, True: 0.003}
 PLAIN, MIRROR = "as it is", "mirror"
 _TIDY = {
@@ -49,9 +49,9 @@ class Choice:
 
 
 def refine(run: Path, source: DataSource) -> Iterator[Choice]:
-    """Try on the run's own dev rows what every task allows; write what helps into `run/refinements.json`.
+    """Try on the run's own dev rows what every task allows; write what helps to `run/refinements.json`.
 
-    Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
+    Yields the choices in the order of the tasks' names. Flip TTA is tried with the mask's best postprocessing.
     """
     network, state = load_network(run)
     scorer = scorer_of(own_rows(source, state), state)

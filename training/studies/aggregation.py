@@ -1,7 +1,7 @@
 """Which tasks should share a network? M2DINO's three paradigms (arXiv 2603.18123) under one budget of images.
 
-One network per task, one per clinical group, one for all. Each paradigm draws the recipe's `optim.images` in all, and
-every task its own share of them, the same in each, so that a difference comes from the company that a task keeps.
+One network per task, one per clinical group, one for all. Every paradigm trains on the recipe's `optim.images` in
+total, and a task gets the same share in each, so that a difference comes from the co-trained tasks.
 """
 
 import json

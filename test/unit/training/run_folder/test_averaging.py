@@ -80,3 +80,9 @@ def test_strangers_have_no_mean(runs, tmp_path):
         average_runs([runs / "second-1"], tmp_path / "mean")
     with pytest.raises(UserError, match="holds a run already"):
         average_runs([runs / "second-1", runs / "second-2"], runs / "first")
+
+
+def test_the_old_name_of_an_option_is_told(tmp_path):
+    arguments = ["average", "a", "b", "--output", str(tmp_path / "mean"), "--anew", "lung"]
+    with pytest.raises(UserError, match="the option --anew is now called --reinitialise"):
+        CliRunner().invoke(main, arguments, catch_exceptions=False)
