@@ -207,12 +207,10 @@ class Trainer:
         checkpoint.save(self.output / checkpoint.LAST, self.state(resume))
 
     def restore(self, state: RunState) -> None:
-        """Go on from a checkpoint of this run. Raises UserError if its data are others, or if it is no last one."""
+        """Go on from a checkpoint of this run. Raises UserError if the data differ, or if it is a best one."""
         resume, parts = state.resume, self.parts
         if resume is None:
-            raise UserError(
-                f"{self.output} cannot be resumed: its checkpoint holds the network only; begin with it (`train --from`)"
-            )
+            raise UserError(f"the checkpoint in {self.output} holds only a network; give it to `train --from`")
         check_resumed(state.facts.digests, parts.facts.digests, self.output)
         parts.sampler.load_state_dict(resume.sampler)
         parts.network.load_state_dict(state.network)
