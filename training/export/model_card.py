@@ -4,11 +4,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluate.scores.metric_table import metrics_of
+from challenge.tasks import TaskKind
 from model.frozen.facts import Facts, TaskFacts
 from training.run_folder.provenance import LICENCE_FILE
 
 FILE = "README.md"
+_HEADLINE = {
+    TaskKind.SEGMENTATION: "DSC",
+    TaskKind.CLASSIFICATION: "AUC",
+    TaskKind.DETECTION: "IoU",
+    TaskKind.REGRESSION: "MRE",
+}
 
 
 def write_model_card(facts: Facts, scores: Mapping[str, Any], output: Path) -> None:
@@ -24,18 +30,18 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
     planned = recipe.get("optim", {}).get("images", 0)
     yield f"# Model card: {facts.name}"
     yield ""
-    yield "**Intended use: research. Not a medical device; do not base clinical decisions on it.**"
+    yield "**Intended use: research. Not a medical device; no clinical decision may rest on it.**"
     yield ""
     words = ", ".join(f"{key} {value}" for key, value in options.items()) or "its default options"
     yield f"System `{facts.system}` with {words}; {len(facts.tasks)} tasks,"
     yield f"{len(facts.prior_tasks)} of them without training data (they answer with the prior)."
     yield f"Input {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
-    yield f"Trained on {training.get('images_seen', 0):,} image presentations in {training.get('steps', 0):,} steps"
-    yield f"(an image counts each time; the recipe in `weights.json` plans {planned:,})."
+    yield f"Trained on {training.get('images_seen', 0):,} images seen in {training.get('steps', 0):,} steps"
+    yield f"(the recipe's schedule is for {planned:,} images; it stands whole in `weights.json`)."
     if training.get("cpu_seconds"):
-        yield f"Training took {training['cpu_seconds']:,.0f} seconds of processor time."
+        yield f"That took {training['cpu_seconds']:,.0f} seconds of processor time."
     if training.get("images_before"):
-        yield f"It began with a network that was trained on {training['images_before']:,} image presentations."
+        yield f"It began with a network that had seen {training['images_before']:,} images before."
     yield ""
     yield "## Tasks"
     yield ""
@@ -67,13 +73,13 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
 
 
 def _score(task: TaskFacts, scored: Mapping[str, Any] | None) -> str:
-    metric = metrics_of(task.spec.kind)[0]
-    estimate = (scored or {}).get("metrics", {}).get(metric.name, {}).get("official")
+    name = _HEADLINE[task.spec.kind]
+    estimate = (scored or {}).get("metrics", {}).get(name, {}).get("official")
     if not estimate or estimate.get("value") is None:
         return "-"
-    digits = 1 if metric.unit else 3
-    unit = f" {metric.unit}" if metric.unit else ""
-    text = f"{metric.name} {estimate['value']:.{digits}f}{unit}"
+    digits = 1 if name == "MRE" else 3
+    unit = " px" if name == "MRE" else ""
+    text = f"{name} {estimate['value']:.{digits}f}{unit}"
     if estimate.get("low") is None:  # too few rows to draw from
         return text
     return f"{text} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"

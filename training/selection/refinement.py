@@ -1,4 +1,4 @@
-"""Chooses postprocessing and flip TTA (`model.frozen.refine`) for every task, by its score on the dev rows."""
+"""Choosing what the answers of a trained run gain by (`model.frozen.refine`), task by task, on its dev rows."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -179,5 +179,5 @@ def test_a_mean_of_runs_adds_up_steps_and_images_on_its_card(run, weights, four_
     arguments = ["average", tmp_path / "1", tmp_path / "2", "--output", tmp_path / "mean"]
     assert CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).exit_code == 0
     export_run(tmp_path / "mean", tmp_path / "weights", None, None)
-    assert "Trained on 16 image presentations in 4 steps" in (tmp_path / "weights" / "README.md").read_text("utf-8")
+    assert "Trained on 16 images seen in 4 steps" in (tmp_path / "weights" / "README.md").read_text("utf-8")
     assert (tmp_path / "weights" / "LICENSE").read_text("utf-8") == LICENCE
