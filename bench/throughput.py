@@ -1,7 +1,6 @@
 """Images per second of the training step, with one thing changed at a time."""
 
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,9 @@ import torch
 from training.config import Config, RuntimeConfig, load_config
 from training.data.loader import steps
 from training.data.rows import DataSource
-from training.loop.trainer import Trainer
+from training.distributed import Ranks
+from training.loop.parts import Parts, build_parts
+from training.loop.step import Step
 
 _WARM_UP = 3
 _NO_CACHE = 1e-9  # gigabytes
@@ -43,23 +44,23 @@ def variants(base: RuntimeConfig) -> dict[str, RuntimeConfig]:
     }
 
 
-def measure(config: Config, source: DataSource, output: Path, count: int) -> Iterator[Variant]:
+def measure(config: Config, source: DataSource, count: int) -> Iterator[Variant]:
     """Yield every variant's speed over `count` steps of the same draws, after a few to warm up."""
-    for number, (name, runtime) in enumerate(variants(config.runtime).items()):
-        home = output / str(number)
-        home.mkdir(parents=True)
+    for name, runtime in variants(config.runtime).items():
         own_cache = replace(source, cache=source.cache / "none") if name == "without the cache" else source
-        yield _measure(name, Trainer(replace(config, runtime=runtime), own_cache, home), count)
+        changed = replace(config, runtime=runtime)
+        yield _measure(name, changed, build_parts(changed, own_cache), count)
 
 
-def _measure(name: str, trainer: Trainer, count: int) -> Variant:
-    loader = steps(trainer.data, trainer.sampler, trainer.ranks, trainer.config.runtime.workers)
+def _measure(name: str, config: Config, parts: Parts, count: int) -> Variant:
+    loader = steps(parts.data, parts.sampler, Ranks(), config.runtime.workers)
+    step = Step(config, parts, Ranks())
     seconds, cpu, images = [], 0.0, []
     for number in range(_WARM_UP + count):
         before, before_cpu = time.perf_counter(), time.process_time()
-        draws, batches, trainer.position = next(loader)
-        trainer.train_step(draws, batches)
-        if trainer.device.type == "cuda":
+        draws, batches, _ = next(loader)
+        step(draws, batches, number, progress=0.0)
+        if parts.device.type == "cuda":
             torch.cuda.synchronize()
         if number >= _WARM_UP:
             seconds.append(time.perf_counter() - before)
@@ -84,8 +85,7 @@ def throughput(config_file: Path, data_root: Path, cache: Path, count: int, over
     """Measure the training step with one runtime setting changed at a time."""
     click.echo("| variant | images/s | ratio | CPU seconds per image |\n|---|---|---|---|")
     first = None
-    with tempfile.TemporaryDirectory() as output:
-        for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), Path(output), count):
-            first = first or found
-            ratio = found.images_per_second / first.images_per_second
-            click.echo(f"| {found.name} | {found.images_per_second:.1f} | {ratio:.2f} | {found.cpu_seconds:.3f} |")
+    for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), count):
+        first = first or found
+        ratio = found.images_per_second / first.images_per_second
+        click.echo(f"| {found.name} | {found.images_per_second:.1f} | {ratio:.2f} | {found.cpu_seconds:.3f} |")

@@ -1,7 +1,6 @@
-"""`python -m training ...`: the local stage that produces the weights."""
+"""`python -m training ...`: train networks and export them as weights."""
 
 import logging
-import math
 import sys
 from pathlib import Path
 
@@ -10,37 +9,29 @@ import click
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import exit_code
+from training import options
 from training.loop.stopped import Stopped
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-IMAGES = click.IntRange(1, 10**12)
-
-
-def _minutes(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise click.BadParameter(f"{value} is no time above 0")
-    return value
+from training.options import FILE, FOLDER
 
 
 @click.group()
 @click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
 def main(log_level: str) -> None:
-    """Train the multi-task network and freeze it into weights that inference.py runs."""
+    """Train a multi-task network and export it as weights that inference.py runs."""
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 @main.command()
 @click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
-@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
-@click.option("--val-root", type=FOLDER, help="Data folder to decide by, instead of a part of --data-root.")
-@click.option("--folds", type=click.IntRange(min=2), help="Cross-validation: train this many networks.")
-@click.option("--output", required=True, type=FOLDER, help="Run folder: checkpoints and logs.")
-@click.option("--from", "start", type=FOLDER, help="Begin with this network: exported weights, or a run.")
-@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
-@click.option("--max-minutes", type=float, callback=_minutes, help="Fit the rest of the schedule to this time.")
+@options.data
+@click.option("--val-root", type=FOLDER, help="Data folder for the dev rows, instead of a part of --data-root.")
+@click.option("--folds", type=click.IntRange(min=2), help="Cross-validate: train this many networks.")
+@options.run_output
+@click.option("--from", "start", type=FOLDER, help="Network to begin with: exported weights or a run folder.")
+@options.cache
+@options.overrides
+@options.resume
+@options.max_minutes
 def train(
     config_file: Path,
     data_root: Path,
@@ -53,11 +44,11 @@ def train(
     resume: bool,
     max_minutes: float | None,
 ) -> None:
-    """Train a system on a challenge data folder; several processes under torchrun."""
+    """Train a system on a challenge data folder. Start it with torchrun to use several processes."""
     from training.config import load_config
 
     if folds and (val_root or start):
-        raise UserError("--folds excludes --val-root and --from; give one of them")
+        raise UserError("--folds cannot be combined with --val-root or --from; leave one of them out")
     config = load_config(config_file, overrides)  # before torch is imported, which takes seconds
 
     from training.data.rows import DataSource
@@ -77,15 +68,15 @@ def train(
 
 
 @main.command()
-@click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
-@click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new task(s).")
-@click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
-@click.option("--images", default=3000, type=IMAGES, show_default=True, help="Images to be seen.")
-@click.option("--keep-others", is_flag=True, help="Train the heads alone: all other tasks answer as before.")
-@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
-@click.option("--max-minutes", type=float, callback=_minutes, help="Fit the rest of the schedule to this time.")
+@options.network
+@click.option("--data-root", required=True, type=FOLDER, help="Data folder with the rows of the new tasks.")
+@options.run_output
+@options.budget
+@click.option("--keep-others", is_flag=True, help="Train only the new heads, so that all other tasks answer as before.")
+@options.cache
+@options.overrides
+@options.resume
+@options.max_minutes
 def finetune(
     folder: Path,
     data_root: Path,
@@ -97,7 +88,7 @@ def finetune(
     resume: bool,
     max_minutes: float | None,
 ) -> None:
-    """Add new tasks to trained weights with a few images of each."""
+    """Add new tasks to trained weights, with a few images of each."""
     from training.config import check_overrides, with_overrides
 
     check_overrides(overrides)
@@ -113,19 +104,19 @@ def finetune(
     source = DataSource(data_root, cache or output / "cache")
     trainer = train_run(config, source, output, join_ranks(), resume=resume, max_minutes=max_minutes, start=start)
     leave_ranks()
-    say_what_changed(start, trainer.data.sizes, output, keep_others=keep_others)
+    say_what_changed(start, trainer.parts.data.sizes, output, keep_others=keep_others)
 
 
 @main.command()
 @click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML); optim.images is the budget.")
-@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
-@click.option("--val-root", required=True, type=FOLDER, help="Data folder to score on, the same for all networks.")
-@click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the picture.")
+@options.data
+@click.option("--val-root", required=True, type=FOLDER, help="Data folder on which all networks are scored.")
+@click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the figure.")
 @click.option("--group", "groups", multiple=True, metavar="NAME=TASK,TASK",
-              help="A group, may be repeated; other tasks are left out.  [default: the clinical groups]")  # fmt: skip
-@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-@click.option("--resume", is_flag=True, help="Leave finished networks as they are, go on with the rest.")
+              help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]")  # fmt: skip
+@options.cache
+@options.overrides
+@click.option("--resume", is_flag=True, help="Keep finished networks and train the others.")
 def aggregate(
     config_file: Path,
     data_root: Path,
@@ -136,7 +127,7 @@ def aggregate(
     overrides: tuple[str, ...],
     resume: bool,
 ) -> None:
-    """Train one network per task, one per group and one for all, under the same budget of images, and compare."""
+    """Compare one network per task, one per group and one for all tasks, under the same budget of images."""
     from training.config import load_config
 
     config = load_config(config_file, overrides)
@@ -152,13 +143,15 @@ def aggregate(
 
 
 @main.command()
-@click.option("--from", "folder", required=True, type=FOLDER, help="Exported weights, or a run.")
-@click.option("--data-root", required=True, type=FOLDER, help="New data of tasks that the network knows.")
-@click.option("--output", required=True, type=FOLDER, help="Run folder, to be exported.")
-@click.option("--images", default=3000, type=IMAGES, show_default=True, help="Images to be seen.")
-@click.option("--cache", type=FOLDER, help="Image cache, may be shared by runs.  [default: OUTPUT/cache]")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
-@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@options.network
+@click.option(
+    "--data-root", required=True, type=FOLDER, help="Data folder with new rows of tasks that the network has."
+)
+@options.run_output
+@options.budget
+@options.cache
+@options.overrides
+@options.resume
 def sync(
     folder: Path,
     data_root: Path,
@@ -168,7 +161,7 @@ def sync(
     overrides: tuple[str, ...],
     resume: bool,
 ) -> None:
-    """Adapt trained weights to a new data set through their prompts alone (PerceptGuide's synchronisation)."""
+    """Adapt trained weights to a new data set by training only the prompts (PerceptGuide's synchronisation)."""
     from training.config import check_overrides, with_overrides
 
     check_overrides(overrides)
@@ -190,12 +183,18 @@ def sync(
 
 
 @main.command()
-@click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
-@click.option("--val-root", type=FOLDER, help="Another data folder; what both hold is an error.")
-@click.option("--output", type=FOLDER, default=Path("out/inspection"), show_default=True, help="For pictures.")
-@click.option("--fix", "clean", type=FOLDER, help="Write a data folder without the faults there.")
+@options.data
+@click.option("--val-root", type=FOLDER, help="Another data folder; rows that are in both are errors.")
+@click.option(
+    "--output",
+    type=FOLDER,
+    default=Path("out/inspection"),
+    show_default=True,
+    help="Folder for figures and findings.csv.",
+)
+@click.option("--fix", "clean", type=FOLDER, help="Write a data folder without the faulty rows here.")
 def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | None) -> None:
-    """Print and draw what a data folder holds; exit code 1 if some of it cannot be trained on."""
+    """Check a data folder: print and draw what it holds. Exit code 1 if some rows cannot be used."""
     from training.inspection import inspect_folder, summary_lines, write_clean_folder, write_findings
     from training.inspection.pictures import draw
 
@@ -212,12 +211,12 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
-@click.option("--val-root", type=FOLDER, help="Another data folder, to measure on; or the run's own --val-root.")
-@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+@options.run
+@options.run_data
+@click.option("--val-root", type=FOLDER, help="Another data folder to measure on, or the run's own --val-root.")
+@options.run_cache
 def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Fit the temperature of every class head on the run's dev rows; `export` builds in those that hold."""
+    """Fit a temperature for every classification head on the run's dev rows; `export` uses those that hold."""
     from training.data.rows import DataSource
     from training.selection.calibration import calibrate as fit
     from training.selection.calibration import check_calibration
@@ -236,15 +235,20 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
-@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
-@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; read the trained network otherwise.")
+@options.run
+@options.run_data
+@options.score_root
+@options.run_cache
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    help="Override a value of the recipe, such as how a head decodes: section.key=value.",
+)
 def score(
     run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, overrides: tuple[str, ...]
 ) -> None:
-    """Print the official scores of a run, perhaps with its answers read off the network in another way."""
+    """Print the official scores of a run."""
     from training.data.rows import DataSource
     from training.selection.run_scores import score_run
 
@@ -253,12 +257,12 @@ def score(
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
-@click.option("--val-root", type=FOLDER, help="Score the rows of this folder, not the run's dev rows.")
-@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+@options.run
+@options.run_data
+@options.score_root
+@options.run_cache
 def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Print the official scores under speckle, gain, blur, JPEG, contrast and crop."""
+    """Print the official scores on corrupted images: speckle, gain, blur, JPEG, contrast, crop."""
     from training.data.rows import DataSource
     from training.studies.robustness import CORRUPTIONS
     from training.studies.robustness import robustness as measure
@@ -271,12 +275,12 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
+@options.run
+@options.run_data
 @click.option("--val-root", type=FOLDER, help="The run's own --val-root, if it had one.")
-@click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
+@options.run_cache
 def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Choose on the dev rows which tasks gain by tidied masks or the mirror image; `export` then records it."""
+    """Find on the dev rows which tasks gain from postprocessing or flip TTA; `export` records the choice."""
     from training.data.rows import DataSource
     from training.selection.refinement import VARIANTS
     from training.selection.refinement import refine as choose
@@ -289,24 +293,26 @@ def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path
 
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
-@click.option("--output", required=True, type=FOLDER, help="Run folder, to be scored and exported.")
-@click.option("--anew", multiple=True, metavar="TASK", help="Its head began anew in each run: take the first one's.")
-def average(runs: tuple[Path, ...], output: Path, anew: tuple[str, ...]) -> None:
-    """Average the weights of runs that began with the same network (`train --from`, another seed)."""
+@click.option("--output", required=True, type=FOLDER, help="Run folder for the averaged network.")
+@click.option("--reinitialise", "reinitialised", multiple=True, metavar="TASK",
+              help="Task with a reinitialised head: keep the first run's head. Can be repeated.")  # fmt: skip
+@click.option("--anew", multiple=True, hidden=True, expose_value=False, callback=options.renamed("--reinitialise"))
+def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]) -> None:
+    """Average the weights of runs that began with the same network (`train --from`, different seeds)."""
     from training.run_folder.averaging import average_runs
 
-    average_runs(runs, output, anew)
+    average_runs(runs, output, reinitialised)
     click.echo(f"finished; next: python -m training score {output} --data-root DIR", err=True)
 
 
 @main.command()
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
-@click.option("--scores", type=FILE, help="JSON of `evaluate score`, for weights.json and the model card.")
-@click.option("--sources", type=FILE, help="TOML: source and licence of each task's training data.")
+@options.run
+@options.weights_output
+@click.option("--scores", type=FILE, help="JSON file of `evaluate score`, for weights.json and the model card.")
+@click.option("--sources", type=FILE, help="TOML file with the source and licence of each task's training data.")
 @click.option("--precision", "reduced", multiple=True, type=click.Choice(["bfloat16"]),
-              help="inference.py may compute in it unasked: measured to do the scores no harm.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace what OUTPUT holds, such as another network's weights.")
+              help="A precision that inference.py may choose: the scores were measured in it.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     run_folder: Path,
     output: Path,
@@ -315,7 +321,7 @@ def export(
     reduced: tuple[str, ...],
     overwrite: bool,
 ) -> None:
-    """Freeze a training RUN into weights that inference.py runs, with a model card."""
+    """Export a RUN as weights that inference.py runs, with a model card."""
     from training.export.run import export_run
 
     facts = export_run(run_folder, output, scores, sources, reduced, overwrite=overwrite)
@@ -324,10 +330,10 @@ def export(
 
 @main.command("convert-baseline")
 @click.argument("checkpoint", type=FILE)
-@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
-@click.option("--verbose", is_flag=True, help="List what became of every key.")
+@options.weights_output
+@options.verbose
 def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
-    """Freeze the official baseline's CHECKPOINT (best_model.pth) into weights that inference.py runs."""
+    """Convert the official baseline's CHECKPOINT (best_model.pth) to weights that inference.py runs."""
     from training.conversion.baseline import convert_file
 
     report = convert_file(checkpoint, output)
@@ -336,10 +342,10 @@ def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
 
 @main.command("convert-uusic")
 @click.option("--data-root", required=True, type=FOLDER, help="UUSIC's folder with classification/ and segmentation/.")
-@click.option("--output", required=True, type=FOLDER, help="Gets a data folder per list: train/, val/, test/.")
+@click.option("--output", required=True, type=FOLDER, help="Folder for one data folder per list: train/, val/, test/.")
 @click.option("--copy", is_flag=True, help="Copy the images instead of linking to --data-root.")
 def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
-    """Write UUSIC 2025's training folder as data folders that `train` reads: csv files, masks as class indices."""
+    """Convert UUSIC 2025's training folder to data folders that `train` reads."""
     from training.data.convert_uusic import convert_uusic
 
     for split, rows in convert_uusic(data_root, output, copy=copy).items():
@@ -348,11 +354,11 @@ def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
 
 @main.command("convert-ultraupconvnet")
 @click.argument("checkpoint", type=FILE)
-@click.option("--output", required=True, type=FOLDER, help="Folder for the frozen weights.")
-@click.option("--task", "tasks", multiple=True, help="A task to answer, may be repeated.  [default: all that fit]")
-@click.option("--verbose", is_flag=True, help="List what became of every key.")
+@options.weights_output
+@click.option("--task", "tasks", multiple=True, help="A task to answer; can be repeated.  [default: all that fit]")
+@options.verbose
 def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
-    """Freeze UltraUPConvNet's published CHECKPOINT into weights that inference.py runs."""
+    """Convert UltraUPConvNet's published CHECKPOINT to weights that inference.py runs."""
     from training.conversion.ultraupconvnet import convert_file
 
     report = convert_file(checkpoint, output, tasks)
@@ -362,7 +368,7 @@ def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...
 def run() -> int:
     """Run the command line and return its exit code; the last line on stderr says what went wrong.
 
-    2 for what the user can mend, 1 for a full disk or a fault, 128 + n for a run that signal n ended.
+    2 for a user's error, 1 for a full disk or a fault of the program, 128 + n for a run that signal n ended.
     """
     return exit_code(_run)
 
@@ -372,7 +378,7 @@ def _run() -> int:
         main(standalone_mode=False)
     except OSError as error:
         if is_full(error):
-            raise DiskFullError(f"no room is left on the disk ({error}); make room and repeat the command") from error
+            raise DiskFullError(f"the disk is full ({error}); make room and repeat the command") from error
         raise
     except Stopped as stopped:
         click.echo(str(stopped), err=True)

@@ -1,6 +1,6 @@
 """One TOML file per recipe, read into frozen dataclasses. Unknown keys and values out of range are errors.
 
-What a value may be stands in its field's annotation, and nowhere else. Reading a recipe imports no torch.
+A field's annotation says which values it may have. Reading a recipe does not import torch.
 """
 
 import dataclasses
@@ -10,25 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import model
 from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind
+from model.networks.registry import SYSTEMS
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules, parse_point_order
-from training.ranges import Length, OneOf, Range, Sane, Text
+from training.ranges import Fraction, Length, OneOf, Range, Sane, Text
 from training.text_files import write_text
 from training.toml_tables import from_table, read_table, set_key
 
 _HUGE = 10**12
-_SYSTEMS = (Path(model.__file__).parent / "networks" / "systems").glob("[a-z]*.py")
 
 Count = Annotated[int, Range(1, _HUGE)]
 CountOrNone = Annotated[int, Range(0, _HUGE)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Side = Annotated[int, Range(32, 8192)]
 """Pixels."""
-Fraction = Annotated[float, Range(0, 1)]
 Below1 = Annotated[float, Range(0, 1, below=True)]
 Rate = Annotated[float, Range(0, 100)]
 Weight = Annotated[float, Range(0, 1e6)]
@@ -36,7 +35,7 @@ Name = Annotated[str, Text(200)]
 Mean = Annotated[tuple[Fraction, ...], Length(3)]
 Deviation = Annotated[tuple[Annotated[float, Range(0, 1, above=True)], ...], Length(3)]
 
-SystemName = Annotated[str, OneOf(tuple(sorted(path.stem for path in _SYSTEMS)))]
+SystemName = Annotated[str, OneOf(tuple(SYSTEMS))]
 KindName = Annotated[str, OneOf(tuple(map(str, TaskKind)))]
 MaskLoss = Literal["dice", "image_dice", "ce_squared_dice", "ce_and_dice", "ce_image_dice", "boundary"]
 ClassLoss = Literal["ce"]
@@ -61,9 +60,11 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Where the encoder starts: `none`, `timm`, `package:NAME`, a file or a run's folder; if its batch norm is fixed.
+    """Where the encoder's weights come from, and which of them are fixed.
 
-    `frozen` are beginnings of names of encoder parameters that are never trained, such as `backbone.conv_stem`.
+    `weights` is `none`, `timm`, `package:NAME`, a file or a run's folder. `freeze_batchnorm` fixes the statistics of
+    the encoder's batch norms. `frozen` lists beginnings of names of encoder parameters that are never trained, such as
+    `backbone.conv_stem`.
     """
 
     weights: Annotated[str, Text()] = "none"
@@ -73,11 +74,11 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The image grid, its normalisation, and the part of the training rows kept for decisions.
+    """The image grid, its normalisation, and the part of the training rows that is held out as dev rows.
 
-    `split_seed` draws that part: it stays when `seed` changes, or a second round would decide by rows that the first
-    had learned. `tasks` are those to train, all of the data's if empty. Rows whose files or truth are damaged end the
-    run with a message, unless `skip_unreadable` leaves them out.
+    `split_seed` draws the dev rows. It is apart from `seed`, so that a second round with another seed is not scored on
+    rows that the first round learned. `tasks` are those to train; empty means all tasks of the data. Rows with damaged
+    files or truth end the run with a message, unless `skip_unreadable` leaves them out.
     """
 
     image_size: Side = 256
@@ -92,40 +93,12 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Augmentation: each entry is a probability unless it says otherwise. What a task allows is in `task_rules`.
-
-    `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
-    rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` take details away.
-    """
-
-    brightness_contrast: Fraction = 0.2
-    change: Fraction = 0.2
-    noise: Fraction = 0.1
-    gamma: Fraction = 0.0
-    hflip: Fraction = 0.0
-    vflip: Fraction = 0.0
-    geometry: Fraction = 0.0
-    max_rotation: Annotated[float, Range(0, 180)] = 20.0
-    min_scale: Annotated[float, Range(0.1, 10)] = 0.8
-    max_scale: Annotated[float, Range(0.1, 10)] = 1.25
-    max_shift: Fraction = 0.1
-    blur: Fraction = 0.0
-    jpeg: Fraction = 0.0
-    speckle: Fraction = 0.0
-    depth_gain: Fraction = 0.0
-    shadow: Fraction = 0.0
-    haze: Fraction = 0.0
-
-
-@dataclass(frozen=True)
 class SamplingConfig:
     """Which task is drawn: `uniform`, `proportional` to its rows n, or `temperature` (n to the power 1 / temperature).
 
-    `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also teaches
-    every other task that has a row for it. `weights` multiply the tasks' probabilities; 1 by default. With `alternate`
-    the kinds take turns: a step draws tasks of one kind alone, the next step those of the next kind.
+    `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also
+    trains every other task that has a row for it. `weights` multiply the tasks' probabilities; the default is 1. With
+    `alternate` the kinds alternate: one step draws tasks of one kind only, the next step tasks of the next kind.
     """
 
     method: Literal["uniform", "proportional", "temperature"] = "uniform"
@@ -208,7 +181,7 @@ class DevConfig:
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How a recipe is run, which a resumed run may change.
+    """How a recipe is run. A resumed run may change these settings.
 
     `device` is `auto`, `cpu` or `cuda`; `precision` `float32`, `bfloat16` or `float16` (autocast). `workers` are
     processes that prepare batches; `cache_gigabytes` bounds the image cache on disk.
@@ -227,7 +200,7 @@ class RuntimeConfig:
 class Config:
     """A whole recipe. `tasks.NAME` overrides fields of that task's `TaskRules`.
 
-    `extra_tasks` are names that the recipe may speak of though neither the challenge nor the data has them.
+    `extra_tasks` are further task names that the recipe may use, which neither the challenge nor the data has.
     """
 
     name: Name = "unnamed"
@@ -286,7 +259,7 @@ def check_overrides(overrides: tuple[str, ...]) -> None:
 
 
 def _check(config: Config) -> None:
-    """Check what no value can be blamed for alone."""
+    """Check values that depend on each other."""
     _check_rules(config)
     faults = {
         "augment.min_scale is larger than augment.max_scale": config.augment.min_scale > config.augment.max_scale,

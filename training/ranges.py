@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Range:
         """Such as `above 0 and at most 10`."""
         least, most = "above" if self.above else "at least", "below" if self.below else "at most"
         return f"{least} {self.least:g} and {most} {self.most:g}"
+
+
+Fraction = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which tasks a recipe may speak of, and which of them are there to be trained."""
+"""Checks the task names of a recipe against the challenge, the data and the network to begin with."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,9 +17,9 @@ Tables = Mapping[str, Collection[str]]
 def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpec] = ()) -> None:
     """Check every task that the recipe names, before an image is read.
 
-    Known are the challenge's tasks, those of the data, those of the network to `start` with, and the recipe's
-    `extra_tasks`. What it says of a known task that the data lacks is left out, with one log line for all. Raises
-    UserError for any other name, and for a loss that is not of its task's kind.
+    Known tasks are those of the challenge, of the data, of the network to `start` with, and the recipe's `extra_tasks`.
+    Settings for known tasks that the data lacks are ignored, with one log line for all. Raises UserError for any other
+    name, and for a loss that does not fit its task's kind.
     """
     there = dict(_in_data(source))
     kinds = {task_id: spec.kind for task_id, spec in with_extra_tasks(start).items()} | there
@@ -44,7 +44,7 @@ def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpe
     words = [f"{name} ({', '.join(keys)})" for name, keys in lacking.items() if keys]
     if words:
         logger.info(
-            "the data has no rows of these tasks, the recipe's words on them are left out: %s", "; ".join(words)
+            "the data has no rows of these tasks; the recipe's settings for them are ignored: %s", "; ".join(words)
         )
 
 

@@ -1,51 +1,54 @@
-"""Systems by name."""
+"""Systems by name. A system is imported when it is asked for, so the table itself needs no torch."""
 
 import importlib
 import inspect
-import pkgutil
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-import model.networks.systems as systems_package
 from challenge.errors import UserError
 from challenge.tasks import TaskSpec, nearest
-from model.networks.system import System
 
-_SYSTEMS: dict[str, type[System]] = {}
-_S = TypeVar("_S", bound=type[System])
+if TYPE_CHECKING:
+    from model.networks.system import System
 
-
-def register_system(name: str) -> Callable[[_S], _S]:
-    """Class decorator: make a system known to `build` by `name`."""
-
-    def add(system: _S) -> _S:
-        _SYSTEMS[name] = system
-        return system
-
-    return add
+SYSTEMS: Mapping[str, str] = {
+    "atlas": "model.networks.systems.atlas:Atlas",
+    "m2dino": "model.networks.systems.m2dino:M2DINO",
+    "mh_mtl": "model.networks.systems.mh_mtl:MHMTL",
+    "perceptguide": "model.networks.systems.perceptguide:PerceptGuide",
+    "ultraupconvnet": "model.networks.systems.ultraupconvnet:UltraUPConvNet",
+    "uniseg": "model.networks.systems.uniseg:UniSeg",
+}
+"""Module and class of every system, by the name that recipes and weights use."""
 
 
 def list_systems() -> list[str]:
     """Return the names that `build` knows, sorted."""
-    for module in pkgutil.iter_modules(systems_package.__path__):
-        importlib.import_module(f"{systems_package.__name__}.{module.name}")
-    return sorted(_SYSTEMS)
+    return sorted(SYSTEMS)
 
 
-def build(name: str, tasks: Iterable[TaskSpec], **config: Any) -> System:
+def build(name: str, tasks: Iterable[TaskSpec], **options: Any) -> "System":
     """Return the system `name` with one head per task, randomly initialised; it downloads nothing.
 
     Raises UserError for an unknown name or an option that the system does not have.
     """
-    names = list_systems()
-    if name not in names:
-        raise UserError(f"unknown system {name!r}{nearest(name, names)}; there are: {', '.join(names)}")
-    options = [option for option in inspect.signature(_SYSTEMS[name]).parameters if option != "tasks"]
-    for option in config:
-        if option not in options:
-            raise UserError(f"system {name!r} does not take the option {option!r}{nearest(option, options)}; "
-                            f"it takes {', '.join(options)}")  # fmt: skip
+    if name not in SYSTEMS:
+        raise UserError(f"unknown system {name!r}{nearest(name, SYSTEMS)}; there are: {', '.join(list_systems())}")
+    system = _load(name)
+    known = [option for option in inspect.signature(system).parameters if option != "tasks"]
+    for option in options:
+        if option not in known:
+            raise UserError(
+                f"system {name!r} does not take the option {option!r}{nearest(option, known)}; "
+                f"it takes {', '.join(known)}"
+            )
     try:
-        return _SYSTEMS[name](tuple(tasks), **config)
+        return system(tuple(tasks), **options)
     except TypeError as error:
         raise UserError(f"system {name!r} does not take these options: {error}") from error
+
+
+def _load(name: str) -> "type[System]":
+    module, _, leaf = SYSTEMS[name].partition(":")
+    system: type[System] = getattr(importlib.import_module(module), leaf)
+    return system

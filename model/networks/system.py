@@ -42,15 +42,11 @@ class System(nn.Module):
     A stage with an input `task` gets, for every image, the number that `indices` has for its task ((B,) int64), so its
     result depends on the task. Stages without it are shared.
 
-    `exportable`: every stage can be written as ONNX. `promptable`: changing the task alone changes the output.
-    `can_swap_encoder`: `encoder=` takes any timm backbone with strides 4, 8, 16 and 32. S must be a multiple of
-    `size_multiple`. `timm_name`: timm's model whose weights `load_encoder` takes, for an encoder that is no pyramid.
+    S must be a multiple of `size_multiple`. `timm_name` is timm's model whose weights `load_encoder` takes, for an
+    encoder that is not a pyramid.
     """
 
     timm_name: str | None = None
-    exportable = True
-    promptable = False
-    can_swap_encoder = False
     size_multiple = 32
 
     def __init__(self, tasks: Sequence[TaskSpec]) -> None:
@@ -100,7 +96,7 @@ class System(nn.Module):
     def forward(self, images: Tensor, task_id: str) -> Tensor:
         """(B, 3, S, S) float32 images, normalised by the weights' mean and std -> the raw output of the table above.
 
-        In training mode a head may give the maps from which it reads its places, as the loss of its kind expects.
+        In training mode a dense head may return its maps instead of positions, as the loss of its kind expects.
         """
         return self.answers(images, (task_id,))[task_id]
 

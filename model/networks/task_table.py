@@ -50,11 +50,3 @@ def profile(task_id: str, own: Mapping[str, Mapping[str, str]] | None = None) ->
     if task_id not in task_table():
         logger.warning("task %s has no profile: its prompts say position 'indis', nature 'organ'", task_id)
     return task_table().get(task_id, TaskProfile())
-
-
-def clinical_groups() -> Mapping[str, tuple[str, ...]]:
-    """Return the tasks of every clinical group, in the catalogue's order."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for task_id, entry in task_table().items():
-        groups[entry.group] = (*groups.get(entry.group, ()), task_id)
-    return MappingProxyType(groups)

@@ -4,7 +4,7 @@ from systems.system_mixin import SystemMixin, on_meta
 from challenge.tasks import CATALOGUE, TaskKind
 from model.networks import build
 from model.networks.decoders.fpn import FPN
-from model.networks.heads.dense import BoxHead, HeatmapHead, mean_place
+from model.networks.heads.dense import BoxHead, HeatmapHead, soft_argmax
 
 TINY = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
 
@@ -37,18 +37,18 @@ def spike(size, *places, height=30.0):
 
 
 def test_a_point_is_read_at_the_centre_of_its_cell():
-    torch.testing.assert_close(mean_place(spike(16, (3, 10)))[0], torch.tensor([3.5, 10.5]) / 16)
+    torch.testing.assert_close(soft_argmax(spike(16, (3, 10)))[0], torch.tensor([3.5, 10.5]) / 16)
 
 
 def test_a_point_between_two_cells_is_read_between_them():
     maps = spike(16, (3, 10))
     maps[0, 0, 10, 4] = maps[0, 0, 10, 3]
-    torch.testing.assert_close(mean_place(maps)[0], torch.tensor([4.0, 10.5]) / 16)
+    torch.testing.assert_close(soft_argmax(maps)[0], torch.tensor([4.0, 10.5]) / 16)
 
 
 def test_a_window_keeps_a_second_peak_out():
     maps = spike(16, (3, 10)) + spike(16, (12, 10), height=29.5)
-    whole, near = mean_place(maps)[0, 0], mean_place(maps, reach=3)[0, 0]
+    whole, near = soft_argmax(maps)[0, 0], soft_argmax(maps, reach=3)[0, 0]
     assert whole > 5 / 16
     torch.testing.assert_close(near, torch.tensor(3.5 / 16))
 

@@ -4,7 +4,7 @@ import torch
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.networks.prompts import PERCEPTGUIDE, ULTRAUPCONVNET, PromptTable
-from model.networks.task_table import TaskProfile, clinical_groups, profile, task_table
+from model.networks.task_table import TaskProfile, profile, task_table
 
 ALL = tuple(CATALOGUE.values())
 
@@ -15,11 +15,11 @@ def test_every_subtask_has_a_profile_and_no_other():
     assert {entry.type for entry in task_table().values()} == {"whole"}
 
 
-def test_clinical_groups_part_the_subtasks():
-    groups = clinical_groups()
-    assert sorted(task for tasks in groups.values() for task in tasks) == sorted(CATALOGUE)
-    assert groups["breast"] == ("breast_lesion", "breast_2cls", "breast_3cls")
-    assert groups["lung"] == ("lung", "lung_2cls", "lung_disease_3cls")
+def test_every_subtask_has_a_clinical_group():
+    groups = {task_id: entry.group for task_id, entry in task_table().items()}
+    assert TaskProfile().group not in groups.values()
+    assert [t for t, group in groups.items() if group == "breast"] == ["breast_lesion", "breast_2cls", "breast_3cls"]
+    assert [t for t, group in groups.items() if group == "lung"] == ["lung", "lung_2cls", "lung_disease_3cls"]
 
 
 def test_a_task_that_asks_for_the_organ_is_not_told_it():

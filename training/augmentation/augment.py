@@ -5,7 +5,7 @@ is handed in, so that a row looks the same whichever process prepares it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,8 +19,8 @@ from torchvision.transforms.v2 import functional as F
 
 from training.augmentation import ultrasound_effects as ultrasound
 from training.augmentation.point_order import in_order
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
-from training.config import AugmentConfig, DataConfig
 
 _TRIES = 5
 _LEAST_VISIBLE = 0.6  # of a box's area; less, and the object may no longer be what the label says
@@ -37,7 +37,7 @@ class Item:
     `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
     NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
     `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
-    square of the grid is in native pixels: what turns must turn as the native image would.
+    square of the grid is in native pixels; rotations need it.
     """
 
     image: tv_tensors.Image
@@ -65,11 +65,10 @@ def eval_preset(item: Item, rules: TaskRules) -> Item:
     return replace(item, target=in_order(item.target, rules.pairs))
 
 
-def normalise(images: Tensor, config: DataConfig) -> Tensor:
-    """(B, 3, S, S) uint8 or 0..255 float -> float32, by the mean and std that the weights record."""
-    mean = torch.tensor(config.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(config.std, device=images.device).view(1, -1, 1, 1)
-    return (images.float() / 255 - mean) / std
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, 3, S, S) uint8 or 0..255 float -> float32, by the `mean` and `std` (one per channel) of the weights."""
+    means, deviations = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
+    return (images.float() / 255 - means) / deviations
 
 
 def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator) -> Item:
@@ -103,10 +102,9 @@ class _Motion:
 
     @classmethod
     def of(cls, item: Item, degrees: float, scale: float, shift: npt.NDArray[np.float64]) -> "_Motion":
-        """Turn (clockwise) and zoom about the centre, in native proportions; shift by parts of the image's sides.
+        """Rotate (clockwise) and zoom about the centre, in native proportions; shift by parts of the image's sides.
 
-        On a grid that the image was stretched to, a plain turn would shear it: no head that lies across the image looks
-        like an upright one turned by 90 degrees of the grid.
+        The grid may be a stretched image. Rotating that would distort it: right angles would not stay right.
         """
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         matrix = scale * np.array([[cosine, -sine / item.aspect], [sine * item.aspect, cosine]])

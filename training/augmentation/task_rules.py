@@ -1,6 +1,6 @@
 """What augmentation may do to each task, and the order in which its points stand.
 
-Flips and large rotations are forbidden where left and right, or the angle, are part of the label.
+Flips and large rotations are forbidden if left and right, or the angle, are part of the label.
 """
 
 import re
@@ -69,9 +69,9 @@ def parse_point_order(text: str) -> tuple[PointPair, ...]:
 _OF_KIND: Mapping[TaskKind, TaskRules] = {
     TaskKind.SEGMENTATION: TaskRules(),
     TaskKind.CLASSIFICATION: TaskRules(),
-    # How the box of a turned object changes can only be estimated from its box.
+    # The box of a rotated object can only be estimated from its old box.
     TaskKind.DETECTION: TaskRules(max_rotation=10.0),
-    # Whether the points of an unknown task are told apart by their place is unknown: a flip could swap them.
+    # The points of an unknown task may be told apart by their position; a flip could swap them.
     TaskKind.REGRESSION: TaskRules(hflip=False),
 }
 

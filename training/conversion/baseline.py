@@ -13,7 +13,7 @@ from model.networks.system import System
 from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
 from training.conversion.official_names import ENCODER, HEADS, PYRAMID, TAIL, head_layouts, own_names, task_of
 from training.export.graphs import ExportFacts, export
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def convert(state: Mapping[str, Tensor]) -> tuple[System, KeyReport]:
     names = own_names(state, layouts, system.encoder.get_submodule("backbone"))
     report = _report(state, names, system.state_dict())
     for key in report.unknown:
-        logger.warning("unknown key, left out: %s", key)
+        logger.warning("unknown key, not used: %s", key)
     values = {own: (key, state[key]) for key, own in report.used.items()}
     fill(system, values, "a complete checkpoint of the official baseline (EfficientNet-B4)")
     return system.eval(), report

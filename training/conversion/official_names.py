@@ -52,11 +52,11 @@ def head_layouts(state: Mapping[str, Tensor]) -> dict[str, HeadLayout]:
     layouts = {}
     for task_id, names in modules.items():
         if not _TASK_ID.fullmatch(task_id):
-            raise UserError(f"the checkpoint's head {task_id!r} has no usable task name; letters, digits, _ and - are")
+            raise UserError(f"the checkpoint's head {task_id!r} has an unusable name; use letters, digits, _ and -")
         layout = next((layout for layout in _LAYOUTS if names & layout.modules.keys()), None)
         if layout is None:
             raise UserError(
-                f"the checkpoint's head {task_id!r} (modules {', '.join(sorted(names))}) is of none of the official "
+                f"the checkpoint's head {task_id!r} (modules {', '.join(sorted(names))}) fits none of the official "
                 "baseline's four kinds; convert a checkpoint of the unchanged baseline"
             )
         layouts[task_id] = layout
@@ -70,14 +70,14 @@ def task_of(task_id: str, layout: HeadLayout, state: Mapping[str, Tensor]) -> Ta
     """
     last = f"{HEADS}{task_id}.{list(layout.modules)[-1]}.weight"
     if last not in state or state[last].ndim == 0:
-        raise UserError(f"the checkpoint's head {task_id!r} is incomplete: {last} is missing; save it anew")
+        raise UserError(f"the checkpoint's head {task_id!r} is incomplete: {last} is missing; save it again")
     outputs = state[last].shape[0]
     num_classes = outputs
     match layout.kind:
         case TaskKind.REGRESSION:
             num_classes, odd = divmod(outputs, 2)
             if odd:
-                raise UserError(f"{last} gives {outputs} numbers, which are no x, y pairs; check the checkpoint")
+                raise UserError(f"{last} gives {outputs} numbers, an odd count for x, y pairs; check the checkpoint")
         case TaskKind.DETECTION:
             num_classes = outputs - 4
             if num_classes != 1:

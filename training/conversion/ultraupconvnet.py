@@ -18,7 +18,7 @@ from model.networks.system import System
 from model.networks.task_table import profile
 from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
 from training.export.graphs import ExportFacts, export
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 SYSTEM = "ultraupconvnet"
 NEVER_CALLED = ("seg_head.backbone.", "backbone.head.")
@@ -76,7 +76,7 @@ def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> K
 def convert(state: Mapping[str, Tensor], tasks: Sequence[TaskSpec]) -> tuple[System, KeyReport]:
     """Return the network with the checkpoint's weights, in eval mode, and what became of every key.
 
-    The authors feed BGR; the stem's input channels are turned round, so that RGB gives the same. Raises UserError if a
+    The authors feed BGR; the stem's input channels are reversed, so that RGB gives the same. Raises UserError if a
     tensor of ours stays empty or if the checkpoint has parts that ours lacks.
     """
     options = _options(state)
@@ -99,7 +99,7 @@ def _options(state: Mapping[str, Tensor]) -> dict[str, object]:
 
 
 def _as_ours(name: str, value: Tensor) -> Tensor:
-    """Turn the stem from BGR to RGB, and scalars of shape (1,) into scalars."""
+    """Reverse the stem from BGR to RGB, and make scalars of tensors of shape (1,)."""
     if name == _STEM:
         return value.flip(1)
     return value.squeeze(0) if name.endswith(".scale") else value

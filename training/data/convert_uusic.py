@@ -71,7 +71,7 @@ def _head(name: str, kind: TaskKind) -> tuple[TaskSpec, Organ]:
     table = head_table()
     organ = table.datasets.get(name.removeprefix("private_"), name)
     if organ not in table.organs or kind not in table.organs[organ].heads:
-        raise UserError(f"no {kind} is known for the data set {name!r}; enter it in challenge/uusic/heads.toml, or "
+        raise UserError(f"no {kind} is known for the data set {name!r}; add it to challenge/uusic/heads.toml, or "
                         "remove its folder")  # fmt: skip
     return choose_head(name, organ, kind, {}).spec, table.organs[organ]
 
@@ -124,7 +124,7 @@ def _write_mask(mask: str, source: Path, root: Path) -> str:
     try:
         labels = read_true_mask(source / mask, num_classes=2).labels
     except MaskError as error:
-        raise UserError(f"{mask}: {error}; mend or remove it") from error
+        raise UserError(f"{mask}: {error}; repair or remove it") from error
     target = root / MASKS / f"{mask}.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(labels).save(target)
@@ -146,7 +146,7 @@ def _link(link: Path, source: Path) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(source.resolve(), target_is_directory=True)
     else:
-        raise UserError(f"{link} is there already and no link; remove it, or give another --output")
+        raise UserError(f"{link} exists and is not a link; remove it, or give another --output")
 
 
 def _write_prompts(path: Path, prompts: Mapping[str, Organ]) -> None:

@@ -14,8 +14,8 @@ from challenge.manifest import Sample
 from challenge.tasks import TaskKind, TaskSpec
 from training.augmentation.augment import Item, eval_preset, train_preset
 from training.augmentation.point_order import in_order
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
-from training.config import AugmentConfig
 from training.data.pixels import PixelStore
 from training.data.sampling import Draw
 

@@ -1,4 +1,4 @@
-"""The rows to learn from and those to decide by: read, checked, split by patient or video."""
+"""Reads and checks the rows of a data folder, and splits them by patient or video into training and dev rows."""
 
 import logging
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from challenge.errors import UserError
 from challenge.manifest import Manifest, Sample
-from training.config import Config
+from training.config import DataConfig, RuntimeConfig
 from training.data.pixels import PixelStore
 from training.data.row_files import Key, key_of
 from training.data.split import folds, split, without_shared
@@ -50,45 +50,45 @@ class Part:
     store: PixelStore
 
 
-def load_parts(source: DataSource, config: Config, ranks: Ranks) -> tuple[Part, Part]:
-    """Return (train, dev): all rows that can be used, no patient, video or image in both.
+def load_parts(source: DataSource, data: DataConfig, runtime: RuntimeConfig, ranks: Ranks) -> tuple[Part, Part]:
+    """Return (train, dev): all usable rows; no patient, video or image is in both.
 
-    The first rank fills the cache, the others then find it full. Rows without a truth are left out with a warning.
-    Raises UserError for rows whose files cannot be used, unless `data.skip_unreadable` says to leave those out too.
+    The first rank fills the cache before the others read it. Rows without a truth are left out with a warning. Raises
+    UserError for rows whose files cannot be used, unless `data.skip_unreadable` leaves those out too.
     """
     if not ranks.is_first:
         ranks.barrier()
-    parts = _load(source, config)
+    parts = _load(source, data, int(runtime.cache_gigabytes * _GIGABYTE))
     if ranks.is_first:
         ranks.barrier()
     return parts
 
 
-def _load(source: DataSource, config: Config) -> tuple[Part, Part]:
-    train = _part(source.data_root, source.cache, config)
+def _load(source: DataSource, config: DataConfig, cache_bytes: int) -> tuple[Part, Part]:
+    train = _part(source.data_root, source.cache, config, cache_bytes)
     contents = train.store.contents
     if source.val_root:
-        dev = _part(source.val_root, source.cache, config)
+        dev = _part(source.val_root, source.cache, config, cache_bytes)
         kept, dropped = without_shared(train.samples, dev.samples, contents, dev.store.contents)
         if dropped:
             logger.warning("%d training rows share a group or an image with --val-root; left out", len(dropped))
         return Part(train.root, kept, train.store), dev
     if source.fold:
-        kept, held_out = folds(train.samples, source.fold.count, config.data.split_seed, contents)[source.fold.number]
+        kept, held_out = folds(train.samples, source.fold.count, config.split_seed, contents)[source.fold.number]
     else:
-        kept, held_out = split(train.samples, config.data.dev_fraction, config.data.split_seed, contents)
+        kept, held_out = split(train.samples, config.dev_fraction, config.split_seed, contents)
     return Part(train.root, kept, train.store), Part(train.root, held_out, train.store)
 
 
-def _part(root: Path, cache: Path, config: Config) -> Part:
-    manifest = _of_tasks(read_rows(root), config.data.tasks)
-    store = PixelStore(root, manifest.samples, config.data, cache, int(config.runtime.cache_gigabytes * _GIGABYTE))
+def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part:
+    manifest = _of_tasks(read_rows(root), config.tasks)
+    store = PixelStore(root, manifest.samples, config, cache, cache_bytes)
     found = errors(manifest, {sample: store.reading(sample) for sample in manifest.samples})
-    _report(found, skip=config.data.skip_unreadable)
+    _report(found, skip=config.skip_unreadable)
     lost = faulty(found)
     usable = _with_truth([sample for sample in manifest.samples if sample not in lost])
     if not usable:
-        raise UserError(f"{root} holds no row to train on; give a folder with masks, labels, boxes or points")
+        raise UserError(f"{root} has no row to train on; give a folder with masks, labels, boxes or points")
     return Part(root, _once(usable), store)
 
 

@@ -49,10 +49,10 @@ class TaskSampler(Iterator[list[Draw]]):
         self._seed = seed
         self._per_step = config.tasks_per_step
         self.probabilities = dict(zip(self._sizes, probabilities(self._sizes, config), strict=True))
-        turns = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
+        groups = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
         names = list(self._sizes)
-        self._turns = [[number for number, name in enumerate(names) if name in turn] for turn in turns]
-        fewest = min(sum(self.probabilities[names[number]] > 0 for number in turn) for turn in self._turns)
+        self._groups = [[number for number, name in enumerate(names) if name in group] for group in groups]
+        fewest = min(sum(self.probabilities[names[number]] > 0 for number in group) for group in self._groups)
         if self._per_step > fewest:
             raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {fewest} tasks to draw from")
         self.step = 0
@@ -61,9 +61,9 @@ class TaskSampler(Iterator[list[Draw]]):
     def __next__(self) -> list[Draw]:
         names = list(self._sizes)
         rng = np.random.default_rng((self._seed, self.step))
-        turn = self._turns[self.step % len(self._turns)]
-        chances = np.array([self.probabilities[names[number]] for number in turn])
-        numbers = rng.choice(turn, self._per_step, replace=False, p=chances / chances.sum())
+        group = self._groups[self.step % len(self._groups)]
+        chances = np.array([self.probabilities[names[number]] for number in group])
+        numbers = rng.choice(group, self._per_step, replace=False, p=chances / chances.sum())
         self.step += 1
         return [self._draw(names[number], int(number)) for number in numbers]
 
@@ -75,7 +75,7 @@ class TaskSampler(Iterator[list[Draw]]):
         """Go on from a saved state."""
         step, drawn = state["step"], state["drawn"]
         if not isinstance(step, int) or not isinstance(drawn, dict) or set(drawn) != set(self.drawn):
-            raise UserError("the run was started on other tasks; give the same data, or another output folder")
+            raise UserError("the run was started with other tasks; give the same data, or another output folder")
         self.step, self.drawn = step, dict(drawn)
 
     def _draw(self, task_id: str, number: int) -> Draw:
@@ -95,8 +95,8 @@ def _permutation(seed: int, number: int, epoch: int, size: int) -> npt.NDArray[n
 
 def _by_kind(kinds: Mapping[str, str], tasks: Iterable[str]) -> list[list[str]]:
     """Return the tasks of every kind that occurs, segmentation first."""
-    turns = [[task_id for task_id in tasks if kinds[task_id] == kind] for kind in TaskKind]
-    return [turn for turn in turns if turn]
+    groups = [[task_id for task_id in tasks if kinds[task_id] == kind] for kind in TaskKind]
+    return [group for group in groups if group]
 
 
 def probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArray[np.float64]:
@@ -104,5 +104,5 @@ def probabilities(sizes: Mapping[str, int], config: SamplingConfig) -> npt.NDArr
     exponent = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / config.temperature}[config.method]
     weights = np.array([size**exponent * config.weights.get(task_id, 1.0) for task_id, size in sizes.items()])
     if not weights.any():
-        raise UserError("sampling.weights leave no task to be drawn; give one of them a weight above 0")
+        raise UserError("sampling.weights leave no task to draw; give at least one task a weight above 0")
     return np.asarray(weights / weights.sum())

@@ -1,1 +1,1 @@
-"""From a run to the frozen weights."""
+"""From a run folder to weights that inference.py runs."""

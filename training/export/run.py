@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.facts import FILE, Facts, read_facts
 from model.networks.system import System
-from training.config import Config
+from training.config import to_dict
 from training.export.graphs import ExportFacts, export
 from training.export.model_card import write_model_card
 from training.export.parity import check_parity
-from training.loop.trainer import load_network
-from training.run_folder import checkpoint, trainable
+from training.run_folder import trainable
 from training.run_folder.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
-from training.run_folder.trainable import read_start, write_trainable
+from training.run_folder.state import RunState
+from training.run_folder.trainable import load_network, read_start, write_trainable
 from training.selection.calibration import read_temperatures, temper
 from training.selection.refinement import read_refinements
 
@@ -39,31 +40,33 @@ def export_run(
 ) -> Facts:
     """Export the run's network (its EMA where there is one).
 
-    `scores_file` is the JSON of `evaluate score`; it goes into the facts and the card. `sources_file` names data and
-    licences by task (TOML), beside those that the run began with. `reduced` names precisions below float32 that were
-    measured to do the scores no harm. The files come into `output` when all of them are there and were checked. Raises
-    UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is not set.
+    `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
+    names data and licences by task, in addition to those that the run began with. `reduced` names precisions below
+    float32 in which the scores were measured. The files are moved to `output` after all of them were written and
+    checked. Raises UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is
+    not set.
     """
-    network, config, found = load_network(run)
+    network, state = load_network(run)
     same = _holds_nothing_else(network, output, overwrite)
     temperatures = read_temperatures(run)
     temper(network, temperatures)
-    began = Provenance.recorded(found)
+    provenance = state.facts.provenance
     provenance = Provenance(
-        {**began.sources, **read_sources(sources_file)}, (same and read_licence(output)) or began.licence
+        {**provenance.sources, **read_sources(sources_file)}, (same and read_licence(output)) or provenance.licence
     )
+    state = replace(state, facts=replace(state.facts, provenance=provenance))
     scores = _read_scores(scores_file)
-    facts = _export_facts(run, config, found, provenance, scores, reduced, temperatures)
+    facts = _export_facts(run, state, scores, reduced, temperatures)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
         folder = Path(name)
         written = export(network, facts, folder)
         logger.info("largest difference between graphs and network: %.1e", check_parity(network, written, folder))
-        write_trainable(network, config, {**found, "provenance": provenance.as_facts()}, folder)
+        write_trainable(network, state.config, folder, state.facts, state.counters)
         if provenance.licence:
             (folder / LICENCE_FILE).write_text(provenance.licence, "utf-8")
         elif (output / LICENCE_FILE).is_file():
-            logger.warning("%s is of the weights that were there before; see if it fits", output / LICENCE_FILE)
+            logger.warning("%s belongs to the earlier weights; check whether it still holds", output / LICENCE_FILE)
         write_model_card(written, scores, folder)
         _clear(output)
         _move(folder, output)
@@ -112,14 +115,13 @@ def _move(folder: Path, output: Path) -> None:
 
 def _export_facts(
     run: Path,
-    config: Config,
-    found: Mapping[str, Any],
-    provenance: Provenance,
+    state: RunState,
     scores: Mapping[str, Any],
     reduced: Sequence[str],
     temperatures: Mapping[str, float],
 ) -> ExportFacts:
-    sources = {task_id: source for task_id, source in provenance.sources.items() if task_id in found["rows"]}
+    config, found = state.config, state.facts
+    sources = {task_id: source for task_id, source in found.provenance.sources.items() if task_id in found.rows}
     words = {task_id: f"{source.source}; " for task_id, source in sources.items() if source.source}
     return ExportFacts(
         name=config.name,
@@ -129,15 +131,19 @@ def _export_facts(
         image_size=config.data.image_size,
         resampling=Resampling(config.data.resampling),
         fit=Fit(config.data.fit),
-        trained_on={task_id: f"{words.get(task_id, '')}{rows} images" for task_id, rows in found["rows"].items()},
-        fallback={task_id: tuple(values) for task_id, values in found["means"].items()},
+        trained_on={task_id: f"{words.get(task_id, '')}{rows} images" for task_id, rows in found.rows.items()},
+        fallback={task_id: tuple(values) for task_id, values in found.means.items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         precisions=("float32", *reduced),
         refinements=read_refinements(run),
         extra={
-            "recipe": checkpoint.load_best(run)["config"],
+            "recipe": to_dict(config),
             "training": {
-                key: found.get(key) for key in ("images_before", "images_seen", "steps", "cpu_seconds", "digests")
+                "images_before": found.images_before,
+                "images_seen": state.counters.images_seen,
+                "steps": state.counters.steps,
+                "cpu_seconds": state.counters.cpu_seconds,
+                "digests": asdict(found.digests),
             },
             "temperatures": temperatures,
             "licences": {task_id: source.licence for task_id, source in sources.items() if source.licence},
@@ -157,5 +163,5 @@ def _read_scores(path: Path | None) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no score file ({error}); write it with `evaluate score --json`") from error
+        raise UserError(f"{path} is not a score file ({error}); write it with `evaluate score --json`") from error
     return table if isinstance(table, dict) else {}

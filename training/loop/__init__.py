@@ -1,1 +1,1 @@
-"""The training loop, and the runs that use it."""
+"""The training loop, its parts, and the runs that use it."""

@@ -49,10 +49,13 @@ def finetune_config(base: Config, images: int, *, keep_others: bool) -> Config:
 
 def say_what_changed(start: Start, trained: Iterable[str], output: Path, *, keep_others: bool) -> None:
     """Log which tasks of the old network answer otherwise now."""
-    others = sorted(set(start.facts["rows"]).difference(trained))
+    others = sorted(set(start.facts.rows).difference(trained))
     if keep_others or not others:
         logger.info("the other %d tasks answer exactly as before", len(others))
     else:
-        logger.warning("encoder and decoder have learned: %s answer otherwise now; score them again, add their rows to "
-                       "the data folder, or use --keep-others", ", ".join(others))  # fmt: skip
+        logger.warning(
+            "encoder and decoder were trained, so these tasks now answer differently: %s; score them again, add their "
+            "rows to the data folder, or use --keep-others",
+            ", ".join(others),
+        )
     logger.info("next: python -m training export %s --output DIR", output)

@@ -1,4 +1,4 @@
-"""Starting, resuming and cross-validating runs: what the command line hands over."""
+"""Starts, resumes and cross-validates runs."""
 
 import json
 import logging
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import UserError
-from training.config import Config
+from training.config import Config, RuntimeConfig, write_json
 from training.data.rows import DataSource, Fold, load_parts
 from training.distributed import Ranks
-from training.loop.trainer import Trainer, check_same_recipe
+from training.loop.parts import build_parts
+from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
 from training.run_folder.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.run_folder.run_report import TABLE
-from training.run_folder.trainable import Start, start_of
+from training.run_folder.state import RunState
+from training.run_folder.trainable import Start
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def train_run(
     max_minutes: float | None = None,
     start: Start | None = None,
 ) -> Trainer:
-    """Train into `output`, or go on there: then the checkpoint knows what the run had started with.
+    """Train into `output`, or resume the run there; its checkpoint then says what the run began with.
 
     Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
     Stopped if a signal ended it.
@@ -46,15 +48,18 @@ def train_run(
     if state:
         check_same_recipe(state, config)
         if start:
-            check_same_start(Digests.recorded(state["facts"]), start.state, output)
-        start, _ = start_of(state)
+            check_same_start(state.facts.digests, start.state, output)
+        start = Start.of(state)
     output.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, source, output, start, ranks)
+    parts = build_parts(config, source, start, ranks)
+    if ranks.is_first:
+        write_json(config, output / "config.json")
+    trainer = Trainer(config, parts, output, ranks)
     if state:
         trainer.restore(state)
     elif trainer.log:
         if start:
-            warn_of_learned_rows(start.facts, trainer.digests)
+            warn_of_learned_rows(start.facts.digests, parts.facts.digests)
         trainer.log.forget_after(0)  # of a run that was killed before its first checkpoint
     trainer.run(max_minutes)
     return trainer
@@ -66,8 +71,15 @@ def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) 
         return False
     state = checkpoint.load(output / checkpoint.LAST)
     check_same_recipe(state, config)
-    check_resumed(Digests.recorded(state["facts"]), Digests.of(*load_parts(source, config, ranks)), output)
+    check_resumed(state.facts.digests, Digests.of(*load_parts(source, config.data, config.runtime, ranks)), output)
     return True
+
+
+def check_same_recipe(state: RunState, config: Config) -> None:
+    """Raise UserError if a run's recipe is another, except for settings that do not change the result."""
+    before, now = (replace(recipe, runtime=RuntimeConfig(), extra_tasks=()) for recipe in (state.config, config))
+    if before != now:
+        raise UserError("the run was started with another config; use the same one, or another output folder")
 
 
 def cross_validate(
@@ -80,9 +92,9 @@ def cross_validate(
     resume: bool = False,
     max_minutes: float | None = None,
 ) -> None:
-    """Train `folds` networks into `output/fold-N`, each scored on the rows that it did not see, and sum up.
+    """Train `folds` networks into `output/fold-N`, each scored on the rows left out, and write the mean scores.
 
-    With `resume`, finished folds are left as they are. `max_minutes` are for all folds that remain.
+    With `resume`, finished folds are kept. `max_minutes` is the time for all remaining folds together.
     """
     homes = [output / f"fold-{number}" for number in range(folds)]
     parts = [replace(source, fold=Fold(number, folds)) for number in range(folds)]
@@ -100,12 +112,12 @@ def _summary(homes: list[Path]) -> dict[str, Any]:
     states = [checkpoint.load(home / checkpoint.LAST) for home in homes]
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for state in states:
-        for task_id, scores in state["facts"]["dev"].items():
+        for task_id, scores in state.facts.dev.items():
             for name, value in scores.items():
                 values[task_id][name].append(value)
     return {
         "folds": len(homes),
-        "selection": _spread([state["best"] for state in states]),
+        "selection": _spread([state.resume.best for state in states if state.resume]),
         "tasks": {t: {name: _spread(v) for name, v in scores.items()} for t, scores in sorted(values.items())},
     }
 

@@ -1,4 +1,4 @@
-"""How far a run is: by its steps, or by the clock where there is a time budget."""
+"""The progress of a run: by its steps, or by the clock if there is a time budget."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The end of a run that a signal asked for."""
+"""The exception that ends a run after a signal."""
 
 import signal
 from pathlib import Path

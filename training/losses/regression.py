@@ -7,7 +7,7 @@ A missing point gives no gradient.
 import torch
 from torch import Tensor
 
-from model.networks.heads.dense import cell_centres, mean_place
+from model.networks.heads.dense import cell_centres, soft_argmax
 
 
 def masked_mse(output: Tensor, target: Tensor) -> Tensor:
@@ -31,12 +31,12 @@ def heatmap_mse(logits: Tensor, target: Tensor, sigma: float) -> Tensor:
 
 
 def heatmap_cross_entropy(logits: Tensor, target: Tensor, sigma: float) -> Tensor:
-    """Cross-entropy of softmax maps to normalised Gaussians, and 4 x L1 of the mean place (arXiv 1711.08229)."""
+    """Cross-entropy of softmax maps to normalised Gaussians, and 4 x L1 of the soft-argmax (arXiv 1711.08229)."""
     truth, known = gaussians(target, logits.shape[-1], sigma)
     truth = truth / truth.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
     each = -(truth.flatten(2) * logits.flatten(2).log_softmax(dim=2)).sum(dim=2)
     entropy = (each * known).sum() / known.sum().clamp_min(1)
-    return entropy + 4 * masked_l1(mean_place(logits), target)
+    return entropy + 4 * masked_l1(soft_argmax(logits), target)
 
 
 def gaussians(target: Tensor, size: int, sigma: float) -> tuple[Tensor, Tensor]:

@@ -1,56 +1,31 @@
-"""The network that a run starts with: fresh heads, and an encoder or a whole network from elsewhere."""
+"""Builds the network that a run begins with: new heads, and a pretrained encoder or a whole network."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from challenge.errors import UserError
-from challenge.tasks import CATALOGUE, TaskSpec, with_extra_tasks
+from challenge.tasks import TaskSpec, with_extra_tasks
 from model.networks.heads.dense import Adapter, BoxHead
 from model.networks.heads.pooled import DetectionHead, RegressionHead
 from model.networks.registry import build
 from model.networks.system import System
-from training.config import Config
-from training.loop.optim import make_optimizer
+from training.config import EncoderConfig, LossConfig, OptimConfig, SystemConfig
 from training.pretrained.encoder_weights import load_encoder_weights
 from training.run_folder.trainable import Start
 
 logger = logging.getLogger(__name__)
 
 
-def check_recipe(config: Config) -> None:
-    """Build the recipe's network and optimiser without memory: what fits nothing is told before any data are read.
-
-    Raises UserError for options that the system does not take, names that fit no parameter, sizes that the network
-    cannot take, or an optimiser that does not exist.
-    """
-    network = _without_memory(config)
-    if not all(parameter.numel() for parameter in network.parameters()):
-        raise UserError("config key 'system.options': a width of 0 leaves parts of the network empty; correct it")
-    frozen_parameters(network, config)
-    for key, size in (("data.image_size", config.data.image_size), ("optim.small_size", config.optim.small_size)):
-        if size % network.size_multiple:
-            raise UserError(f"config key {key!r} must be a multiple of {network.size_multiple}, not {size}")
-    make_optimizer(network, config.optim)
-
-
-def _without_memory(config: Config) -> System:
-    try:
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            return build(config.system.name, CATALOGUE.values(), **config.system.options)
-    except UserError:
-        raise
-    except Exception as error:  # an option of another type or size can break anything in a constructor
-        raise UserError(
-            f"config key 'system.options': {config.system.name} cannot be built with these ({error}); correct them"
-        ) from error
-
-
 def build_network(
-    config: Config, trained: Sequence[TaskSpec], means: Mapping[str, Sequence[float]], start: Start | None = None
+    system: SystemConfig,
+    encoder: EncoderConfig,
+    loss: LossConfig,
+    trained: Sequence[TaskSpec],
+    means: Mapping[str, Sequence[float]],
+    start: Start | None = None,
 ) -> System:
     """Return the network: heads for the tasks of `start`, or else of the catalogue, and for the `trained` ones.
 
@@ -59,31 +34,31 @@ def build_network(
     """
     new = {spec.task_id: spec for spec in trained}
     tasks = {**{spec.task_id: spec for spec in start.tasks}, **new} if start else with_extra_tasks(trained)
-    network = build(config.system.name, tasks.values(), **config.system.options)
+    network = build(system.name, tasks.values(), **system.options)
     for task_id, path in network.paths.items():
         for module in network.stages[path[-1]].module.modules():
             if isinstance(module, RegressionHead) and task_id in means:
                 module.start_at(means[task_id])
-            if isinstance(module, DetectionHead | BoxHead) and config.loss.detection.startswith("focal"):
+            if isinstance(module, DetectionHead | BoxHead) and loss.detection.startswith("focal"):
                 module.start_rare()
     if start:
         _load_start(network, start, new)
     else:
-        load_encoder_weights(network, config.encoder.weights)
+        load_encoder_weights(network, encoder.weights)
     return network
 
 
-def frozen_parameters(network: System, config: Config) -> list[nn.Parameter]:
+def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfig) -> list[nn.Parameter]:
     """Return what the recipe never trains: all but the prompts, or the encoder's parameters by beginnings of names.
 
     Raises UserError if such a beginning fits no name, or if the system has no prompts.
     """
-    if config.optim.trained == "prompts":
+    if optim.trained == "prompts":
         prompts = {id(parameter) for parameter in network.prompt_parameters()}
         if not prompts:
-            raise UserError(f"the system {config.system.name!r} has no prompts to train; perceptguide has")
+            raise UserError(f"{type(network).__name__} has no prompts to train; the system perceptguide has")
         return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
-    prefixes = config.encoder.frozen
+    prefixes = encoder.frozen
     named = dict(network.encoder.named_parameters())
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in named):
@@ -111,12 +86,12 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
                 f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
                 "give the new task another name"
             )
-    anew = set(new) - set(known)
+    reinitialised = set(new) - set(known)
     for task_id in sorted(set(new) & set(known)):
         if not any(key in start.state for key in _head_keys(network, task_id)):
-            logger.warning("%s: the start has another kind of head; this one begins anew", task_id)
-            anew.add(task_id)
-    heads = {part for t in anew for part in network.stages[network.paths[t][-1]].module.modules()}
+            logger.warning("%s: the start has another kind of head; this one is reinitialised", task_id)
+            reinitialised.add(task_id)
+    heads = {part for t in reinitialised for part in network.stages[network.paths[t][-1]].module.modules()}
     fresh = {
         key
         for name, module in network.named_modules()

@@ -17,8 +17,8 @@ from challenge.errors import UserError
 from challenge.tasks import nearest
 from model.networks.encoders import Encoder
 from model.networks.system import System
-from training.pretrained.state_dict import read_state_dict
 from training.run_folder.trainable import read_start
+from training.torch_files import read_state_dict
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _load_own(network: System, state: Mapping[str, Tensor], source: str) -> None
     if missing:
         raise UserError(
             f"{source} fills {len(own) - len(missing)} of the encoder's {len(own)} tensors; {missing[0]} is missing or "
-            "of another shape; choose a run whose system has this very encoder"
+            "of another shape; choose a run whose system has this encoder"
         )
     network.load_state_dict({key: state[key] for key in own}, strict=False)
     logger.info("encoder: all %d tensors from %s", len(own), source)
@@ -104,7 +104,7 @@ def _load_pyramid(encoder: Encoder, source: str) -> None:
     if missing:
         raise UserError(
             f"{source} fills {len(own) - len(missing)} of the {len(own)} tensors of {encoder.name}; "
-            f"missing or of another shape: {', '.join(missing[:3])}...; choose weights of this very encoder"
+            f"missing or of another shape: {', '.join(missing[:3])}...; choose weights of this encoder"
         )
     encoder.backbone.load_state_dict({key: state[key] for key in own})
     logger.info("encoder %s: all %d tensors from %s", encoder.name, len(own), source)

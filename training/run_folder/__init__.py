@@ -1,1 +1,1 @@
-"""Everything that knows the folder of a run."""
+"""The folder of a run: its checkpoints, logs and records."""

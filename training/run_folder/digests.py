@@ -1,4 +1,4 @@
-"""Which rows and which start a run had, as digests, so that nobody goes on, averages or judges with others unawares."""
+"""Digests of a run's rows and of its start, so that nobody resumes, averages or scores it with others by mistake."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,10 +27,13 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Digests:
-    """Of the training rows in their order, of the dev rows, and of the tensors that the run began with, if any."""
+    """Of the training rows in their order, of the dev rows, and of the tensors that the run began with, if any.
 
-    rows: str
-    dev: str
+    All are empty for weights of the first edition, which did not record them.
+    """
+
+    rows: str = ""
+    dev: str = ""
     start: str = ""
 
     @classmethod
@@ -39,14 +41,8 @@ class Digests:
         """Return the digests of a run that is to begin."""
         return cls(_digest(_lines(train)), dev_digest(dev), tensors_digest(start) if start else "")
 
-    @classmethod
-    def recorded(cls, facts: Mapping[str, Any]) -> "Digests | None":
-        """Return those that a run or weights recorded in their facts; None for those of the first edition."""
-        table = facts.get("digests")
-        return cls(**table) if table else None
-
     def differences(self, other: "Digests", keys: Iterable[str]) -> str:
-        """Return in words which of `keys` differ; empty if none does."""
+        """Return in words which of the fields `keys` differ; empty if none does."""
         mine, theirs = asdict(self), asdict(other)
         return " and ".join(_WORDS[key] for key in keys if mine[key] != theirs[key])
 
@@ -65,52 +61,44 @@ def tensors_digest(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def check_resumed(recorded: Digests | None, now: Digests, output: Path) -> None:
-    """Refuse to go on with a run on other rows. Raises UserError."""
-    if recorded is None:
-        logger.warning("%s does not record its rows: if the data have changed, the run goes on with others, and dev "
-                       "rows may have been learned", output)  # fmt: skip
-    elif changed := recorded.differences(now, ("rows", "dev")):
-        raise UserError(
-            f"{output} was started with other {changed}; give what it was started with, or begin anew in another folder"
+def check_resumed(recorded: Digests, now: Digests, output: Path) -> None:
+    """Refuse to resume a run on other rows. Raises UserError."""
+    if changed := recorded.differences(now, ("rows", "dev")):
+        raise UserError(f"{output} was started with other {changed}; give the same data, or train in another folder")
+
+
+def check_same_start(recorded: Digests, start: Mapping[str, Tensor], output: Path) -> None:
+    """Refuse to resume a run that began with another network than `start`. Raises UserError."""
+    if recorded.start != tensors_digest(start):
+        raise UserError(f"{output} was started with another network (--from); give the same one, or another folder")
+
+
+def warn_of_learned_rows(before: Digests, now: Digests) -> None:
+    """Warn if the network that a run begins with, whose digests are `before`, may have learned the dev rows."""
+    if not before.dev:
+        logger.warning(
+            "the network to begin with does not record its training rows; if it has learned dev rows, their scores "
+            "are too good"
         )
-
-
-def check_same_start(recorded: Digests | None, start: Mapping[str, Tensor], output: Path) -> None:
-    """Refuse to go on with a run that began with another network than `start`. Raises UserError."""
-    if recorded and recorded.start != tensors_digest(start):
-        raise UserError(f"{output} was started with another network to begin with; give that one, or another folder")
-
-
-def warn_of_learned_rows(start: Mapping[str, Any], now: Digests) -> None:
-    """Warn where a run may be judged by rows that taught the network to begin with, whose facts are `start`."""
-    before = Digests.recorded(start)
-    if before is None:
-        logger.warning("the network to begin with does not record the rows that taught it: if dev rows are among them, "
-                       "their scores are too good")  # fmt: skip
     elif before.dev != now.dev:
-        logger.warning("the network to begin with was judged by other rows than these dev rows: if they were among "
-                       "those that taught it, their scores are too good")  # fmt: skip
-
-
-def check_judged(facts: Mapping[str, Any], dev: Part, *, on_purpose: bool = False) -> bool:
-    """Return whether `dev` are a run's own dev rows. Raises UserError if not, unless they are others `on_purpose`.
-
-    A run that does not record its rows is taken at the user's word, with a warning.
-    """
-    recorded = Digests.recorded(facts)
-    if recorded is None:
-        if not on_purpose:
-            logger.warning("the run does not record its rows: if %s is not the folder that it was trained on, it has "
-                           "learned some of these dev rows, and their scores are too good", dev.root)  # fmt: skip
-        return not on_purpose
-    own = recorded.dev == dev_digest(dev)
-    if not own and not on_purpose:
-        raise UserError(
-            f"the rows of {dev.root} are not those that the run was trained and judged on; give its own folder (and "
-            "its --val-root, if it had one) as it was then"
+        logger.warning(
+            "the network to begin with had other dev rows; if it has learned some of the present ones, their scores "
+            "are too good"
         )
-    return own
+
+
+def is_own(recorded: Digests, dev: Part) -> bool:
+    """Return whether `dev` are a run's own dev rows."""
+    return recorded.dev == dev_digest(dev)
+
+
+def check_own(recorded: Digests, dev: Part) -> None:
+    """Raise UserError if `dev` are not a run's own dev rows."""
+    if not is_own(recorded, dev):
+        raise UserError(
+            f"the rows of {dev.root} are not the run's own; give the folder that it was trained on (and its "
+            "--val-root, if it had one) as it was then"
+        )
 
 
 def _digest(lines: Iterable[str]) -> str:

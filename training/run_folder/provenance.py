@@ -6,7 +6,7 @@ A run that begins with other weights keeps theirs, and so do the weights that it
 import json
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,10 @@ class Provenance:
     licence: str = ""
 
     @classmethod
-    def recorded(cls, facts: Mapping[str, Any]) -> "Provenance":
-        """Return what a run or weights recorded in their facts."""
-        table = facts.get("provenance", {})
+    def from_table(cls, table: Mapping[str, Any]) -> "Provenance":
+        """Return what a run or weights recorded as plain data."""
         sources = {task_id: Source(**entry) for task_id, entry in table.get("sources", {}).items()}
         return cls(sources, table.get("licence", ""))
-
-    def as_facts(self) -> dict[str, Any]:
-        """Return plain data for the facts, to be read by `recorded`."""
-        return asdict(self)
 
     def after(self, rows_before: Mapping[str, int], trained: Collection[str]) -> "Provenance":
         """Return the provenance of a run that trained some tasks on data other than before."""
@@ -54,16 +49,15 @@ class Provenance:
         return Provenance({**self.sources, **more}, self.licence)
 
 
-def read_provenance(weights: Path, facts: Mapping[str, Any]) -> Provenance:
-    """Return what a weights folder says of its data: `weights.json` and LICENSE, else what its tensors' facts say.
+def read_provenance(weights: Path, recorded: Provenance, rows: Mapping[str, int]) -> Provenance:
+    """Return what a weights folder says of its data: what is `recorded` with the tensors, else `weights.json`, LICENSE.
 
-    A sentence of `trained_on` ends with the number of images, which is taken away again.
+    A sentence of `trained_on` ends with the number of images (`rows` by task), which is taken away again.
     """
-    recorded = Provenance.recorded(facts)
     sources = dict(recorded.sources)
     table = _table(weights / _WEIGHTS)
     for task_id, task in table.get("tasks", {}).items():
-        ending = f"{facts.get('rows', {}).get(task_id)} images"
+        ending = f"{rows.get(task_id)} images"
         text = str(task.get("trained_on") or "").removesuffix(ending).rstrip("; ")
         licence = table.get("licences", {}).get(task_id, "")
         if task_id not in sources and (text or licence):
@@ -88,7 +82,7 @@ def read_sources(path: Path | None) -> dict[str, Source]:
         table = tomllib.loads(path.read_text("utf-8"))
         return {task_id: Source(entry["source"], entry["licence"]) for task_id, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no table of sources ({error}); each task needs source and licence") from error
+        raise UserError(f"{path} is not a table of sources ({error}); each task needs source and licence") from error
 
 
 def _table(path: Path) -> dict[str, Any]:

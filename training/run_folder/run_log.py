@@ -29,7 +29,7 @@ class RunLog:
                 self._board.add_scalar(name, value, line["step"])
 
     def forget_after(self, step: int) -> None:
-        """Remove the lines of later steps: a run that was killed goes on from its checkpoint and writes them anew."""
+        """Remove the lines of later steps: a resumed run writes them again."""
         kept = [line for line in read_log(self._path) if line["step"] <= step]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -41,7 +41,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
-            logger.warning("%s: a damaged line is left out", path.name)
+            logger.warning("%s: skipped a damaged line", path.name)
     return lines
 
 

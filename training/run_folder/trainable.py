@@ -1,12 +1,12 @@
-"""A network that can be trained on: `network.safetensors` beside exported weights, or a run's checkpoint.
+"""Networks that training can begin with: `network.safetensors` beside exported weights, or a run's checkpoint.
 
-The file holds the tensors by their names in the system's state dict and, as metadata, the recipe, the tasks and the
-facts of the training data. It is for training alone; the container reads the ONNX graphs.
+`network.safetensors` holds the tensors by their names in the system's state dict and, as metadata, the recipe, the
+tasks, the facts and the counters of the run. It is for training only; the container reads the ONNX graphs.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +15,97 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from challenge.errors import UserError
-from challenge.tasks import TaskKind, TaskSpec
+from challenge.tasks import TaskSpec
+from model.networks.registry import build
 from model.networks.system import System
-from training.config import Config, from_dict, to_dict
-from training.pretrained.state_dict import refuse_pointer
+from training.config import Config, from_dict, to_dict, with_overrides
 from training.run_folder import checkpoint
 from training.run_folder.provenance import read_provenance
+from training.run_folder.run_facts import Counters, RunFacts
+from training.run_folder.state import RunState, tasks_as_table, tasks_from_table
+from training.torch_files import refuse_pointer
 
 FILE = "network.safetensors"
+SCHEMA = 2
+"""Of the metadata. Schema 1, which does not name itself, is read by `from_schema_1`."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A network to begin from: its tasks, its state dict, and the facts that its run recorded."""
+    """A network to begin with: its tasks, its state dict, and what its run recorded."""
 
     tasks: Sequence[TaskSpec]
     state: Mapping[str, Tensor]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: RunFacts = field(default_factory=RunFacts)
+    counters: Counters = field(default_factory=Counters)
+
+    @classmethod
+    def of(cls, state: RunState) -> "Start":
+        """Return the network of a checkpoint: its EMA where there is one."""
+        return cls(state.tasks, state.weights, state.facts, state.counters)
 
 
-def write_trainable(network: System, config: Config, facts: Mapping[str, Any], folder: Path) -> None:
+def write_trainable(
+    network: System, config: Config, folder: Path, facts: RunFacts | None = None, counters: Counters | None = None
+) -> None:
     """Write `folder/network.safetensors`."""
     about = {
+        "schema": SCHEMA,
         "config": to_dict(config),
-        "tasks": [(s.task_id, str(s.kind), s.num_classes) for s in network.tasks.values()],
-        "facts": dict(facts),
+        "tasks": tasks_as_table(network.tasks.values()),
+        "facts": (facts or RunFacts()).as_table(),
+        "counters": asdict(counters or Counters()),
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     save_file(tensors, folder / FILE, {"about": json.dumps(about)})
-    (folder / FILE).chmod(0o644)  # safetensors lets the owner alone read it
+    (folder / FILE).chmod(0o644)  # safetensors lets only the owner read it
 
 
 def read_start(folder: Path) -> tuple[Start, Config]:
     """Return the network of a weights folder or of a run folder, and its recipe. Raises UserError."""
     if (folder / FILE).is_file():
-        about, state = _read_trainable(folder / FILE)
-        facts = {**about["facts"], "provenance": read_provenance(folder, about["facts"]).as_facts()}
-        return Start(_specs(about["tasks"]), state, facts), from_dict(about["config"])
+        start, config = _read_trainable(folder / FILE)
+        provenance = read_provenance(folder, start.facts.provenance, start.facts.rows)
+        return replace(start, facts=replace(start.facts, provenance=provenance)), config
     if (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
-        return start_of(checkpoint.load_best(folder))
+        state = checkpoint.load_best(folder)
+        return Start.of(state), state.config
     raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
 
 
-def start_of(state: Mapping[str, Any]) -> tuple[Start, Config]:
-    """Return the network of a checkpoint (its EMA where there is one), and its recipe."""
-    counts = {key: state[key] for key in ("images_seen", "cpu_seconds") if key in state}
-    start = Start(_specs(state["tasks"]), state["ema"] or state["network"], {**state["facts"], **counts})
-    return start, from_dict(state["config"])
+def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, RunState]:
+    """Return a run's network in eval mode, and its state, the recipe with `section.key=value` overrides.
+
+    It is the network that was best on the dev rows, else the last one; its EMA where there is one.
+    """
+    state = checkpoint.load_best(run)
+    state = replace(state, config=with_overrides(state.config, overrides))
+    network = build(state.config.system.name, state.tasks, **state.config.system.options)
+    network.load_state_dict(state.weights)
+    return network.eval(), state
 
 
-def _read_trainable(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def from_schema_1(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata of schema 1 as schema 2: the counters were among the facts, and some facts may be missing."""
+    old = about["facts"]
+    counters = Counters(old.get("steps", 0), old.get("images_seen", 0), old.get("cpu_seconds") or 0.0)
+    facts = {key: old.get(key, default) for key, default in RunFacts().as_table().items()}
+    return {"config": about["config"], "tasks": about["tasks"], "facts": facts, "counters": asdict(counters)}
+
+
+def _read_trainable(path: Path) -> tuple[Start, Config]:
     refuse_pointer(path)
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return {key: about[key] for key in ("config", "tasks", "facts")}, state
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged or from elsewhere ({error}); export the run again") from error
-
-
-def _specs(tasks: Iterable[Sequence[Any]]) -> list[TaskSpec]:
-    return [TaskSpec(task_id, TaskKind(kind), number) for task_id, kind, number in tasks]
+        schema = about.get("schema", 1)
+        if schema > SCHEMA:
+            raise UserError(
+                f"{path} has schema {schema}, but this version reads {SCHEMA}; use the version that wrote it"
+            )
+        about = from_schema_1(about) if schema == 1 else about
+        facts, counters = RunFacts.from_table(about["facts"]), Counters(**about["counters"])
+        return Start(tasks_from_table(about["tasks"]), state, facts, counters), from_dict(about["config"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged or from another program ({error}); export the run again") from error

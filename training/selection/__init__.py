@@ -1,1 +1,1 @@
-"""Choices made on the dev rows."""
+"""Scores on the dev rows, and choices by them."""

@@ -1,9 +1,9 @@
 """Temperature scaling of a trained run's classes (Guo et al. 2017, arXiv 1706.04599), fitted on its dev rows.
 
-One number per task divides the logits, so that a probability of 0.8 is right in about 80 of 100 cases. It moves
-neither the predicted class nor the order of the images, hence no official score. A few rows fit a temperature to
-themselves, so it is built in only if temperatures fitted without some patients hold for those patients too, and only
-where there are `LEAST_ROWS` rows, `LEAST_OF_CLASS` of every class.
+One number per task divides the logits, so that a probability of 0.8 is right in about 80 of 100 cases. It changes
+neither the predicted class nor the order of the images, so no official score changes. A temperature is kept only if, in
+five-fold cross-validation over patients, it lowers the left-out cross-entropy by more than one standard error, and only
+if there are `LEAST_ROWS` rows and `LEAST_OF_CLASS` of every class.
 """
 
 import json
@@ -23,12 +23,10 @@ from challenge.tasks import TaskKind
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
-from training.data.rows import DataSource, Part, load_parts
+from training.data.rows import DataSource, Part
 from training.data.split import folds
-from training.distributed import Ranks
-from training.loop.trainer import load_network
-from training.run_folder.digests import check_judged
-from training.selection.run_scores import own_rows
+from training.run_folder.trainable import load_network
+from training.selection.run_scores import other_rows, own_rows
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -42,7 +40,7 @@ _FOLDS = 5
 
 LEAST_ROWS = 50
 LEAST_OF_CLASS = 5
-"""Of fewer rows, one or two sure mistakes decide the temperature; a class without rows says nothing of its own."""
+"""With fewer rows, one or two confident mistakes decide the temperature."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,9 @@ def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
     Yields what was found, in the order of the tasks' names; then `run/temperatures.json` is there. Raises UserError if
     `source` does not hold the run's dev rows.
     """
-    network, config, facts = load_network(run)
+    network, state = load_network(run)
     kept = {}
-    for task_id, samples, logits, labels in _logits(network, own_rows(source, config, facts), config.data):
+    for task_id, samples, logits, labels in _logits(network, own_rows(source, state), state.config.data):
         temperature = fit_temperature(logits, labels)
         verdict = _verdict(samples, logits, labels)
         if verdict == HOLDS:
@@ -92,13 +90,13 @@ def calibrate(run: Path, source: DataSource) -> Iterator[Calibration]:
 
 
 def check_calibration(run: Path, source: DataSource, found: Sequence[Calibration]) -> Iterator[Calibration]:
-    """Measure temperatures on rows that fitted nothing: those of `source.val_root`, if they are not the run's own."""
-    network, config, facts = load_network(run)
-    _, held_out = load_parts(source, config, Ranks())
-    if check_judged(facts, held_out, on_purpose=True):
+    """Measure the temperatures on the rows of `source.val_root`, unless these are the dev rows they were fitted on."""
+    network, state = load_network(run)
+    held_out = other_rows(source, state)
+    if held_out is None:
         return
     fitted = {one.task_id: one for one in found}
-    for task_id, _, logits, labels in _logits(network, held_out, config.data):
+    for task_id, _, logits, labels in _logits(network, held_out, state.config.data):
         if task_id in fitted:
             yield _calibration(task_id, logits, labels, fitted[task_id].temperature, fitted[task_id].verdict)
 
@@ -114,7 +112,7 @@ def read_temperatures(run: Path) -> dict[str, float]:
 
 
 def temper(network: System, temperatures: Mapping[str, float]) -> None:
-    """Let the heads of `network` divide their logits, as exported ones do."""
+    """Make the heads of `network` divide their logits by the temperatures, by task. Changes `network`."""
     for task_id, temperature in temperatures.items():
         name = network.paths[task_id][-1]
         stage = network.stages[name]
@@ -188,5 +186,6 @@ def _logits(network: System, part: Part, data: DataConfig) -> Iterator[tuple[str
         logits = []
         for start in range(0, len(samples), _BATCH):
             pixels = [torch.from_numpy(part.store.image(sample)) for sample in samples[start : start + _BATCH]]
-            logits.append(network(normalise(torch.stack(pixels).permute(0, 3, 1, 2), data), task_id))
+            images = normalise(torch.stack(pixels).permute(0, 3, 1, 2), data.mean, data.std)
+            logits.append(network(images, task_id))
         yield task_id, samples, torch.cat(logits), torch.tensor([targets.label(sample) for sample in samples])

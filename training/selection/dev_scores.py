@@ -93,7 +93,7 @@ class DevScorer:
             for start in range(0, len(samples), _BATCH):
                 rows = samples[start : start + _BATCH]
                 pixels = torch.from_numpy(np.stack([self._pixels(sample) for sample in rows]))
-                images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data)
+                images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data.mean, self.data.std)
                 raw = network(images, spec.task_id).float().cpu().numpy()
                 if refinement.mirror:
                     mirrored = network(images.flip(3), spec.task_id).float().cpu().numpy()

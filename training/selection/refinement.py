@@ -13,13 +13,13 @@ from model.frozen.refine import Refinement
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
-from training.loop.trainer import load_network
+from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer
 from training.selection.run_scores import own_rows, scorer_of
 from training.text_files import write_text
 
 FILE = "refinements.json"
-# What a change must bring on the dev rows, as a part of the score: less is chance, and the mirror image takes time.
+# The least gain on the dev rows, as a part of the score: less may be chance, and flip TTA doubles the time.
 _LEAST_GAIN = {False: 0.001, True: 0.003}
 PLAIN, MIRROR = "as it is", "mirror"
 _TIDY = {
@@ -49,16 +49,16 @@ class Choice:
 
 
 def refine(run: Path, source: DataSource) -> Iterator[Choice]:
-    """Try on the run's own dev rows what every task allows; write what helps into `run/refinements.json`.
+    """Try on the run's own dev rows what every task allows; write what helps to `run/refinements.json`.
 
-    Yields what was found, in the order of the tasks' names. The mirror image comes on top of what the mask gained by.
+    Yields the choices in the order of the tasks' names. Flip TTA is tried with the mask's best postprocessing.
     """
-    network, config, facts = load_network(run)
-    scorer = scorer_of(own_rows(source, config, facts), config, facts)
+    network, state = load_network(run)
+    scorer = scorer_of(own_rows(source, state), state)
     kept = {}
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]
-        choice = choose(spec, rules_of(spec, config.tasks), partial(_score, network, scorer, spec))
+        choice = choose(spec, rules_of(spec, state.config.tasks), partial(_score, network, scorer, spec))
         if choice.refinement != Refinement():
             kept[task_id] = asdict(choice.refinement)
         yield choice

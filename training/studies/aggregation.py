@@ -1,7 +1,7 @@
 """Which tasks should share a network? M2DINO's three paradigms (arXiv 2603.18123) under one budget of images.
 
-One network per task, one per clinical group, one for all. Each paradigm draws the recipe's `optim.images` in all, and
-every task its own share of them, the same in each, so that a difference comes from the company that a task keeps.
+One network per task, one per clinical group, one for all. Every paradigm trains on the recipe's `optim.images` in
+total, and a task gets the same share in each, so that a difference comes from the co-trained tasks.
 """
 
 import json
@@ -53,7 +53,7 @@ def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
         groups[name] = tuple(task.strip() for task in tasks.split(","))
     named = Counter(task for tasks in groups.values() for task in tasks)
     if twice := [task for task, count in named.items() if count > 1]:
-        raise UserError(f"--group: {', '.join(twice)} stands in two groups")
+        raise UserError(f"--group: {', '.join(twice)} is in two groups; give each task one group")
     return groups
 
 
@@ -145,8 +145,8 @@ def _outcome(task: str, kind: TaskKind, rows: int, groups: Groups, parts: Sequen
     scores = {}
     for part in parts:
         if task in part.tasks:
-            facts = checkpoint.load_best(output / part.paradigm / part.name)["facts"]
-            scores[part.paradigm] = float(facts["dev"][task][headline])
+            facts = checkpoint.load_best(output / part.paradigm / part.name).facts
+            scores[part.paradigm] = float(facts.dev[task][headline])
     scores.setdefault(GROUPED, scores[SPECIFIC])
     group = next(name for name, members in groups.items() if task in members)
     return Outcome(task, str(kind), group, rows, scores)

@@ -81,7 +81,7 @@ class Robustness:
 
 def robustness(run: Path, source: DataSource) -> Iterator[Robustness]:
     """Score the run's network on the dev rows of `source`, clean and corrupted; yield every task in kind order."""
-    network, _, scorer, _ = open_run(run, source)
+    network, _, scorer = open_run(run, source)
     clean = scorer.score(network).tasks
     found: dict[str, Scores] = {}
     for name in CORRUPTIONS:

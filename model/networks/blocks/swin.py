@@ -43,14 +43,6 @@ class HyperPerception(nn.Module):
         embedded = reduce(torch.mul, (embed(part) for embed, part in zip(self.embed, parts, strict=True)))
         return hyper, torch.unflatten(embedded, 1, (self.heads, -1))
 
-    def matrix(self, codes: Tensor) -> Tensor:
-        """Return what stands between scaled queries and keys: (B, heads, d, d), W or 1 + alpha W."""
-        hyper, embedded = self(codes)
-        outer: Tensor = hyper[..., None] * embedded[..., None, :]
-        if self.alpha is None:
-            return outer
-        return torch.eye(outer.shape[-1], device=outer.device) + self.alpha.view(-1, 1, 1) * outer
-
 
 class WindowAttention(nn.Module):
     """Attention within windows of `window` x `window` tokens, with a relative position bias.

@@ -1,1 +1,1 @@
-"""What turns features into a task's raw answer."""
+"""Heads: from features to a task's raw answer."""

@@ -1,6 +1,6 @@
-"""Heads that read places off a dense map instead of regressing them from a pooled vector.
+"""Dense heads: they read positions off a dense map instead of regressing them from a pooled vector.
 
-In training they give the maps, which the losses supervise; in evaluation the places, as `System` defines them.
+In training they return the maps, which the losses supervise; in evaluation the positions, as `System` defines them.
 """
 
 import torch
@@ -51,10 +51,10 @@ class Adapter(nn.Module):
 
 
 class HeatmapHead(nn.Module):
-    """One map per keypoint; the point is the mean place under the map's softmax (arXiv 1711.08229).
+    """One map per keypoint; the point is the map's soft-argmax (arXiv 1711.08229).
 
-    `reach` limits that mean to a window of so many cells on either side of the map's maximum, so that a second, weaker
-    peak does not pull; 0 takes the whole map.
+    `reach` limits it to a window of so many cells on either side of the map's maximum, so that a second, weaker peak
+    does not pull the point; 0 takes the whole map.
     """
 
     def __init__(self, channels: int, num_points: int, reach: int = 0) -> None:
@@ -65,7 +65,7 @@ class HeatmapHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, s, s) -> (B, M, s, s) logits in training; else (B, 2M) x1, y1, x2, y2, ... in 0..1 of the image."""
         logits: Tensor = self.maps(features)
-        return logits if self.training else mean_place(logits, self.reach)
+        return logits if self.training else soft_argmax(logits, self.reach)
 
 
 class BoxHead(nn.Module):
@@ -107,10 +107,10 @@ def cell_centres(size: int, like: Tensor) -> Tensor:
     return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
 
 
-def mean_place(logits: Tensor, reach: int = 0) -> Tensor:
-    """(B, M, s, s) logits -> (B, 2M) in 0..1: the mean place under the softmax of each map (soft arg max).
+def soft_argmax(logits: Tensor, reach: int = 0) -> Tensor:
+    """(B, M, s, s) logits -> (B, 2M) x, y in 0..1: the mean position under the softmax of each map.
 
-    With `reach` only cells no farther than that from the map's maximum count, along either axis.
+    With `reach`, only cells within that many cells of the map's maximum count, along either axis.
     """
     size = logits.shape[-1]
     centres = cell_centres(size, logits)

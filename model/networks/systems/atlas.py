@@ -1,7 +1,7 @@
-"""Atlas, this project's default: one dense map of the image, off which every local task reads its answer.
+"""Atlas, this project's default: one dense map of the image, from which dense heads read masks, boxes and keypoints.
 
-Encoder and pyramid are the official baseline's (arXiv 2602.01055). Masks, boxes and keypoints are maps at stride 4, so
-a place is never regressed from a pooled vector; classes are read from several levels of the encoder.
+Encoder and pyramid are the official baseline's (arXiv 2602.01055). Dense heads work on maps at stride 4, so a position
+is never regressed from a pooled vector. Classes are read from several levels of the encoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from model.networks.encoders import Encoder
 from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
@@ -39,17 +38,14 @@ class LevelsHead(nn.Module):
         return logits
 
 
-@register_system("atlas")
 class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 
-    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every local task changes the dense map in a
-    way of its own, through so many channels, before its head reads it. `ellipses` names keypoint tasks whose four
+    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every dense head first changes the
+    map in its own way, through that many channels. `ellipses` names keypoint tasks whose four
     points are the ends of an ellipse's axes, with the usual width by height of their images; others get heatmaps.
     `box_masks` names, by detection task, the segmentation task whose mask of the same image the box listens to.
     """
-
-    can_swap_encoder = True
 
     def __init__(
         self,
@@ -85,13 +81,13 @@ class Atlas(System):
                 case TaskKind.REGRESSION:
                     head = HeatmapHead(channels, spec.num_classes, reach)
             name = f"head.{spec.task_id}"
-            local = spec.kind is not TaskKind.CLASSIFICATION
-            source = ("dense",) if local else _CLASS_FEATURES
+            is_dense = spec.kind is not TaskKind.CLASSIFICATION
+            source = ("dense",) if is_dense else _CLASS_FEATURES
             self.heads[spec.task_id] = head
-            if adapter and local:
+            if adapter and is_dense:
                 self.adapters[spec.task_id] = Adapter(channels, adapter)
             self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
-            self.paths[spec.task_id] = ("encoder", "pyramid", name) if local else ("encoder", name)
+            self.paths[spec.task_id] = ("encoder", "pyramid", name) if is_dense else ("encoder", name)
         for box, mask in (box_masks or {}).items():
             self._join(box, mask, one_box)
 

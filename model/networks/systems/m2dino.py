@@ -19,7 +19,6 @@ from challenge.tasks import TaskSpec
 from model.networks.blocks.moe import MixtureOfExperts
 from model.networks.decoders.dpt import DPT
 from model.networks.heads.pooled import make_head
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 
@@ -105,7 +104,6 @@ class TokenDPT(nn.Module):
         return decoded
 
 
-@register_system("m2dino")
 class M2DINO(System):
     """Task-conditioned mixture of experts on timm's DINOv3 ViT.
 
@@ -113,8 +111,6 @@ class M2DINO(System):
     tasks. `balance_weight` is that of the experts' balance loss. `jitter` spreads the experts at the start, which
     otherwise differ only through routing. The number of tasks fixes the shape of the task embedding.
     """
-
-    promptable = True
 
     def __init__(
         self,

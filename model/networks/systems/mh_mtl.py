@@ -12,21 +12,17 @@ from challenge.tasks import TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 
 
-@register_system("mh_mtl")
 class MHMTL(System):
     """Multi-head multi-task network on any timm encoder that has strides 4, 8, 16 and 32.
 
     `same_padding_size`: see `Encoder`; 380 for the official baseline, whose B4 pads 256x256 images as if they were
     380x380.
     """
-
-    can_swap_encoder = True
 
     def __init__(
         self,

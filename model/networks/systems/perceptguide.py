@@ -16,13 +16,11 @@ from model.networks.blocks.swin import HyperPerception, SwinEncoder
 from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import PERCEPTGUIDE, PromptTable
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _FEATURES = ("s4", "s8", "s16", "s32")
 
 
-@register_system("perceptguide")
 class PerceptGuide(System):
     """Swin encoder, a decoder for dense tasks and one for the others.
 
@@ -51,7 +49,6 @@ class PerceptGuide(System):
         if form not in ("corrected", "published"):
             raise UserError(f"form {form!r} is neither 'corrected' nor 'published'")
         self.size_multiple = 32 * window
-        self.promptable = prompts
         table = PromptTable(tasks, PERCEPTGUIDE, vocabulary, profiles) if prompts else None
         task_input = (TASK,) if prompts else ()
         if prompts:

@@ -16,7 +16,6 @@ from model.networks.decoders.upernet import RefinedSegmentationHead, UPerNet
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import ULTRAUPCONVNET, PromptTable
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
@@ -80,7 +79,6 @@ class PromptedPooling(nn.Module):
         return pooled
 
 
-@register_system("ultraupconvnet")
 class UltraUPConvNet(System):
     """Prompted UPerNet on any timm encoder that has strides 4, 8, 16 and 32.
 
@@ -89,8 +87,6 @@ class UltraUPConvNet(System):
     `batch`, as published, or `group`, which does not mix the statistics of batches of different tasks. `profiles`
     describes tasks of one's own (see `TaskProfile`).
     """
-
-    can_swap_encoder = True
 
     def __init__(
         self,
@@ -104,7 +100,6 @@ class UltraUPConvNet(System):
         profiles: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__(tasks)
-        self.promptable = prompts
         table = PromptTable(tasks, ULTRAUPCONVNET, vocabulary, profiles) if prompts else None
         task_input = (TASK,) if prompts else ()
         if prompts:

@@ -17,7 +17,6 @@ from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.registry import register_system
 from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
 
 _UNET = "unet"
@@ -54,7 +53,6 @@ class FirstClasses(nn.Module):
         return logits[:, : self.num_classes]
 
 
-@register_system("uniseg")
 class UniSeg(System):
     """Universal prompt and U-Net decoder on a U-Net encoder of its own or on a timm encoder with strides 4 to 32.
 
@@ -63,8 +61,6 @@ class UniSeg(System):
     universal prompt out, as the authors do for fine-tuning. `deep_supervision` adds the outputs that
     `supervised_outputs` returns. The number of tasks fixes the shape of prompt and FUSE.
     """
-
-    can_swap_encoder = True
 
     def __init__(
         self,
@@ -84,7 +80,7 @@ class UniSeg(System):
         *skips, deep = backbone.channels
         masks = [spec.num_classes for spec in tasks if spec.kind is TaskKind.SEGMENTATION]
         supervised = skips if deep_supervision else skips[:1]
-        self.backbone, self.promptable = backbone, prompts
+        self.backbone = backbone
         self.universal_prompt = UniversalPrompt(deep, len(tasks), grid, last_norm) if prompts else None
         self.decoder = PromptedDecoder(deep, skips[:-4:-1], prompts)
         self.fine = UNetDecoder(skips[2], skips[1::-1]) if encoder == _UNET else None

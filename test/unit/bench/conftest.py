@@ -23,7 +23,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Graphs, `weights.json` and `network.safetensors` of one tiny MH-MTL network."""
     folder = tmp_path_factory.mktemp("tiny")
     export_tiny(folder)
-    write_trainable(tiny_network(), from_dict(RECIPE), {}, folder)
+    write_trainable(tiny_network(), from_dict(RECIPE), folder)
     return folder
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead, cell_centres, mean_box, mean_place
+from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead, cell_centres, mean_box, soft_argmax
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.pooled import (
     OBJECT_PRIOR,
@@ -127,7 +127,7 @@ def test_a_mean_box_by_hand():
 def test_places_come_point_by_point_as_x_and_y():
     maps = torch.full((1, 2, 4, 4), -50.0)
     maps[0, 0, 1, 2] = maps[0, 1, 3, 0] = 50.0
-    assert mean_place(maps)[0].tolist() == pytest.approx([2.5 / 4, 1.5 / 4, 0.5 / 4, 3.5 / 4])
+    assert soft_argmax(maps)[0].tolist() == pytest.approx([2.5 / 4, 1.5 / 4, 0.5 / 4, 3.5 / 4])
 
 
 def test_a_window_has_its_reach_on_either_axis():
@@ -137,7 +137,7 @@ def test_a_window_has_its_reach_on_either_axis():
         maps[0, 0, row, column] = 0.0
     e = float(torch.tensor(1.0).exp())
     inside = (4.5 * (e + 1) + 6.5) / (e + 2) / 9  # two cells away counts, three do not
-    assert mean_place(maps, reach=2)[0].tolist() == pytest.approx([inside, inside])
+    assert soft_argmax(maps, reach=2)[0].tolist() == pytest.approx([inside, inside])
     head = HeatmapHead(4, 1, reach=2).eval()
     head.maps = nn.Identity()
     assert head(maps)[0].tolist() == pytest.approx([inside, inside])

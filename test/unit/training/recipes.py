@@ -1,8 +1,18 @@
 """A recipe that runs in seconds on a small phantom folder with one task of each kind."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from challenge.tasks import TaskSpec
+from model.networks.system import System
 from training.config import Config, from_dict
+from training.data.rows import DataSource, Part, load_parts
+from training.distributed import Ranks
+from training.loop.parts import build_parts
+from training.loop.trainer import Trainer
+from training.pretrained.building import build_network
+from training.run_folder.trainable import Start
 
 TASKS = ("breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry")
 """One of each kind; three of them share their images."""
@@ -21,3 +31,21 @@ def tiny_config(**sections: Any) -> Config:
     for name, values in sections.items():
         table[name] = {**table.get(name, {}), **values} if isinstance(values, dict) else values
     return from_dict(table)
+
+
+def parts_of(source: DataSource, config: Config) -> tuple[Part, Part]:
+    """The rows of `source` that `config` trains on, and those that it decides by."""
+    return load_parts(source, config.data, config.runtime, Ranks())
+
+
+def network_of(
+    config: Config, trained: Sequence[TaskSpec], means: Mapping[str, Sequence[float]], start: Start | None = None
+) -> System:
+    """The network that a run with `config` begins with."""
+    return build_network(config.system, config.encoder, config.loss, trained, means, start)
+
+
+def tiny_trainer(config: Config, source: DataSource, output: Path, start: Start | None = None) -> Trainer:
+    """A trainer before its first step."""
+    output.mkdir(parents=True, exist_ok=True)
+    return Trainer(config, build_parts(config, source, start), output)

@@ -11,8 +11,8 @@ from torchvision import tv_tensors
 from unit.training.augmentation.test_augment import FREE, GEOMETRY, SIZE, blob
 
 from training.augmentation.augment import Item, train_preset
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
-from training.config import AugmentConfig
 
 STILL = {"brightness_contrast": 0, "noise": 0}
 

@@ -171,7 +171,7 @@ def test_the_converted_network_gives_the_published_answers(state):
 def test_without_prompts_and_without_the_four_way_head():
     state = synthetic(prompts=False)
     network, report = convert(state, TASKS)
-    assert not network.promptable
+    assert not network.indices
     assert {"cls_head_4cls.weight", "cls_head_4cls.bias"} <= set(report.left_out)
     assert sum(parameter.numel() for parameter in network.parameters()) == 31_083_662 - 4 * 769
 

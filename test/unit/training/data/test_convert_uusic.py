@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from unit.training.recipes import tiny_config
+from unit.training.recipes import parts_of, tiny_config
 
 from challenge.errors import ManifestError, UserError
 from challenge.manifest import read_manifest
@@ -17,8 +17,7 @@ from challenge.tasks import TaskKind
 from training.__main__ import main
 from training.config import from_dict
 from training.data.convert_uusic import convert_uusic
-from training.data.rows import DataSource, load_parts
-from training.distributed import Ranks
+from training.data.rows import DataSource
 from training.toml_tables import read_table
 
 
@@ -78,8 +77,8 @@ def test_images_are_reached_and_masks_hold_class_indices(source, tmp_path, copy)
 
 def test_what_is_written_trains(source, tmp_path):
     convert_uusic(source, tmp_path / "out")
-    train, dev = load_parts(
-        DataSource(tmp_path / "out" / "train", tmp_path / "cache", tmp_path / "out" / "val"), tiny_config(), Ranks()
+    train, dev = parts_of(
+        DataSource(tmp_path / "out" / "train", tmp_path / "cache", tmp_path / "out" / "val"), tiny_config()
     )
     assert (len(train.samples), len(dev.samples)) == (15, 1)
 
@@ -113,7 +112,7 @@ def test_lists_that_cannot_be_used_name_file_and_line(source, tmp_path):
 
 def test_a_mask_that_does_not_tell_its_foreground_is_named(source, tmp_path):
     draw(source / "segmentation/BUSI/masks/0.png", np.arange(30 * 40).reshape(30, 40) % 255)
-    with pytest.raises(UserError, match=r"segmentation/BUSI/masks/0.png: 0.png: the mask holds 0, 1, 2, .*; mend or"):
+    with pytest.raises(UserError, match=r"segmentation/BUSI/masks/0.png: 0.png: the mask holds 0, 1, 2, .*; repair or"):
         convert_uusic(source, tmp_path / "out")
 
 

@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner
 from phantoms import write_folder
 from PIL import Image
-from unit.training.recipes import TASKS, tiny_config
+from unit.training.recipes import TASKS, parts_of, tiny_config
 
 from training.__main__ import main
-from training.data.rows import DataSource, load_parts
-from training.distributed import Ranks
+from training.data.rows import DataSource
 from training.inspection import Level, inspect_folder, summary_lines, write_clean_folder
 
 
@@ -116,7 +115,7 @@ def test_the_cleaned_folder_can_be_trained_on(faulty, tmp_path):
     assert counts(again) == {("warning", fault): 1 for fault in LEFT}
     clipped = [s for s in again.manifest.samples if s.cells.get("x_min") == "0"]
     assert len(clipped) == 1
-    parts = load_parts(DataSource(tmp_path / "clean", tmp_path / "cache"), tiny_config(), Ranks())
+    parts = parts_of(DataSource(tmp_path / "clean", tmp_path / "cache"), tiny_config())
     assert sum(len(part.samples) for part in parts) == kept
 
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from unit.training.recipes import tiny_config
+from unit.training.recipes import tiny_config, tiny_trainer
 
 from challenge.errors import UserError
+from training.config import EncoderConfig, OptimConfig
 from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.loop.trainer import Trainer
 from training.pretrained.building import frozen_parameters
 from training.selection.run_scores import score_run
 
@@ -23,7 +23,7 @@ ATLAS = {
 @pytest.fixture(scope="module")
 def trainer(four_kinds, tmp_path_factory):
     folder = tmp_path_factory.mktemp("joint")
-    return Trainer(tiny_config(**ATLAS), DataSource(four_kinds, folder / "cache"), folder)
+    return tiny_trainer(tiny_config(**ATLAS), DataSource(four_kinds, folder / "cache"), folder)
 
 
 def draw_of(trainer, task_id, count=3):
@@ -33,25 +33,25 @@ def draw_of(trainer, task_id, count=3):
 
 def test_a_draw_knows_every_task_of_its_images(trainer):
     draw = draw_of(trainer, "breast_lesion")
-    known = trainer.data.known(draw)
+    known = trainer.parts.data.known(draw)
     assert next(iter(known)) == "breast_lesion"
     assert known["breast_lesion"] == [0, 1, 2]
-    images = [trainer.data.samples["breast_lesion"][row].image_path for row in draw.rows]
+    images = [trainer.parts.data.samples["breast_lesion"][row].image_path for row in draw.rows]
     for task_id in ("breast_2cls", "breast_lesion_det"):
-        others = {sample.image_path for sample in trainer.data.samples[task_id]}
+        others = {sample.image_path for sample in trainer.parts.data.samples[task_id]}
         assert known.get(task_id, []) == [i for i, path in enumerate(images) if path in others]
     assert "fetal_head_biometry" not in known
 
 
 def test_the_targets_are_those_of_each_task_alone(trainer):
     draw = draw_of(trainer, "breast_lesion")
-    batch = trainer.data[draw]
-    for task_id, positions in trainer.data.known(draw).items():
-        rows = {sample.image_path: row for row, sample in enumerate(trainer.data.samples[task_id])}
+    batch = trainer.parts.data[draw]
+    for task_id, positions in trainer.parts.data.known(draw).items():
+        rows = {sample.image_path: row for row, sample in enumerate(trainer.parts.data.samples[task_id])}
         for position in positions:
-            path = trainer.data.samples["breast_lesion"][position].image_path
+            path = trainer.parts.data.samples["breast_lesion"][position].image_path
             key = draw.keys[position]
-            item = trainer.data.item(task_id, rows[path], key)
+            item = trainer.parts.data.item(task_id, rows[path], key)
             assert batch.targets[task_id].shape[0] == len(draw.rows)
             if task_id == "breast_2cls":
                 assert batch.targets[task_id][position] == item.target
@@ -59,48 +59,50 @@ def test_the_targets_are_those_of_each_task_alone(trainer):
 
 def test_every_task_of_the_images_learns(trainer):
     draw = draw_of(trainer, "breast_lesion")
-    trainer.position = {"step": 1}
-    losses = trainer.train_step([draw], [trainer.data[draw]])
-    assert set(losses) == set(trainer.data.known(draw))
+    trainer.position.sampler = {"step": 1}
+    losses = trainer.train_step([draw], [trainer.parts.data[draw]])
+    assert set(losses) == set(trainer.parts.data.known(draw))
     assert all(torch.isfinite(loss) for loss in losses.values())
-    heads = {task_id: trainer.network.heads[task_id] for task_id in ("breast_2cls", "fetal_head_biometry")}
+    heads = {task_id: trainer.parts.network.heads[task_id] for task_id in ("breast_2cls", "fetal_head_biometry")}
     assert any(p.grad is not None and p.grad.any() for p in heads["breast_2cls"].parameters())
     assert all(p.grad is None for p in heads["fetal_head_biometry"].parameters())
 
 
 def test_without_joint_a_draw_teaches_its_own_task_alone(four_kinds, tmp_path):
     config = tiny_config(**{**ATLAS, "sampling": {}})
-    trainer = Trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
-    assert list(trainer.data.known(draw_of(trainer, "breast_lesion"))) == ["breast_lesion"]
+    trainer = tiny_trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
+    assert list(trainer.parts.data.known(draw_of(trainer, "breast_lesion"))) == ["breast_lesion"]
 
 
 def test_small_images_come_first(four_kinds, tmp_path, monkeypatch):
     config = tiny_config(**ATLAS, optim={"small_size": 32, "small_until": 0.5})
-    trainer = Trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
+    trainer = tiny_trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
     sizes = []
-    trainer.network.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+    trainer.parts.network.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
     draw = draw_of(trainer, "fetal_head_biometry")
     for progress in (0.0, 0.49, 0.5, 0.9):
-        trainer.progress, trainer.position = progress, {"step": 1}
-        trainer.train_step([draw], [trainer.data[draw]])
+        trainer.position.progress, trainer.position.sampler = progress, {"step": 1}
+        trainer.train_step([draw], [trainer.parts.data[draw]])
     assert sizes == [32, 32, 64, 64]
 
 
 def test_frozen_parameters_stay(four_kinds, tmp_path):
     config = tiny_config(**ATLAS, encoder={"frozen": ["backbone.conv_stem"]}, optim={"encoder_lr": 0.1})
-    trainer = Trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
-    before = {name: value.clone() for name, value in trainer.network.encoder.named_parameters()}
+    trainer = tiny_trainer(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path)
+    before = {name: value.clone() for name, value in trainer.parts.network.encoder.named_parameters()}
     draw = draw_of(trainer, "fetal_head_biometry")
-    trainer.position = {"step": 1}
-    trainer.train_step([draw], [trainer.data[draw]])
-    moved = {name for name, value in trainer.network.encoder.named_parameters() if not torch.equal(before[name], value)}
+    trainer.position.sampler = {"step": 1}
+    trainer.train_step([draw], [trainer.parts.data[draw]])
+    moved = {
+        name for name, value in trainer.parts.network.encoder.named_parameters() if not torch.equal(before[name], value)
+    }
     assert moved
     assert not any(name.startswith("backbone.conv_stem") for name in moved)
 
 
 def test_a_frozen_name_that_is_none_is_an_error(trainer):
     with pytest.raises(UserError, match="no parameter begins with 'backbone.stem'"):
-        frozen_parameters(trainer.network, tiny_config(**ATLAS, encoder={"frozen": ["backbone.stem"]}))
+        frozen_parameters(trainer.parts.network, EncoderConfig(frozen=("backbone.stem",)), OptimConfig())
 
 
 def test_a_run_can_be_read_off_in_another_way(four_kinds, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phantoms import write_folder
 from PIL import Image
-from unit.training.recipes import tiny_config
+from unit.training.recipes import parts_of, tiny_config
 
 from challenge.errors import UserError
 from challenge.imaging.decode import read_image
@@ -14,12 +14,11 @@ from challenge.imaging.geometry import Resize
 from challenge.imaging.resampling import Resampling
 from challenge.paths import find_image
 from training.data.pixels import PixelStore
-from training.data.rows import DataSource, Fold, load_parts
-from training.distributed import Ranks
+from training.data.rows import DataSource, Fold
 
 
 def load(root, tmp_path, val_root=None, fold=None, **sections):
-    return load_parts(DataSource(root, tmp_path / "cache", val_root, fold), tiny_config(**sections), Ranks())
+    return parts_of(DataSource(root, tmp_path / "cache", val_root, fold), tiny_config(**sections))
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from PIL import Image
-from unit.training.recipes import tiny_config
+from unit.training.recipes import parts_of, tiny_config
 
 from challenge.errors import ManifestError, UserError
 from challenge.manifest import Manifest, Row, Sample, read_manifest
 from challenge.tasks import TaskKind
 from training.data import rows as training_rows
 from training.data.row_files import Reading, Unread
-from training.data.rows import DataSource, load_parts
+from training.data.rows import DataSource
 from training.data.usable import errors, faulty
-from training.distributed import Ranks
 from training.inspection import checks as training_checks
 from training.inspection import inspect_folder, write_clean_folder
 
@@ -165,7 +164,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def load(root: Path, tmp_path: Path, **data: object):
-    return load_parts(DataSource(root, tmp_path / "cache"), tiny_config(data={"dev_fraction": 0.3, **data}), Ranks())
+    return parts_of(DataSource(root, tmp_path / "cache"), tiny_config(data={"dev_fraction": 0.3, **data}))
 
 
 def kept_lines(parts) -> set[str]:

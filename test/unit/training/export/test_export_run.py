@@ -20,7 +20,7 @@ from training.export.run import export_run
 from training.loop.finetune import finetune_config
 from training.loop.runs import train_run
 from training.run_folder.provenance import Provenance, Source
-from training.run_folder.trainable import FILE, read_start, write_trainable
+from training.run_folder.trainable import FILE, load_network, read_start, write_trainable
 
 LICENCE = "Licence of these weights\n\nResearch alone. Données: CC BY-NC-SA 4.0.\n"
 SOURCES = """
@@ -128,7 +128,7 @@ def test_fine_tuned_weights_keep_sources_licences_and_the_licence_file(weights, 
     train_run(config, DataSource(tmp_path / "data", tmp_path / "cache"), tmp_path / "tuned", Ranks(), start=start)
     train_run(config, DataSource(tmp_path / "data", tmp_path / "cache"), tmp_path / "tuned", Ranks(), resume=True)
     facts = export_run(tmp_path / "tuned", tmp_path / "weights", None, None)
-    rows, before = read_start(tmp_path / "tuned")[0].facts["rows"], start.facts["rows"]
+    rows, before = read_start(tmp_path / "tuned")[0].facts.rows, start.facts.rows
     assert facts.tasks["breast_lesion"].trained_on == f"Set A (2020); benign; {before['breast_lesion']} images"
     assert facts.tasks["breast_2cls"].trained_on == (
         f"Set B; {before['breast_2cls']} images; then further data; {rows['breast_2cls']} images"
@@ -144,7 +144,7 @@ def test_fine_tuned_weights_keep_sources_licences_and_the_licence_file(weights, 
     # And so does the round after it, even from the tensors alone.
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "weights" / FILE, tmp_path / "alone")
-    kept = Provenance.recorded(read_start(tmp_path / "alone")[0].facts)
+    kept = read_start(tmp_path / "alone")[0].facts.provenance
     assert kept.licence == LICENCE
     assert kept.sources["breast_lesion"] == Source("Set A (2020); benign", "CC BY 4.0")
 
@@ -159,9 +159,9 @@ def test_a_second_round_on_the_same_rows_has_the_same_sources(weights, run, four
 def test_sources_of_weights_whose_tensors_do_not_record_them(run, weights, tmp_path):
     """Such are the weights of the first edition: the words stand in `weights.json` alone."""
     folder = shutil.copytree(weights, tmp_path / "weights")
-    network, config, facts = module.load_network(run)
-    write_trainable(network, config, {key: value for key, value in facts.items() if key != "provenance"}, folder)
-    kept = Provenance.recorded(read_start(folder)[0].facts)
+    network, state = load_network(run)
+    write_trainable(network, state.config, folder, replace(state.facts, provenance=Provenance()), state.counters)
+    kept = read_start(folder)[0].facts.provenance
     assert kept == Provenance({"breast_lesion": Source("Set A (2020); benign", "CC BY 4.0"),
                                "breast_2cls": Source("Set B", "CC0")}, LICENCE)  # fmt: skip
 

@@ -7,13 +7,12 @@ import sys
 
 import pytest
 import torch
-from unit.training.recipes import TINY, tiny_config
+from unit.training.recipes import TINY, tiny_config, tiny_trainer
 
 from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
 
 # Batch norm on CPU ranks sees their own rows, and dropout draws for itself: both would make a difference.
@@ -57,9 +56,9 @@ def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
     for whole, halves in zip(one, two, strict=True):
         assert halves == pytest.approx(whole, rel=1e-4, abs=1e-5)
     states = [checkpoint.load(tmp_path / name / checkpoint.LAST) for name in ("one", "two")]
-    first, second = (state["network"] for state in states)
-    assert [state["images_seen"] for state in states] == [60, 60]
-    fresh = Trainer(config, source, tmp_path).network.state_dict()
+    first, second = (state.network for state in states)
+    assert [state.counters.images_seen for state in states] == [60, 60]
+    fresh = tiny_trainer(config, source, tmp_path).parts.network.state_dict()
     learned = [name for name, value in fresh.items() if not torch.equal(value, first[name])]
     assert {name.split(".")[0] for name in learned} == {
         "backbone",

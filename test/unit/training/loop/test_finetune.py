@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from phantoms import write_folder
 from safetensors.torch import load_file
-from unit.training.recipes import tiny_config
+from unit.training.recipes import network_of, tiny_config
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
@@ -17,9 +17,7 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
-from training.loop.trainer import load_network
-from training.pretrained.building import build_network
-from training.run_folder.trainable import FILE, Start, read_start
+from training.run_folder.trainable import FILE, Start, load_network, read_start
 
 NEW = "my_points"
 
@@ -53,7 +51,7 @@ def finetune(base, data, output, *more):
 
 
 def outputs(run, task_id):
-    network, _, _ = load_network(run)
+    network, _ = load_network(run)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return network(images, task_id)
@@ -62,29 +60,29 @@ def outputs(run, task_id):
 def test_the_others_answer_as_before_with_keep_others(base, new_task, tmp_path):
     result = finetune(base, new_task, tmp_path / "run", "--keep-others")
     assert result.exit_code == 0, result.output
-    network, config, facts = load_network(tmp_path / "run")
+    network, state = load_network(tmp_path / "run")
     assert network.tasks[NEW].kind is TaskKind.REGRESSION
     assert outputs(tmp_path / "run", NEW).shape == (2, 4)
     for task_id in ("breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry", "lung"):
         assert torch.equal(outputs(tmp_path / "run", task_id), outputs(base, task_id))
-    assert set(facts["rows"]) == {NEW, "breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry"}
-    assert len(facts["means"][NEW]) == 4
-    assert len(facts["means"]["fetal_head_biometry"]) == 8
-    assert config.optim.freeze_shared == 1
+    assert set(state.facts.rows) == {NEW, "breast_lesion", "breast_2cls", "breast_lesion_det", "fetal_head_biometry"}
+    assert len(state.facts.means[NEW]) == 4
+    assert len(state.facts.means["fetal_head_biometry"]) == 8
+    assert state.config.optim.freeze_shared == 1
 
 
 def test_without_it_the_shared_parts_join_in(base, new_task, tmp_path, caplog):
     finetune(base, new_task, tmp_path / "run", "--set", "dev.every=0")
     assert not torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
-    assert "answer otherwise now" in caplog.text
+    assert "now answer differently" in caplog.text
 
 
 def test_exported_tensors_are_a_start_too(base, new_task, tmp_path):
-    network, config, _ = load_network(base)
+    network, run = load_network(base)
     export_run(base, tmp_path, None, None)
     assert set(load_file(tmp_path / FILE)) == set(network.state_dict())
     start, again = read_start(tmp_path)
-    assert again == config
+    assert again == run.config
     assert list(start.tasks) == list(network.tasks.values())
     assert finetune(tmp_path, new_task, tmp_path / "run", "--keep-others").exit_code == 0
     assert torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
@@ -95,9 +93,9 @@ def test_a_table_by_task_grows_by_the_new_task():
     vit = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 64, "init_values": 1.0}
     options = {"encoder_options": vit, "task_width": 8, "channels": 16, "widths": [8, 8, 16, 16]}
     config = tiny_config(system={"name": "m2dino", "options": options})
-    old = build_network(config, [CATALOGUE["lung"]], {}).eval()
+    old = network_of(config, [CATALOGUE["lung"]], {}).eval()
     start = Start(list(old.tasks.values()), old.state_dict())
-    new = build_network(config, [TaskSpec("cyst", TaskKind.SEGMENTATION, 2)], {}, start).eval()
+    new = network_of(config, [TaskSpec("cyst", TaskKind.SEGMENTATION, 2)], {}, start).eval()
     assert set(new.tasks) == {*old.tasks, "cyst"}
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -109,14 +107,14 @@ def test_weights_of_another_network_are_refused(base):
     start, config = read_start(base)
     other = replace(config, system=replace(config.system, options={**config.system.options, "pyramid_channels": 64}))
     with pytest.raises(UserError, match=r"tensors of this system, such as pyramid\."):
-        build_network(other, list(start.tasks), {}, start)
+        network_of(other, list(start.tasks), {}, start)
 
 
 def test_what_is_no_start_is_refused(base, four_kinds, tmp_path):
     with pytest.raises(UserError, match="holds neither"):
         read_start(tmp_path)
     (tmp_path / FILE).write_bytes(b"\0" * 40)
-    with pytest.raises(UserError, match="damaged or from elsewhere"):
+    with pytest.raises(UserError, match="damaged or from another program"):
         read_start(tmp_path)
 
 

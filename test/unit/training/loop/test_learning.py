@@ -44,7 +44,7 @@ def trained(pictures, run, task_id, images, loss, system=TINY["system"]):
     sections = {**RECIPE, "system": system, "optim": {**RECIPE["optim"], "images": images}, "loss": loss}
     config = tiny_config(**{**sections, "data": {**RECIPE["data"], "tasks": [task_id]}})
     trainer = train_run(config, pictures, run, Ranks())
-    return checkpoint.load_best(run)["facts"]["dev"][task_id], trainer.scorer.prior(task_id)
+    return checkpoint.load_best(run).facts.dev[task_id], trainer.parts.scorer.prior(task_id)
 
 
 @pytest.mark.parametrize(("task_id", "loss", "images", "score", "reached"), KINDS)

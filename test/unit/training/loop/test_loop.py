@@ -16,7 +16,7 @@ import pytest
 import torch
 from phantoms import write_folder
 from PIL import Image
-from unit.training.recipes import TASKS, tiny_config
+from unit.training.recipes import TASKS, tiny_config, tiny_trainer
 
 from challenge.errors import UserError
 from evaluate.scores.aggregate import by_task, sample_task
@@ -31,8 +31,9 @@ from training.export.run import export_run
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
 from training.loop.stopped import Stopped
-from training.loop.trainer import Trainer, load_network
+from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
+from training.run_folder.trainable import load_network
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
 
@@ -44,7 +45,7 @@ def log_of(run):
 
 def tensors_of(run):
     state = checkpoint.load(run / checkpoint.LAST)
-    return {**{f"n.{k}": v for k, v in state["network"].items()}, **{f"e.{k}": v for k, v in state["ema"].items()}}
+    return {**{f"n.{k}": v for k, v in state.network.items()}, **{f"e.{k}": v for k, v in state.ema.items()}}
 
 
 @pytest.fixture(scope="module")
@@ -94,22 +95,22 @@ def uninterrupted(source, tmp_path_factory):
 def test_the_run_that_others_are_compared_with_learned(source, uninterrupted, tmp_path):
     """Two runs that both leave something out are alike, too."""
     state = checkpoint.load(uninterrupted / checkpoint.LAST)
-    assert (state["sampler"]["step"], state["progress"]) == (8, 1)
-    assert state["images_seen"] == 8 * 2 * 4
-    assert set(state["sampler"]["drawn"]) == set(TASKS)
-    assert sum(state["sampler"]["drawn"].values()) == state["images_seen"]
+    assert (state.counters.steps, state.resume.progress) == (8, 1)
+    assert state.counters.images_seen == 8 * 2 * 4
+    assert set(state.resume.sampler["drawn"]) == set(TASKS)
+    assert sum(state.resume.sampler["drawn"].values()) == state.counters.images_seen
     log = log_of(uninterrupted)
     assert [line["step"] for line in log] == [3, 4, 4, 6, 8, 8]
     assert [line["images"] for line in log if "loss" in line] == [24, 32, 48, 64]
     assert {task_id for line in log for task_id in line.get("loss", {})} == set(TASKS)
-    fresh = Trainer(RESUMABLE, source, tmp_path).network.state_dict()
-    for name, value in state["network"].items():
+    fresh = tiny_trainer(RESUMABLE, source, tmp_path).parts.network.state_dict()
+    for name, value in state.network.items():
         counts = "num_batches_tracked" in name
         if not name.startswith("heads.") or any(f".{task_id}." in name for task_id in TASKS):
             assert counts or not torch.equal(value, fresh[name]), name
-            assert counts or not torch.equal(value, state["ema"][name]), name
-    assert state["balance"]["log_variance"].all()
-    moments = state["optimizer"]["state"].values()
+            assert counts or not torch.equal(value, state.ema[name]), name
+    assert state.resume.balance["log_variance"].all()
+    moments = state.resume.optimizer["state"].values()
     assert {int(moment["step"]) for moment in moments} <= set(range(1, 9))
     assert max(int(moment["step"]) for moment in moments) == 8
 
@@ -141,7 +142,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
         save = checkpoint.save
 
         def dying(path, state):
-            if state["sampler"]["step"] >= 6:
+            if state.counters.steps >= 6:
                 path.with_name(".0.partial").write_bytes(b"half a check")  # in the middle of writing
                 os.kill(os.getpid(), signal.SIGKILL)
             save(path, state)
@@ -153,7 +154,7 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, capture_output=True,
                           env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert log_of(run)[-1]["step"] == 6  # a line that the resumed run has to write anew
+    assert log_of(run)[-1]["step"] == 6  # a line that the resumed run has to write again
     train_run(RESUMABLE, source, run, Ranks(), resume=True)
     assert log_of(run) == log_of(uninterrupted)
     expected = tensors_of(uninterrupted)
@@ -164,20 +165,20 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
 def test_a_run_that_a_signal_stopped_goes_on_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path,
                                                                            monkeypatch):  # fmt: skip
     """The signal comes in the middle of a step: that step is finished and kept, wherever the log stands."""
-    run, whole = tmp_path / "run", Trainer._losses
+    run, whole = tmp_path / "run", Trainer.train_step
 
-    def signalled(self, draw, batch):
+    def signalled(self, draws, batches):
         if self.step == step and not (run / "sent").exists():
             (run / "sent").touch()
             os.kill(os.getpid(), signal.SIGTERM)
-        return whole(self, draw, batch)
+        return whole(self, draws, batches)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_losses", signalled)
+        patch.setattr(Trainer, "train_step", signalled)
         with pytest.raises(Stopped, match=rf"stopped by SIGTERM; .* after step {step} .* with --resume") as stopped:
             train_run(RESUMABLE, source, run, Ranks())
     assert stopped.value.number == signal.SIGTERM
-    assert checkpoint.load(run / checkpoint.LAST)["sampler"]["step"] == step
+    assert checkpoint.load(run / checkpoint.LAST).counters.steps == step
     train_run(RESUMABLE, source, run, Ranks(), resume=True)
     assert log_of(run) == log_of(uninterrupted)
     expected = tensors_of(uninterrupted)
@@ -227,7 +228,7 @@ def test_the_command_ends_with_128_and_the_signal(ranks, workers, four_kinds, tm
     if ranks == 1:
         assert done.returncode == 143
         assert done.stderr.splitlines()[-1].endswith("repeat the command with --resume")
-    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["sampler"]["step"] == 2
+    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST).counters.steps == 2
 
 
 def test_worker_processes_change_nothing(source, uninterrupted, tmp_path):
@@ -247,11 +248,11 @@ def test_a_run_leaves_its_recipe_table_and_curves(uninterrupted):
     assert first["step"] == 3
     assert set(first["loss"]) <= set(TASKS)
     assert first["lr"]["heads"] > first["lr"]["encoder"] > 0
-    network, config, facts = load_network(uninterrupted)
-    assert config == RESUMABLE
+    network, state = load_network(uninterrupted)
+    assert state.config == RESUMABLE
     assert not network.training
-    assert set(facts["rows"]) == set(TASKS)
-    assert {task_id: len(mean) for task_id, mean in facts["means"].items()} == {
+    assert set(state.facts.rows) == set(TASKS)
+    assert {task_id: len(mean) for task_id, mean in state.facts.means.items()} == {
         "breast_lesion_det": 4, "fetal_head_biometry": 8,
     }  # fmt: skip
 
@@ -265,13 +266,13 @@ def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, t
     run_submission(val, tmp_path / "answers", Options(tmp_path / "weights", device="cpu"), RunReport())
     measured = measure(val, tmp_path / "answers")
     rows = by_task(measured.tasks, measured.cases)
-    _, _, facts = load_network(tmp_path / "run")
+    _, state = load_network(tmp_path / "run")
     for spec in measured.tasks:
         cases = [measured.cases[i] for i in rows[spec.task_id]]
         scores = sample_task(spec, cases, np.zeros((0, len(cases)), np.uint16))
         official = {name: sampled.value for (name, column), sampled in scores.items() if column is Column.OFFICIAL}
         # Float32 noise of two runtimes moves single pixels and thousandths of a pixel.
-        assert facts["dev"][spec.task_id] == pytest.approx(official, rel=2e-3, abs=2e-3), spec.task_id
+        assert state.facts.dev[spec.task_id] == pytest.approx(official, rel=2e-3, abs=2e-3), spec.task_id
 
 
 def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path, monkeypatch):
@@ -280,8 +281,8 @@ def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path, monkeypa
     config = tiny_config(optim={"images": 10**6, "warmup_steps": 0})
     train_run(config, source, tmp_path / "run", Ranks(), max_minutes=1.0)
     state = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
-    assert state["progress"] >= 1
-    assert state["sampler"]["step"] == 10
+    assert state.resume.progress >= 1
+    assert state.counters.steps == 10
     assert (tmp_path / "run" / "scores.md").is_file()
 
 
@@ -290,25 +291,25 @@ def test_training_stops_early_when_nothing_gets_better(source, tmp_path):
                          dev={"every": 2, "patience": 2}, data={"tasks": ["breast_2cls"]},
                          encoder={"freeze_batchnorm": True})  # fmt: skip
     train_run(config, source, tmp_path / "run", Ranks())
-    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["sampler"]["step"] == 6
-    assert checkpoint.load(tmp_path / "run" / checkpoint.BEST)["sampler"]["step"] == 2
+    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST).counters.steps == 6
+    assert checkpoint.load(tmp_path / "run" / checkpoint.BEST).counters.steps == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice(source, tmp_path):
     config = tiny_config(optim={"warmup_steps": 0}, checkpoint_every=5)
     # A recipe cannot ask for such rates; gradients can come to the same.
     config = replace(config, optim=replace(config.optim, encoder_lr=1e12, head_lr=1e12))
-    with pytest.raises(UserError, match=r"not finite at step \d+; begin anew with lower learning rates"):
+    with pytest.raises(UserError, match=r"not finite at step \d+; start again with lower learning rates"):
         train_run(config, source, tmp_path / "run", Ranks())
 
 
 def test_a_frozen_start_moves_the_heads_alone(source, tmp_path):
     config = tiny_config(optim={"freeze_shared": 1.0, "images": 32})
     tmp_path.joinpath("run").mkdir()
-    trainer = Trainer(config, source, tmp_path / "run")
-    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    trainer = tiny_trainer(config, source, tmp_path / "run")
+    before = {key: value.clone() for key, value in trainer.parts.network.state_dict().items()}
     trainer.run()
-    after = trainer.network.state_dict()
+    after = trainer.parts.network.state_dict()
     moved = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert moved == {"heads"}
 
@@ -329,7 +330,7 @@ def test_cross_validation_scores_every_row_once(source, tmp_path):
     summary = json.loads((tmp_path / "run" / FOLDS).read_text("utf-8"))
     assert summary["folds"] == 2
     assert 0 <= summary["tasks"]["breast_2cls"]["Accuracy"]["mean"] <= 1
-    rows = [checkpoint.load(tmp_path / "run" / f"fold-{n}" / checkpoint.LAST)["facts"]["rows"] for n in range(2)]
+    rows = [checkpoint.load(tmp_path / "run" / f"fold-{n}" / checkpoint.LAST).facts.rows for n in range(2)]
     assert sum(row["breast_2cls"] for row in rows) == 8  # each row trains in one of two folds
     before = (tmp_path / "run" / "fold-0" / checkpoint.LAST).stat().st_mtime_ns
     cross_validate(config, source, tmp_path / "run", Ranks(), 2, resume=True)
@@ -345,16 +346,16 @@ def test_a_run_folder_is_not_overwritten_and_not_mixed(source, uninterrupted, tm
 
 def test_a_wrong_task_in_the_rules_is_named(source, tmp_path):
     with pytest.raises(UserError, match="did you mean 'breast_2cls'"):
-        Trainer(tiny_config(tasks={"breast_2cl": {"hflip": False}}), source, tmp_path)
+        tiny_trainer(tiny_config(tasks={"breast_2cl": {"hflip": False}}), source, tmp_path)
 
 
 def test_the_loss_of_a_perfect_start_is_known(source, tmp_path):
     """The heads of points begin at the training mean: the first loss is the spread of the points."""
     config = tiny_config(data={"tasks": ["fetal_head_biometry"]}, optim={"images": 4}, checkpoint_every=1)
     tmp_path.joinpath("run").mkdir()
-    trainer = Trainer(config, source, tmp_path / "run")
-    mean = torch.tensor(trainer.means["fetal_head_biometry"])
+    trainer = tiny_trainer(config, source, tmp_path / "run")
+    mean = torch.tensor(trainer.parts.facts.means["fetal_head_biometry"])
     with torch.no_grad():
-        output = trainer.network.eval()(torch.zeros(1, 3, 64, 64), "fetal_head_biometry")[0]
+        output = trainer.parts.network.eval()(torch.zeros(1, 3, 64, 64), "fetal_head_biometry")[0]
     assert (output - mean).abs().max() < 0.2
-    assert math.isfinite(trainer.means["fetal_head_biometry"][0])
+    assert math.isfinite(trainer.parts.facts.means["fetal_head_biometry"][0])

@@ -14,8 +14,7 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
-from training.loop.trainer import load_network
-from training.run_folder.trainable import read_start
+from training.run_folder.trainable import load_network, read_start
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +48,21 @@ def train(recipe, data, output, *more):
 
 def test_specialists_learn_on_the_trunk_of_the_first_round(first, recipe, four_kinds, tmp_path):
     assert train(recipe, four_kinds, tmp_path / "second", "--from", first).exit_code == 0
-    (before, _, _), (after, _, facts) = load_network(first), load_network(tmp_path / "second")
+    (before, _), (after, state) = load_network(first), load_network(tmp_path / "second")
     old, new = before.state_dict(), after.state_dict()
     changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
     assert changed == {"heads"}
-    assert (facts["images_before"], facts["images_seen"]) == (32, 16)
+    assert (state.facts.images_before, state.counters.images_seen) == (32, 16)
     export_run(tmp_path / "second", tmp_path / "weights", None, None)
     assert "a network with 32 image presentations before" in (tmp_path / "weights" / "README.md").read_text()
     start, _ = read_start(tmp_path / "weights")
-    assert (start.facts["images_before"], start.facts["images_seen"]) == (32, 16)
+    assert (start.facts.images_before, start.counters.images_seen) == (32, 16)
 
 
 def test_a_stopped_second_round_remembers_the_first(first, recipe, four_kinds, tmp_path):
     train(recipe, four_kinds, tmp_path / "second", "--from", first)
     assert train(recipe, four_kinds, tmp_path / "second", "--resume").exit_code == 0
-    assert load_network(tmp_path / "second")[2]["images_before"] == 32
+    assert load_network(tmp_path / "second")[1].facts.images_before == 32
 
 
 def test_folds_begin_at_the_beginning(first, recipe, four_kinds, tmp_path):
@@ -86,7 +85,7 @@ def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
     assert network.adapters["breast_lesion"].up.weight.abs().max() > 0
 
 
-def test_a_head_of_another_kind_begins_anew_and_everything_else_goes_on(four_kinds, tmp_path, caplog):
+def test_a_head_of_another_kind_is_reinitialised_and_everything_else_goes_on(four_kinds, tmp_path, caplog):
     options = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
     losses = {"detection": "one_box", "regression": "heatmap_ce"}
     first = tiny_config(system={"name": "atlas", "options": options}, loss=losses, optim={"images": 8})
@@ -97,7 +96,7 @@ def test_a_head_of_another_kind_begins_anew_and_everything_else_goes_on(four_kin
                      optim=replace(first.optim, images=16, freeze_shared=1.0))  # fmt: skip
     start, _ = read_start(tmp_path / "first")
     network = train_run(second, source, tmp_path / "second", Ranks(), start=start).network
-    assert "fetal_head_biometry: the start has another kind of head; this one begins anew" in caplog.text
+    assert "fetal_head_biometry: the start has another kind of head; this one is reinitialised" in caplog.text
     for name, value in network.state_dict().items():
         assert name.startswith("heads.") or torch.equal(value, start.state[name])
     export_run(tmp_path / "second", tmp_path / "weights", None, None)

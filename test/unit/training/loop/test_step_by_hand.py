@@ -8,15 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from unit.training.recipes import TINY, tiny_config
+from unit.training.recipes import TINY, tiny_config, tiny_trainer
 
 from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.loop.trainer import Trainer, load_network
+from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
+from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer, DevScores
 
 SYSTEM = {"options": {**TINY["system"]["options"], "dropout": 0.0}}
@@ -35,7 +36,7 @@ def make(source, tmp_path):
     """Return a trainer; sections are laid over a recipe without dropout."""
 
     def trainer(**sections):
-        return Trainer(tiny_config(**{"system": SYSTEM, **sections}), source, tmp_path)
+        return tiny_trainer(tiny_config(**{"system": SYSTEM, **sections}), source, tmp_path)
 
     return trainer
 
@@ -45,25 +46,25 @@ def draw_of(task_id, *rows):
 
 
 def step(trainer, *draws, number=1):
-    trainer.position = {"step": number}
-    return trainer.train_step(draws, [trainer.data[draw] for draw in draws])
+    trainer.position.sampler = {"step": number}
+    return trainer.train_step(draws, [trainer.parts.data[draw] for draw in draws])
 
 
 def gradients(trainer):
-    return {name: p.grad.clone() for name, p in trainer.network.named_parameters() if p.grad is not None}
+    return {name: p.grad.clone() for name, p in trainer.parts.network.named_parameters() if p.grad is not None}
 
 
 def by_hand(trainer, weighted):
     """Gradients of the sum of `weight * loss` over (draw, task, weight), without the loop."""
-    trainer.network.zero_grad(set_to_none=True)
-    trainer.network.train()
+    trainer.parts.network.zero_grad(set_to_none=True)
+    trainer.parts.network.train()
     total = torch.zeros(())
     for draw, task_id, weight in weighted:
-        batch = trainer.data[draw]
-        images = normalise(batch.images, trainer.config.data)
+        batch = trainer.parts.data[draw]
+        images = normalise(batch.images, trainer.config.data.mean, trainer.config.data.std)
         target = batch.targets[task_id]
         target = target.long() if target.dtype is torch.uint8 else target
-        total = total + weight * trainer.losses[task_id](trainer.network(images, task_id), target)
+        total = total + weight * trainer.parts.losses[task_id](trainer.parts.network(images, task_id), target)
     total.backward()
     return gradients(trainer)
 
@@ -82,16 +83,16 @@ def test_the_gradient_of_several_draws_is_their_mean_by_the_weights_of_the_recip
     step(trainer, first, second)
     found = gradients(trainer)
     assert_same(found, by_hand(trainer, [(first, "breast_lesion", 1.5), (second, "breast_2cls", 0.5)]))
-    assert trainer.images_seen == 5
+    assert trainer.position.images_seen == 5
     step(trainer, first)
     assert_same(gradients(trainer), by_hand(trainer, [(first, "breast_lesion", 3.0)]))
-    assert trainer.images_seen == 8
+    assert trainer.position.images_seen == 8
 
 
 def test_the_tasks_of_one_draw_add_up(make):
     trainer = make(optim=STILL, sampling={"joint": True})
     draw = draw_of("breast_lesion", 0, 1, 2)
-    known = trainer.data.known(draw)
+    known = trainer.parts.data.known(draw)
     assert all(positions == [0, 1, 2] for positions in known.values())
     assert len(known) > 1
     step(trainer, draw)
@@ -103,10 +104,10 @@ def test_what_the_network_adds_to_the_loss_counts_once(make):
     draw = draw_of("breast_2cls", 0, 1)
     step(trainer, draw)
     before = gradients(trainer)
-    bias = trainer.network.stages["head.breast_2cls"].module.classify.bias
-    trainer.network.auxiliary_loss = lambda: 5 * bias.sum()
+    bias = trainer.parts.network.stages["head.breast_2cls"].module.classify.bias
+    trainer.parts.network.auxiliary_loss = lambda: 5 * bias.sum()
     step(trainer, draw)
-    name = next(name for name, parameter in trainer.network.named_parameters() if parameter is bias)
+    name = next(name for name, parameter in trainer.parts.network.named_parameters() if parameter is bias)
     torch.testing.assert_close(gradients(trainer)[name], before[name] + 5)
 
 
@@ -120,30 +121,30 @@ def test_a_gradient_is_clipped_to_its_norm_over_all_parameters(make):
 def test_weights_move_by_their_own_rate_times_the_gradient(make):
     rates = {"encoder_lr": 0.1, "decoder_lr": 0.2, "head_lr": 0.4, "final_lr": 0.0, "warmup_steps": 4}
     trainer = make(optim={**STILL, **rates})
-    trainer.progress = 0.25
-    before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+    trainer.position.progress = 0.25
+    before = {name: value.detach().clone() for name, value in trainer.parts.network.named_parameters()}
     step(trainer, draw_of("breast_lesion", 0, 1), number=2)
     height = 0.5 * (1 + math.cos(math.pi * 0.25)) * 2 / 4  # a quarter down the cosine, in the second of four warm steps
     rate = {"backbone": 0.1, "pyramid": 0.2, "heads": 0.4}
     found = gradients(trainer)
     assert {name.split(".")[0] for name in found} == set(rate)
-    for name, value in trainer.network.named_parameters():
+    for name, value in trainer.parts.network.named_parameters():
         moved = -height * rate[name.split(".")[0]] * found[name] if name in found else torch.zeros_like(value)
         torch.testing.assert_close(value - before[name], moved, rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_the_average_of_weights_by_hand(make):
     trainer = make(optim={**STILL, "encoder_lr": 0.1, "head_lr": 0.1, "ema_decay": 0.22})
-    mean = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    mean = {name: value.clone() for name, value in trainer.parts.network.state_dict().items()}
     # (1 + step) / (10 + step) as long as that is less than what the recipe says.
     for number, decay in enumerate((1 / 10, 2 / 11, 0.22, 0.22), start=1):
         step(trainer, draw_of("breast_lesion", 0, 1), number=number)
-        for name, value in trainer.network.state_dict().items():
+        for name, value in trainer.parts.network.state_dict().items():
             exact = value.is_floating_point()
             mean[name] = decay * mean[name] + (1 - decay) * value if exact else value.clone()
-    own = trainer.network.state_dict()
+    own = trainer.parts.network.state_dict()
     assert any(not torch.allclose(value, own[name], atol=1e-4) for name, value in mean.items())
-    for name, value in trainer.ema.module.state_dict().items():
+    for name, value in trainer.parts.ema.module.state_dict().items():
         torch.testing.assert_close(value, mean[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
@@ -157,13 +158,15 @@ def test_dropout_is_another_one_in_every_step_and_the_same_when_a_step_is_repeat
 def test_shared_parts_join_in_when_their_time_has_come(make):
     trainer = make(optim={**STILL, "freeze_shared": 0.5})
     draw = draw_of("breast_lesion", 0, 1)
-    statistics = {n: b.clone() for n, b in trainer.network.named_buffers() if n.startswith(("backbone", "pyramid"))}
-    trainer.progress = 0.49
+    statistics = {
+        n: b.clone() for n, b in trainer.parts.network.named_buffers() if n.startswith(("backbone", "pyramid"))
+    }
+    trainer.position.progress = 0.49
     step(trainer, draw)
     assert {name.split(".")[0] for name in gradients(trainer)} == {"heads"}
-    buffers = dict(trainer.network.named_buffers())
+    buffers = dict(trainer.parts.network.named_buffers())
     assert all(torch.equal(buffers[name], value) for name, value in statistics.items())
-    trainer.progress = 0.5
+    trainer.position.progress = 0.5
     step(trainer, draw)
     assert {name.split(".")[0] for name in gradients(trainer)} == {"backbone", "pyramid", "heads"}
     assert any(not torch.equal(buffers[name], value) for name, value in statistics.items())
@@ -172,9 +175,9 @@ def test_shared_parts_join_in_when_their_time_has_come(make):
 @pytest.mark.parametrize("fixed", [True, False])
 def test_only_the_encoders_statistics_are_fixed_and_only_if_the_recipe_says_so(make, fixed):
     trainer = make(optim=STILL, encoder={"freeze_batchnorm": fixed})
-    before = {name: value.clone() for name, value in trainer.network.named_buffers()}
+    before = {name: value.clone() for name, value in trainer.parts.network.named_buffers()}
     step(trainer, draw_of("breast_lesion_det", 0, 1))
-    drifted = {n.split(".")[0] for n, b in trainer.network.named_buffers() if not torch.equal(b, before[n])}
+    drifted = {n.split(".")[0] for n, b in trainer.parts.network.named_buffers() if not torch.equal(b, before[n])}
     assert "heads" in drifted
     assert ("backbone" in drifted) is not fixed
 
@@ -184,7 +187,7 @@ def test_the_log_holds_the_mean_loss_since_the_last_line_and_the_rates(source, t
 
     def watched(self, draws, batches):
         losses = whole(self, draws, batches)
-        seen.append((losses, [group["lr"] for group in self.optimizer.param_groups]))
+        seen.append((losses, [group["lr"] for group in self.parts.optimizer.param_groups]))
         return losses
 
     monkeypatch.setattr(Trainer, "train_step", watched)
@@ -217,29 +220,29 @@ def test_the_best_network_is_kept_and_patience_counts_scorings_without_a_better_
     monkeypatch.setattr(DevScorer, "score", score)
     config = tiny_config(optim={"images": 400, "ema_decay": 0.9}, dev={"every": 2, "patience": 2})
     trainer = train_run(config, source, tmp_path / "run", Ranks())
-    assert (trainer.step, trainer.best, trainer.stale) == (8, 0.5, 2)
+    assert (trainer.step, trainer.position.best, trainer.position.stale) == (8, 0.5, 2)
     best = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
-    assert best["sampler"]["step"] == 4
+    assert best.counters.steps == 4
     # What is scored, kept and handed out is the average of the weights.
     handed = load_network(tmp_path / "run")[0].state_dict()
     for name, value in scored[1].items():
-        assert torch.equal(best["ema"][name], value)
+        assert torch.equal(best.ema[name], value)
         assert torch.equal(handed[name], value)
-    assert any(not torch.equal(best["network"][name], value) for name, value in scored[1].items())
+    assert any(not torch.equal(best.network[name], value) for name, value in scored[1].items())
 
 
 def test_images_reach_the_network_normalised_and_small_ones_antialiased(make):
     data = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 0.2]}
     trainer = make(optim={**STILL, "small_size": 32, "small_until": 0.5}, data=data)
     seen = []
-    trainer.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    trainer.parts.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     draw = draw_of("breast_2cls", 0, 1)
     step(trainer, draw)
     mean, std = torch.tensor(data["mean"]).view(3, 1, 1), torch.tensor(data["std"]).view(3, 1, 1)
-    whole = (trainer.data[draw].images[0].float() / 255 - mean) / std
+    whole = (trainer.parts.data[draw].images[0].float() / 255 - mean) / std
     small = F.interpolate(whole[None], size=(32, 32), mode="bilinear", antialias=True)[0]
     torch.testing.assert_close(seen[0][0], small, atol=1e-4, rtol=1e-4)
-    trainer.progress = 0.5
+    trainer.position.progress = 0.5
     step(trainer, draw)
     torch.testing.assert_close(seen[1][0], whole)
 
@@ -249,30 +252,30 @@ def test_what_is_trained_before_is_counted(source, make, tmp_path):
     step(trainer, draw_of("breast_2cls", 0, 1))
     trainer.save()
     state = checkpoint.load(tmp_path / checkpoint.LAST)
-    assert (state["images_seen"], state["sampler"]) == (2, {"step": 1})
-    for name, value in trainer.network.state_dict().items():
-        assert torch.equal(state["network"][name], value)
-        assert torch.equal(state["ema"][name], trainer.ema.module.state_dict()[name])
+    assert (state.counters.images_seen, state.resume.sampler) == (2, {"step": 1})
+    for name, value in trainer.parts.network.state_dict().items():
+        assert torch.equal(state.network[name], value)
+        assert torch.equal(state.ema[name], trainer.parts.ema.module.state_dict()[name])
 
 
 def test_a_resumed_run_remembers_its_best_score(make, source, tmp_path):
     trainer = make()
     step(trainer, draw_of("breast_2cls", 0, 1), number=5)
-    trainer.best, trainer.stale, trainer.progress, trainer.images_before = 0.75, 3, 0.4, 11
-    trainer.position = {**trainer.sampler.state_dict(), "step": 5}
+    trainer.position.best, trainer.position.stale, trainer.position.progress = 0.75, 3, 0.4
+    trainer.position.sampler = {**trainer.parts.sampler.state_dict(), "step": 5}
     trainer._cpu_before = 1000.0  # of the process that it went on from itself
     trainer.save()
-    again = Trainer(trainer.config, source, tmp_path)
-    again.restore()
-    assert (again.best, again.stale, again.progress) == (0.75, 3, 0.4)
-    assert (again.step, again.images_seen, again.images_before) == (5, 2, 11)
-    assert again.cpu_seconds >= 1000
+    again = tiny_trainer(trainer.config, source, tmp_path)
+    again.restore(checkpoint.load(tmp_path / checkpoint.LAST))
+    assert (again.position.best, again.position.stale, again.position.progress) == (0.75, 3, 0.4)
+    assert (again.step, again.position.images_seen) == (5, 2)
+    assert again.counters.cpu_seconds >= 1000
 
 
 def test_every_batch_norm_of_the_network_learns_its_statistics(make):
     """Otherwise the network in eval mode, which is the one that is exported, is another than the one that learned."""
     trainer = make(optim=STILL)
-    norms = {n: m for n, m in trainer.network.encoder.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    norms = {n: m for n, m in trainer.parts.network.encoder.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}
     step(trainer, draw_of("breast_lesion", 0, 1))
     assert all(not torch.equal(norm.running_mean, before[name]) for name, norm in norms.items())

@@ -13,8 +13,8 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.loop.trainer import load_network
 from training.run_folder import checkpoint
+from training.run_folder.trainable import load_network
 
 SWIN = {"channels": 8, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 4], "window": 2, "drop_path": 0.1}
 TASKS = ("breast_lesion", "breast_2cls", "thyroid_nodule_det")
@@ -39,15 +39,15 @@ def test_only_the_prompt_layers_change(trained, tmp_path):
     write_folder(tmp_path / "new", seed=9, per_task=6, only=TASKS)
     arguments = ("--from", trained, "--data-root", tmp_path / "new", "--output", tmp_path / "run", "--images", 48)
     sync(*arguments)
-    before, _, _ = load_network(trained)
-    after, config, _ = load_network(tmp_path / "run")
-    assert config.optim.trained == "prompts"
+    before, _ = load_network(trained)
+    after, state = load_network(tmp_path / "run")
+    assert state.config.optim.trained == "prompts"
     # Masks, classes and boxes: the head of the last has batch norm, whose statistics must stay as well.
     assert any("running_mean" in name for name in before.state_dict())
     last = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
-    assert last["sampler"]["drawn"].keys() == set(TASKS)
-    assert min(last["sampler"]["drawn"].values()) > 0
-    for state in (after.state_dict(), last["network"], last["ema"]):
+    assert last.resume.sampler["drawn"].keys() == set(TASKS)
+    assert min(last.resume.sampler["drawn"].values()) > 0
+    for state in (after.state_dict(), last.network, last.ema):
         changed = {name for name, value in before.state_dict().items() if not torch.equal(value, state[name])}
         assert changed
         assert [name for name in sorted(changed) if not EMBED.match(name)] == []

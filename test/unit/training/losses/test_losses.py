@@ -13,7 +13,7 @@ from training.losses import LOSSES, task_loss
 from training.losses.balance import TaskBalance
 from training.losses.classification import class_weights, cross_entropy
 from training.losses.detection import focal_grid_giou_loss, focal_grid_loss, positive_cell_loss
-from training.losses.regression import gaussians, heatmap_cross_entropy, heatmap_mse, masked_l1, masked_mse, mean_place
+from training.losses.regression import gaussians, heatmap_cross_entropy, heatmap_mse, masked_l1, masked_mse, soft_argmax
 from training.losses.segmentation import (
     boundary_loss,
     cross_entropy_and_dice,
@@ -186,10 +186,10 @@ def test_heatmap_losses_want_the_peak_at_the_point(loss):
     assert not logits.grad[0, 1].any()
 
 
-def test_the_mean_place_of_a_sharp_map_is_its_peak():
+def test_the_soft_argmax_of_a_sharp_map_is_its_peak():
     logits = torch.zeros(1, 1, 8, 16, 16).flatten(1, 2)[:, :1]
     logits[0, 0, 3, 12] = 50.0
-    torch.testing.assert_close(mean_place(logits), torch.tensor([[12.5 / 16, 3.5 / 16]]))
+    torch.testing.assert_close(soft_argmax(logits), torch.tensor([[12.5 / 16, 3.5 / 16]]))
 
 
 def test_every_listed_loss_can_be_built_and_has_a_gradient():

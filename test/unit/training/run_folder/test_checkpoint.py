@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,11 @@ from challenge.host.disk import DiskFullError
 from training.__main__ import main
 from training.config import write_json
 from training.run_folder import checkpoint
+from training.run_folder.run_facts import Counters, RunFacts
+from training.run_folder.state import RunState
 from training.run_folder.trainable import FILE, read_start
+
+SAMPLES = Path(__file__).with_name("samples")
 
 
 class RunsCode:
@@ -30,8 +35,16 @@ class RunsCode:
 
 
 def good(path):
-    keys = {key: {} for key in ("config", "network", "ema", "sampler", "facts")}
-    checkpoint.save(path, {**keys, "tasks": [], "images_seen": 3, "weight": torch.zeros(1000)})
+    state = RunState(tiny_config(), (), {"weight": torch.zeros(1000)}, None, Counters(1, 3), RunFacts())
+    checkpoint.save(path, state)
+
+
+def saved(path, change):
+    """Write what a good checkpoint holds, changed."""
+    good(path)
+    table = torch.load(path, weights_only=True)
+    change(table)
+    torch.save(table, path)
 
 
 DAMAGED = {
@@ -39,9 +52,13 @@ DAMAGED = {
     "empty": ("is empty", lambda path: path.write_bytes(b"")),
     "pointer": ("Git LFS pointer", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1\n")),
     "pickle": ("could run code", lambda path: path.write_bytes(pickle.dumps(RunsCode(path.with_name("ran"))))),
-    "text": ("no PyTorch checkpoint", lambda path: path.write_text("not yet")),
-    "foreign": ("no checkpoint of this project", lambda path: torch.save({"model": torch.zeros(2)}, path)),
-    "list": ("no checkpoint of this project", lambda path: torch.save([1, 2], path)),
+    "text": ("not a PyTorch checkpoint", lambda path: path.write_text("not yet")),
+    "foreign": ("not a checkpoint of this project", lambda path: torch.save({"model": torch.zeros(2)}, path)),
+    "list": ("not a checkpoint of this project", lambda path: torch.save([1, 2], path)),
+    "first edition": ("first edition", lambda path: path.write_bytes((SAMPLES / "first-edition.pt").read_bytes())),
+    "later": ("has format 3, but this version reads 2", lambda path: saved(path, lambda table: table.update(format=3))),
+    "missing": ("is damaged", lambda path: saved(path, lambda table: table.pop("facts"))),
+    "wrong": ("is damaged", lambda path: saved(path, lambda table: table.update(counters={"step": 1}))),
 }
 
 
@@ -118,7 +135,7 @@ def test_the_command_ends_with_1_and_a_sentence_on_a_full_disk(four_kinds, tmp_p
         save = checkpoint.save
 
         def on_a_full_disk(path, state):
-            if state["sampler"]["step"] >= 4:
+            if state.counters.steps >= 4:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))
             save(path, state)
 
@@ -132,5 +149,5 @@ def test_the_command_ends_with_1_and_a_sentence_on_a_full_disk(four_kinds, tmp_p
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "no room is left" in done.stderr.splitlines()[-1]
-    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST)["sampler"]["step"] == 2
+    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST).counters.steps == 2
     assert not list((tmp_path / "run").glob("*partial*")) + list((tmp_path / "run").glob(".*"))

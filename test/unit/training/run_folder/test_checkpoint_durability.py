@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from training.run_folder import checkpoint
+from training.run_folder.run_facts import Counters, RunFacts
+from training.run_folder.state import RunState
 
 
-def state(step, **more):
-    """A whole checkpoint, as far as its keys go."""
-    keys = {key: {} for key in ("config", "network", "ema", "sampler", "facts")}
-    return {**keys, "tasks": [], "images_seen": 0, "step": step, **more}
+def state(step, **network):
+    """A run's state after `step` steps."""
+    return RunState(tiny_config(), (), network, None, Counters(step), RunFacts())
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
     checkpoint.save(path, state(2, weights=torch.arange(1000)))
     own, size = path.stat().st_ino, path.stat().st_size
     assert [event for event in events if event[1] == own] == [("sync", own, size), ("rename", own, True)]
-    assert checkpoint.load(path)["step"] == 2
+    assert checkpoint.load(path).counters.steps == 2
     assert os.listdir(tmp_path) == [checkpoint.LAST]
 
 
@@ -50,6 +52,6 @@ def test_the_best_one_goes_before_the_last_one(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint"):
         checkpoint.load_best(tmp_path)
     checkpoint.save(tmp_path / checkpoint.LAST, state(2))
-    assert checkpoint.load_best(tmp_path)["step"] == 2
+    assert checkpoint.load_best(tmp_path).counters.steps == 2
     checkpoint.save(tmp_path / checkpoint.BEST, state(1))
-    assert checkpoint.load_best(tmp_path)["step"] == 1
+    assert checkpoint.load_best(tmp_path).counters.steps == 1

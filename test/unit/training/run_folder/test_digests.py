@@ -14,10 +14,10 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import FOLDS, cross_validate, train_run
-from training.loop.trainer import load_network
 from training.run_folder import checkpoint
 from training.run_folder.averaging import average_runs
-from training.run_folder.trainable import read_start
+from training.run_folder.digests import Digests
+from training.run_folder.trainable import load_network, read_start
 
 CONFIG = tiny_config(optim={"images": 16})
 
@@ -41,16 +41,6 @@ def source(root, run, val_root=None):
 
 def command(name, *arguments):
     return CliRunner().invoke(main, [name, *map(str, arguments)], catch_exceptions=False)
-
-
-def without_digests(run, folder):
-    """The run as one of the first edition: its checkpoints do not say what taught it."""
-    shutil.copytree(run, folder)
-    for name in (checkpoint.LAST, checkpoint.BEST):
-        state = checkpoint.load(folder / name)
-        del state["facts"]["digests"]
-        checkpoint.save(folder / name, state)
-    return folder
 
 
 def change_a_label(data):
@@ -87,7 +77,7 @@ def test_a_run_does_not_go_on_with_changed_data(change, run, data, tmp_path):
 def test_where_the_data_lie_does_not_matter(run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
-    assert load_network(home)[2]["digests"] == load_network(run)[2]["digests"]
+    assert load_network(home)[1].facts.digests == load_network(run)[1].facts.digests
 
 
 def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
@@ -105,7 +95,7 @@ def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
 def test_a_run_is_judged_by_its_own_rows_alone(name, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change_a_label(data)
-    with pytest.raises(UserError, match="are not those that the run was trained and judged on"):
+    with pytest.raises(UserError, match="are not the run's own"):
         command(name, home, "--data-root", data, "--cache", run.parent / "cache")
     assert not list(home.glob("*temperatures.json")) + list(home.glob("refinements.json"))
 
@@ -129,17 +119,11 @@ def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(fou
         assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == tasks
 
 
-def test_what_does_not_record_its_rows_is_taken_with_a_warning(run, four_kinds, tmp_path, caplog):
-    old = without_digests(run, tmp_path / "old")
-    train_run(CONFIG, source(four_kinds, run), old, Ranks(), resume=True)
-    assert "if the data have changed, the run goes on with others" in caplog.text
-    assert "digests" not in load_network(old)[2]
-    caplog.clear()
-    command("score", old, "--data-root", four_kinds, "--cache", run.parent / "cache")
-    assert "it has learned some of these dev rows, and their scores are too good" in " ".join(caplog.text.split())
-    caplog.clear()
-    train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=read_start(old)[0])
-    assert "does not record the rows that taught it" in caplog.text
+def test_a_start_that_does_not_record_its_rows_is_taken_with_a_warning(run, four_kinds, tmp_path, caplog):
+    start = read_start(run)[0]
+    old = replace(start, facts=replace(start.facts, digests=Digests()))
+    train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=old)
+    assert "does not record its training rows" in caplog.text
 
 
 def test_a_start_that_was_judged_by_the_same_rows_is_no_risk(run, four_kinds, tmp_path, caplog):
@@ -147,7 +131,7 @@ def test_a_start_that_was_judged_by_the_same_rows_is_no_risk(run, four_kinds, tm
     assert "network to begin with" not in caplog.text
     other = replace(CONFIG, data=replace(CONFIG.data, split_seed=7))
     train_run(other, source(four_kinds, run), tmp_path / "third", Ranks(), start=read_start(run)[0])
-    assert "was judged by other rows than these dev rows" in caplog.text
+    assert "had other dev rows" in caplog.text
 
 
 def test_another_start_is_refused(run, four_kinds, tmp_path):
@@ -155,22 +139,20 @@ def test_another_start_is_refused(run, four_kinds, tmp_path):
     other = replace(start, state={name: value + 1 for name, value in start.state.items()})
     for name, network in (("one", start), ("other", other)):
         train_run(CONFIG, place, tmp_path / name, Ranks(), start=network)
-    with pytest.raises(UserError, match="another network to begin with"):
+    with pytest.raises(UserError, match="another network"):
         train_run(CONFIG, place, tmp_path / "one", Ranks(), resume=True, start=other)
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
 
 
-def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path, caplog):
+def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path):
     drop_a_row(data)
     start = read_start(run)[0]
     for name, root in (("one", data), ("other", data)):
         train_run(CONFIG, source(root, run), tmp_path / name, Ranks(), start=start)
     state = checkpoint.load(tmp_path / "other" / checkpoint.BEST)
-    state["facts"]["digests"]["dev"] = "of other rows"
+    digests = replace(state.facts.digests, dev="of other rows")
+    state = replace(state, facts=replace(state.facts, digests=digests))
     checkpoint.save(tmp_path / "other" / checkpoint.BEST, state)
-    with pytest.raises(UserError, match="decided by different rows"):
+    with pytest.raises(UserError, match="have different dev rows"):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
-    old = without_digests(tmp_path / "one", tmp_path / "old")
-    average_runs([tmp_path / "one", old], tmp_path / "mean")
-    assert "do not both record their start and their rows" in caplog.text

@@ -3,13 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from unit.training.recipes import TASKS, tiny_config
+from unit.training.recipes import TASKS, parts_of, tiny_config
 
 from challenge import targets
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.refine import Refinement
-from training.data.rows import DataSource, load_parts
-from training.distributed import Ranks
+from training.data.rows import DataSource
 from training.selection.dev_scores import DevScorer, selection
 
 PERFECT = {
@@ -92,7 +91,7 @@ class Oracle(nn.Module):
 @pytest.fixture(scope="module")
 def part(four_kinds, tmp_path_factory):
     source = DataSource(four_kinds, tmp_path_factory.mktemp("cache"))
-    return load_parts(source, tiny_config(), Ranks())[1]
+    return parts_of(source, tiny_config())[1]
 
 
 def test_a_network_that_knows_the_truth_gets_full_marks(part):

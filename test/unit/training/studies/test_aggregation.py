@@ -54,7 +54,7 @@ def test_groups_from_the_table_and_from_the_command_line():
     assert parse_groups(["a=x,y", "b=z"]) == {"a": ("x", "y"), "b": ("z",)}
     with pytest.raises(UserError, match="is not NAME=TASK,TASK"):
         parse_groups(["breast_lesion"])
-    with pytest.raises(UserError, match="x stands in two groups"):
+    with pytest.raises(UserError, match="x is in two groups; give each task one group"):
         parse_groups(["a=x,y", "b=x"])
 
 

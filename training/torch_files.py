@@ -1,4 +1,4 @@
-"""State dicts from elsewhere: read without running any code that a file may carry."""
+"""Files that `torch.save` wrote, read without running any code that they may carry."""
 
 import pickle
 import warnings
@@ -26,7 +26,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict; save it anew with torch.save(model.state_dict(), ...)")
+        raise UserError(f"{path} holds no state dict; save it again with torch.save(model.state_dict(), ...)")
     return {_without_prefix(str(key)): value for key, value in state.items()}
 
 
@@ -42,11 +42,13 @@ def read_torch_file(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is no PyTorch checkpoint, or holds Python objects besides tensors, which are not loaded as they "
-            "could run code; save it anew with torch.save(model.state_dict(), ...)"
+            f"{path} is not a PyTorch checkpoint, or it holds Python objects, which could run code and are not loaded; "
+            "save it again with torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"{path} is damaged or no PyTorch checkpoint ({type(error).__name__}); copy it anew") from error
+        raise UserError(
+            f"{path} is damaged or not a PyTorch checkpoint ({type(error).__name__}); copy it again"
+        ) from error
 
 
 def refuse_pointer(path: Path) -> None:
@@ -57,7 +59,7 @@ def refuse_pointer(path: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     if not head:
-        raise UserError(f"{path} is empty; copy it anew")
+        raise UserError(f"{path} is empty; copy it again")
     if head == _LFS_POINTER:
         raise UserError(f"{path} is a Git LFS pointer, not the checkpoint itself; run `git lfs pull` there")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from challenge.errors import UserError
-from training.pretrained.state_dict import read_state_dict
+from training.torch_files import read_state_dict
 
 STATE = {"encoder.a": torch.arange(3.0), "heads.lung.0.bias": torch.zeros(2)}
 
@@ -68,7 +68,7 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no checkpoint\n" * 40, bytes(range(256)) * 30])
 def test_a_file_of_anything_else(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(UserError, match="no PyTorch checkpoint|is empty"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint|is empty"):
         read_state_dict(tmp_path / "w.pth")
 
 
