@@ -114,9 +114,9 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 
     No truth is needed: csv files and images are enough.
     """
-    from evaluate.scores.text import check_text
     from evaluate.submission.check import check as find
     from evaluate.submission.packing import pack
+    from evaluate.submission.text import check_text
 
     check_targets([zip_file], [data_root, predictions])
     findings = find(data_root, predictions)
@@ -173,7 +173,9 @@ def report(
 @_draws
 def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
     """Put several results of `score --json` side by side; differences are to the first, with paired bootstrap."""
-    from evaluate.scores.compare import compare_results, to_html, to_markdown
+    from evaluate.pages.compare_page import to_html
+    from evaluate.scores.compare import compare_results
+    from evaluate.scores.compare_text import to_markdown
     from evaluate.scores.metric_table import Column
 
     check_targets([markdown, html], results)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from challenge.errors import UserError
@@ -13,6 +12,7 @@ from challenge.manifest import read_manifest
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
+from evaluate.pages.environment import make_environment
 from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
 from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
@@ -22,7 +22,6 @@ from evaluate.scores.result import Result, TaskResult
 from evaluate.scores.run_report import RunFacts, read_run_report
 
 PAGE = "index.html"
-TEMPLATES = Path(__file__).parent / "templates"
 
 PICTURE_BYTES = 13_000_000
 """What all pictures may take: with the charts and tables of 27 tasks the page then stays under 15 MB."""
@@ -96,7 +95,7 @@ def write_report(
         for kind in result.kinds
     }
     troubles = list(_troubles(result, run))
-    page = _environment().get_template("report.html.j2").render(
+    page = make_environment().get_template("report.html.j2").render(
         title=title,
         result=result,
         run=run,
@@ -111,18 +110,6 @@ def write_report(
     target = output / PAGE
     write_output(target, page.encode(errors="backslashreplace"))
     return target
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["file_name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
-    return environment
 
 
 def _pictures(

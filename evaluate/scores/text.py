@@ -1,4 +1,4 @@
-"""Results and findings as plain text for a terminal."""
+"""Results as plain text for a terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,9 +6,6 @@ from challenge.host.console import printable
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.metric_table import Column, Metric, metrics_of
 from evaluate.scores.result import KindResult, Result, TaskResult
-from evaluate.submission.check import Findings
-
-_PLACES = 5
 
 
 def score_text(result: Result) -> str:
@@ -84,16 +81,3 @@ def _aligned(rows: Iterator[list[str]]) -> list[str]:
         if len(row) > 1 else row[0]
         for row in table
     ]  # fmt: skip
-
-
-def check_text(findings: Findings, every: bool = False) -> str:
-    """Return one paragraph per problem with the first few places (or `every` one), errors first."""
-    lines = []
-    for level, problems in (("error", findings.errors), ("warning", findings.warnings)):
-        for problem, places in problems.items():
-            lines.append(f"{level}: {printable(problem)}" + (f" ({len(places):,} times)" if len(places) > 1 else ""))
-            shown = places if every else places[:_PLACES]
-            lines += [f"    {printable(place)}" for place in shown]
-            if len(shown) < len(places):
-                lines.append(f"    ... and {len(places) - len(shown):,} more (--all shows them)")
-    return "\n".join(lines)
