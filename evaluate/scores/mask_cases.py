@@ -19,12 +19,12 @@ from challenge.masks.opencv_grey import GreyReading, read_grey
 from challenge.masks.true_masks import TrueMask
 from challenge.paths import MANIFEST_FOLDER, official_path
 from challenge.readers import StoredMask, mask_path, read_stored_mask
-from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
+from evaluate.metrics.segmentation import diagonal
 from evaluate.scores.cases import MaskCase, Outcome
+from evaluate.scores.one_case import MaskScores, mask_scores, measure_mask
 from evaluate.scores.true_masks import find_true_mask
 
 Labels = npt.NDArray[np.uint8]
-Scores = tuple[tuple[float, ...], tuple[float, ...]]
 
 RESIZED = "the mask has another size than the true one; resized with nearest neighbour"
 
@@ -113,26 +113,17 @@ def _strict_case(sample: Sample, files: _Files) -> MaskCase:
     truth = files.truth.labels
     if isinstance(files.answer, str):
         return MaskCase.of(sample, Outcome.MISSING, files.answer, diagonal=diagonal(truth.shape))
-    remarks = "; ".join(strange(files.answer, truth))
-    scores, distances = _scores(files.answer.labels, truth, sample.num_classes)
-    return MaskCase.of(
-        sample, Outcome.ANSWERED, remarks, dice=scores, hausdorff=distances, diagonal=diagonal(truth.shape)
-    )
+    case = measure_mask(sample, files.answer.labels, truth)
+    return replace(case, remark="; ".join(strange(files.answer, truth)))
 
 
-def _official_scores(sample: Sample, files: _Files, strict: MaskCase) -> Scores | None:
+def _official_scores(sample: Sample, files: _Files, strict: MaskCase) -> MaskScores | None:
     truth, answer = files.their_truth.values, files.their_answer
     if truth is None or isinstance(answer, str):
         return None
     if answer is files.answer and isinstance(files.truth, TrueMask) and np.array_equal(truth, files.truth.labels):
         return strict.dice, strict.hausdorff
-    return _scores(answer.labels, truth, sample.num_classes)
-
-
-def _scores(answer: Labels, truth: Labels, num_classes: int) -> Scores:
-    labels = on_grid_of(answer, truth)
-    found = dice(labels, truth, num_classes), hausdorff(labels, truth, num_classes)
-    return tuple(found[0].tolist()), tuple(found[1].tolist())
+    return mask_scores(answer.labels, truth, sample.num_classes)
 
 
 def _remarks(sample: Sample, files: _Files, strict: str) -> Iterator[str]:

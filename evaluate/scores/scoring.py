@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from challenge.errors import ImageError, PathError
 from challenge.host.limits import available_cpus
 from challenge.host.progress import progress
 from challenge.imaging.decode import read_size
 from challenge.manifest import Manifest, Sample, read_manifest
 from challenge.paths import JSON_FILES, find_image
-from challenge.predictions import BoxPrediction, ClassPrediction, PointsPrediction
+from challenge.predictions import ClassPrediction, PointsPrediction
 from challenge.readers import (
     Entry,
     Submission,
@@ -24,13 +22,12 @@ from challenge.readers import (
     open_submission,
     unknown_entries,
 )
-from challenge.targets import box, label, points
+from challenge.targets import box, label
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.metrics.detection import iou
-from evaluate.metrics.regression import radial_errors
 from evaluate.metrics.segmentation import diagonal
-from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.cases import CASE_TYPES, BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 from evaluate.scores.mask_cases import mask_case
+from evaluate.scores.one_case import absent_points, measure_one
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +35,10 @@ logger = logging.getLogger(__name__)
 _MASKS_PER_PROCESS = 24
 _CELLS = ("group", "mask_path")
 _SIZE_UNKNOWN = (256, 256)
+_NO_TRUTH = {
+    TaskKind.CLASSIFICATION: "the csv has no label, on which the official script ends",
+    TaskKind.DETECTION: "the csv has no box",
+}
 
 
 @dataclass(frozen=True)
@@ -159,60 +160,48 @@ def _one_thread() -> None:
 
 
 def _json_case(sample: Sample, submission: Submission, data_root: Path) -> Case:
+    if not _has_truth(sample):
+        return CASE_TYPES["fmc"][sample.kind].of(sample, Outcome.NO_TRUTH, _NO_TRUTH[sample.kind])
     answers = submission.answers.get(sample.kind)
     entry = answers.of(sample) if answers else None
-    if sample.kind is TaskKind.CLASSIFICATION:
-        return _label_case(sample, entry)
-    if sample.kind is TaskKind.DETECTION:
-        return _box_case(sample, entry)
-    return _points_case(sample, entry, data_root)
-
-
-def _missing(sample: Sample) -> str:
-    return f"no entry in {JSON_FILES[sample.kind]}"
-
-
-def _label_case(sample: Sample, entry: Entry | None) -> LabelCase:
-    true = label(sample)
-    if true is None:
-        return LabelCase.of(sample, Outcome.NO_TRUTH, "the csv has no label, on which the official script ends")
     if entry is None:
-        return LabelCase.of(sample, Outcome.MISSING, _missing(sample), true=true)
-    answer = entry.prediction
-    if not isinstance(answer, ClassPrediction) or len(answer.probabilities) != sample.num_classes:
-        raise SubmissionError(f"{entry.place}: 'predicted_probs' must hold {sample.num_classes} numbers, one per class "
-                              f"of {sample.task_id} ({sample.row})")  # fmt: skip
-    return LabelCase.of(
-        sample,
-        Outcome.ANSWERED,
-        true=true,
-        predicted=answer.predicted_class,
-        probabilities=answer.probabilities,
-    )
+        return _missing_case(sample, data_root)
+    _check_length(entry, sample)
+    return measure_one(sample, entry.prediction)
 
 
-def _box_case(sample: Sample, entry: Entry | None) -> BoxCase:
-    true = box(sample)
-    if true is None:
-        return BoxCase.of(sample, Outcome.NO_TRUTH, "the csv has no box")
-    if entry is None or not isinstance(entry.prediction, BoxPrediction):
-        return BoxCase.of(sample, Outcome.MISSING, _missing(sample))
-    return BoxCase.of(sample, Outcome.ANSWERED, iou=float(iou(entry.prediction.pixels, true)))
+def _has_truth(sample: Sample) -> bool:
+    match sample.kind:
+        case TaskKind.CLASSIFICATION:
+            return label(sample) is not None
+        case TaskKind.DETECTION:
+            return box(sample) is not None
+        case _:
+            return True
 
 
-def _points_case(sample: Sample, entry: Entry | None, data_root: Path) -> PointsCase:
-    true = points(sample)
-    absent = tuple(index for index, point in enumerate(true) if point is None)
-    if entry is None:
-        worst = diagonal(_native_size(sample, data_root))
-        return PointsCase.of(sample, Outcome.MISSING, _missing(sample), absent=absent, diagonal=worst)
-    answer = entry.prediction
-    if not isinstance(answer, PointsPrediction) or len(answer.pixels) != 2 * len(true):
-        raise SubmissionError(f"{entry.place}: 'predicted_points_pixels' must hold {2 * len(true)} numbers, x and y of "
-                              f"{len(true)} points of {sample.task_id} ({sample.row})")  # fmt: skip
-    filled = [point or (0.0, 0.0) for point in true]
-    errors = radial_errors(np.reshape(answer.pixels, (-1, 2)), filled)
-    return PointsCase.of(sample, Outcome.ANSWERED, errors=tuple(errors.tolist()), absent=absent)
+def _missing_case(sample: Sample, data_root: Path) -> Case:
+    why = f"no entry in {JSON_FILES[sample.kind]}"
+    match sample.kind:
+        case TaskKind.CLASSIFICATION:
+            return LabelCase.of(sample, Outcome.MISSING, why, true=label(sample))
+        case TaskKind.DETECTION:
+            return BoxCase.of(sample, Outcome.MISSING, why)
+        case _:
+            worst = diagonal(_native_size(sample, data_root))
+            return PointsCase.of(sample, Outcome.MISSING, why, absent=absent_points(sample), diagonal=worst)
+
+
+def _check_length(entry: Entry, sample: Sample) -> None:
+    classes = sample.num_classes
+    match entry.prediction:
+        case ClassPrediction(probabilities) if len(probabilities) != classes:
+            what = f"'predicted_probs' must hold {classes} numbers, one per class"
+        case PointsPrediction(pixels) if len(pixels) != 2 * classes:
+            what = f"'predicted_points_pixels' must hold {2 * classes} numbers, x and y of {classes} points"
+        case _:
+            return
+    raise SubmissionError(f"{entry.place}: {what} of {sample.task_id} ({sample.row})")
 
 
 def _native_size(sample: Sample, data_root: Path) -> tuple[int, int]:

@@ -12,10 +12,9 @@ from challenge.targets import label
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
 from challenge.uusic.readers import read_answers
-from evaluate.metrics.foreground import foreground_dice, surface_dice
-from evaluate.metrics.segmentation import on_grid_of
 from evaluate.scores.cases import Case, ForegroundCase, LabelCase, Outcome
 from evaluate.scores.mask_cases import stored_mask, strange
+from evaluate.scores.one_case import measure_foreground, measure_one
 from evaluate.scores.scoring import Measured
 from evaluate.scores.true_masks import find_true_mask
 
@@ -53,14 +52,8 @@ def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> Case:
     stored = stored_mask(mask_path(predictions, sample), truth.shape)
     if isinstance(stored, str):
         return ForegroundCase.of(sample, Outcome.MISSING, stored)
-    ours, theirs = on_grid_of(stored.labels, truth) > 0, truth > 0
-    return ForegroundCase.of(
-        sample,
-        Outcome.ANSWERED,
-        "; ".join(strange(stored, truth)),
-        dice=foreground_dice(ours, theirs),
-        nsd=surface_dice(ours, theirs),
-    )
+    case = measure_foreground(sample, stored.labels, truth)
+    return replace(case, remark="; ".join(strange(stored, truth)))
 
 
 def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
@@ -72,6 +65,4 @@ def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
     if len(answer.probabilities) != sample.num_classes:
         raise SubmissionError(f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
                               f"{sample.num_classes} numbers, one per class ({sample.row})")  # fmt: skip
-    return LabelCase.of(
-        sample, Outcome.ANSWERED, true=true, predicted=answer.predicted_class, probabilities=answer.probabilities
-    )
+    return measure_one(sample, answer)
