@@ -19,7 +19,6 @@ from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_answers_folder, is_stream
 from evaluate.outputs import check_targets, write_output
-from evaluate.pages.gallery import gallery
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -207,6 +206,24 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
         click.echo("\n  ".join(map(printable, (str(path), *lines))))
 
 
+@main.command()
+@_data_root
+@_predictions
+@click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
+@click.option("--per-task", default=6, show_default=True, type=click.IntRange(min=1), help="Pictures per task.")
+@click.option("--with-truth", is_flag=True, help="Draw the truth too, and score the pictures shown.")
+@_run_report
+def gallery(
+    data_root: Path, predictions: Path, output: Path, per_task: int, with_truth: bool, run_report: Path | None
+) -> None:
+    """Write one self-contained index.html with predictions drawn on their images."""
+    from evaluate.pages.gallery import write_gallery
+    from evaluate.pages.gallery_page import PAGE
+
+    check_targets([output / PAGE], [data_root, predictions, run_report])
+    click.echo(write_gallery(data_root, predictions, output, per_task, with_truth, run_report))
+
+
 @main.command("uusic-folder")
 @_data_root
 @click.option("--output", type=_FOLDER, required=True, help="Folder to write.")
@@ -229,8 +246,6 @@ def _echo(text: str, *targets: Path | None) -> None:
 def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
-
-main.add_command(gallery)
 
 if __name__ == "__main__":
     sys.exit(exit_code(lambda: main(prog_name="python -m evaluate", standalone_mode=False)))

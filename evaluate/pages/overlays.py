@@ -1,5 +1,7 @@
 """Predictions drawn onto their image: mask contours, boxes, numbered keypoints, class bars. Pillow and numpy only."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 
@@ -65,6 +67,13 @@ def overlay(
         true_class = truth.predicted_class if isinstance(truth, ClassPrediction) else None
         canvas = _with_bars(canvas, prediction, true_class, class_names)
     return canvas.reduce(_SUPERSAMPLING)
+
+
+def data_uri(image: Image.Image, quality: int) -> str:
+    """Return a picture as a WebP data URI, to be put into a page. `quality` is WebP's, 0..100."""
+    stream = io.BytesIO()
+    image.save(stream, format="WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def class_colour(index: int, *, pale: bool = False) -> Colour:

@@ -17,9 +17,9 @@ from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
 from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
-from evaluate.scores.metric_table import Column, Metric, metrics_of
+from evaluate.scores.metric_table import Column, Metric, metrics_of, part_text
 from evaluate.scores.result import Result, TaskResult
-from evaluate.scores.run_report import RunFacts, read_run_report
+from evaluate.scores.run_report import RunReport, read_run_report
 
 PAGE = "index.html"
 
@@ -106,6 +106,8 @@ def write_report(
         troubles=troubles[:_LISTED],
         troubles_in_all=len(troubles),
         columns=list(Column),
+        part_text=part_text,
+        run_facts=_run_facts(run) if run else [],
     )  # fmt: skip
     target = output / PAGE
     write_output(target, page.encode(errors="backslashreplace"))
@@ -134,7 +136,7 @@ def _pictures(
     return drawn
 
 
-def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunFacts | None) -> TaskView:
+def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunReport | None) -> TaskView:
     cases = [case for case in result.cases if case.task_id == task.spec.task_id]
     by_rank: dict[str, list[Picture]] = {}
     for picture in pictures:
@@ -180,9 +182,9 @@ def _scale(metric: Metric, table: Mapping[str, Mapping[Column, Estimate]]) -> Sc
     return Scale(metric, official, strict, marks, band, f"{end:g}")
 
 
-def _troubles(result: Result, run: RunFacts | None) -> Iterator[Trouble]:
+def _troubles(result: Result, run: RunReport | None) -> Iterator[Trouble]:
     for fallback in run.fallbacks if run else ():
-        yield Trouble("fallback", fallback["row"], fallback["image_path"], fallback["task_id"], fallback["text"])
+        yield Trouble("fallback", fallback.row, fallback.image_path, fallback.task_id, fallback.text)
     for case in result.cases:
         if case.outcome is Outcome.MISSING:
             yield Trouble("missing", case.row, case.image_path, case.task_id, case.remark)
@@ -193,4 +195,29 @@ def _troubles(result: Result, run: RunFacts | None) -> Iterator[Trouble]:
         if case.outcome is Outcome.ANSWERED and case.remark:
             yield Trouble("remark", case.row, case.image_path, case.task_id, case.remark)
     for note in run.notes if run else ():
-        yield Trouble("note", note["row"], note["image_path"], note["task_id"], note["text"])
+        yield Trouble("note", note.row, note.image_path, note.task_id, note.text)
+
+
+def _run_facts(run: RunReport) -> list[tuple[str, str]]:
+    """Name and value of what the top of the page says about the run, in reading order."""
+    facts = [
+        ("Run", f"{run.status}, exit code {run.exit_code}"),
+        ("Answered", f"{run.answered:,} of {run.rows:,} rows"),
+        ("Weights", f"{run.weights or 'unknown'} ({run.sha256[:12]})"),
+        ("Device", f"{run.device or 'unknown'}, {run.precision}"),
+        ("Total time", _seconds(run.total_s)),
+        ("First prediction", _seconds(run.first_prediction_s)),
+        ("Speed", _with_unit(run.rows_per_s, "rows/s")),
+        ("Peak memory", _with_unit(run.peak_memory_mib, "MiB")),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 60:.1f} min" if value >= 120 else f"{value:.1f} s"
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"

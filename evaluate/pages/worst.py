@@ -7,15 +7,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from challenge.errors import ImageError, MaskError, UserError
-from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
-from challenge.paths import find_image
 from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
-from evaluate.pages.gallery_cards import read_truth
+from evaluate.pages.case_text import described, goodness
 from evaluate.pages.overlays import overlay, text_font
-from evaluate.pages.pictures import described, goodness
+from evaluate.pages.rows import read_row
 from evaluate.scores.cases import Case, Outcome
 from evaluate.scores.result import Result
 
@@ -65,9 +63,7 @@ def _sheet_path(output: Path, kind: TaskKind) -> Path:
 
 def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
     try:
-        image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
-        answer, truth = submission.find(sample, image.size), read_truth(sample, data_root, image.size)
-        drawn = overlay(image, answer, truth, side=_SIDE)
+        drawn = overlay(*read_row(sample, data_root, submission), side=_SIDE)
     except (OSError, ImageError, MaskError) as error:
         raise UserError(
             f"{sample.row}: {sample.image_path} cannot be drawn ({error}); score the folder again"

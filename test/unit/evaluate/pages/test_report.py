@@ -13,8 +13,9 @@ import pytest
 from unit.evaluate.folders import read_csv, write_csv
 
 from challenge.errors import UserError
+from evaluate.pages.case_text import goodness
 from evaluate.pages.charts import cumulative, roc, roc_curve, shares, success
-from evaluate.pages.pictures import Encoding, goodness, selected
+from evaluate.pages.pictures import Encoding, selected
 from evaluate.pages.report import write_report
 from evaluate.scores.metric_table import METRICS, Column
 from evaluate.scores.result import Result, summarise
