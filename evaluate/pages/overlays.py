@@ -36,7 +36,6 @@ def overlay(
     image: Image.Image,
     prediction: Prediction | None,
     truth: Prediction | None = None,
-    class_names: Sequence[str] | None = None,
     side: int = 640,
 ) -> Image.Image:
     """Return `image` with `prediction` and, thinner and in a pale tone, `truth` drawn on it.
@@ -65,7 +64,7 @@ def overlay(
                 pass
     if isinstance(prediction, ClassPrediction) and prediction.probabilities:
         true_class = truth.predicted_class if isinstance(truth, ClassPrediction) else None
-        canvas = _with_bars(canvas, prediction, true_class, class_names)
+        canvas = _with_bars(canvas, prediction, true_class)
     return canvas.reduce(_SUPERSAMPLING)
 
 
@@ -177,13 +176,11 @@ def _around(x: float, y: float, radius: float) -> tuple[float, float, float, flo
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _with_bars(
-    canvas: Image.Image, prediction: ClassPrediction, true_class: int | None, class_names: Sequence[str] | None
-) -> Image.Image:
+def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int | None) -> Image.Image:
     """Return a higher canvas with one bar per class; the answer's bar is coloured, an arrow marks the true class."""
     row = max(canvas.size) / 18
     pad, font = row / 2, text_font(row * 0.62)
-    names = [_class_name(index, class_names) for index in range(len(prediction.probabilities))]
+    names = [f"class {index}" for index in range(len(prediction.probabilities))]
     panel = Image.new("RGB", (canvas.width, round(row * len(names) + 2 * pad)), _PANEL)
     draw = ImageDraw.Draw(panel)
     start = min(canvas.width * 0.45, pad + max(font.getlength(name) for name in names) + row)
@@ -207,10 +204,6 @@ def _with_bars(
     joined.paste(canvas)
     joined.paste(panel, (0, canvas.height))
     return joined
-
-
-def _class_name(index: int, class_names: Sequence[str] | None) -> str:
-    return class_names[index] if class_names is not None and index < len(class_names) else f"class {index}"
 
 
 def text_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

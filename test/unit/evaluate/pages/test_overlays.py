@@ -174,14 +174,6 @@ def test_the_true_class_is_marked() -> None:
     assert rows[0] < rows[1]
 
 
-def test_class_names_are_written() -> None:
-    prediction = ClassPrediction((0.5, 0.5), 0)
-    plain, named = overlay(GREY, prediction), overlay(GREY, prediction, class_names=["benign", "malignant"])
-    assert plain.size == named.size
-    assert (np.asarray(plain) != np.asarray(named)).any()
-    assert overlay(GREY, prediction, class_names=["benign"]).size == plain.size
-
-
 def test_the_image_itself_is_not_changed() -> None:
     image = GREY.copy()
     overlay(image, rectangle_mask(), rectangle_mask(2))
