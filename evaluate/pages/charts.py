@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -15,8 +16,17 @@ Floats = npt.NDArray[np.float64]
 
 # Matplotlib wants real colours. These stand for the page's own, and become CSS variables in the SVG.
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
-_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
+_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
+_VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
+_REPLACED = (
+    (r' (?:width|height)="[0-9.]+pt"', ""),  # the page decides the size
+    (r"<defs>\s*<style.*?</style>\s*</defs>", ""),  # it would style the whole page
+    (r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', ""),  # figure_1, axes_1: the same in every chart
+    (r"font-family: [^;\"]*", "font-family: var(--font)"),
+)
+# Matplotlib writes no <metadata> if each of its entries is None.
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is no formula
@@ -132,23 +142,16 @@ def _svg(draw: Callable[[Figure], None], title: str) -> str:
         for axes in figure.axes:
             axes.tick_params(length=0)
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", transparent=True, metadata=_METADATA)
     return _inlined(stream.getvalue(), title)
 
 
 def _inlined(svg: str, title: str) -> str:
     """Strip what only a file needs, and hand colours, font and size over to the page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # it would style the whole page
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", svg)
-    svg = re.sub(r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', "", svg)  # figure_1, axes_1: the same in every chart
+    for pattern, replacement in _REPLACED:
+        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    svg = re.sub(r"#0401([0-9a-f]{2})", lambda match: f"var(--series-{int(match[1], 16)})", svg)
-    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return re.sub(
-        r"\s*\n\s*", " ", svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
-    ).strip()
+    svg = svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(title)}"', 1)
+    return re.sub(r"\s*\n\s*", " ", svg).strip()
