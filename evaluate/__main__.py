@@ -55,8 +55,12 @@ def main(log_level: str) -> None:
 @_data_root
 @_predictions
 @click.option("--json", "json_file", type=_FILE, help="Write the result, with every image's values, to this file.")
-@click.option("--official-files", "official", type=_FOLDER,
-              help="Folder for the organisers' evaluation_results.json and evaluation_summary.txt.")  # fmt: skip
+@click.option(
+    "--official-files",
+    "official",
+    type=_FOLDER,
+    help="Folder for the organisers' evaluation_results.json and evaluation_summary.txt.",
+)
 @click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
 @click.option("--input-json", type=_FILE, help="uusic: the list, with label or mask_path_relative (below --data-root).")
 @_run_report
@@ -122,8 +126,10 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
     if text := check_text(findings, every):
         _echo(text, zip_file)
     if findings.errors:
-        raise UserError(f"the submission has {sum(map(len, findings.errors.values())):,} errors; mend them and check "
-                        "again" + (f"; {zip_file} was not written" if zip_file else ""))  # fmt: skip
+        raise UserError(
+            f"the submission has {sum(map(len, findings.errors.values())):,} errors; mend them and check "
+            "again" + (f"; {zip_file} was not written" if zip_file else "")
+        )
     _echo(f"valid: {findings.rows:,} rows, each answered once", zip_file)
     if zip_file:
         pack(predictions, findings.files, zip_file)

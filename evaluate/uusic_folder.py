@@ -52,8 +52,16 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
         below = f"{sample.kind}/{dataset}"
         lists[output / below / f"{split}.txt"].append(name)
         image = f"{below}/imgs/{name}" if sample.kind is TaskKind.SEGMENTATION else f"{below}/{name}"
-        truth.append({"img_path_relative": image, "task": sample.kind, "dataset_name": dataset, "organ": organ,
-                      "group": sample.group or sample.image_path, **found})  # fmt: skip
+        truth.append(
+            {
+                "img_path_relative": image,
+                "task": sample.kind,
+                "dataset_name": dataset,
+                "organ": organ,
+                "group": sample.group or sample.image_path,
+                **found,
+            }
+        )
     for path, names in lists.items():
         path.write_text("\n".join(names) + "\n", encoding="utf-8")
     output.mkdir(parents=True, exist_ok=True)

@@ -82,8 +82,13 @@ def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit
         limit = max(float(np.quantile(np.concatenate(list(values)), 0.95)), 1.0)
         for index, (series, label) in enumerate(zip(values, labels, strict=True)):
             steps = np.concatenate([[0.0], np.sort(series)])
-            axes.step(steps, np.arange(len(steps)) / len(series), where="post", color=_colour(index),
-                      label=f"{label}, median {np.median(series):.1f} px".lstrip(", "))  # fmt: skip
+            axes.step(
+                steps,
+                np.arange(len(steps)) / len(series),
+                where="post",
+                color=_colour(index),
+                label=f"{label}, median {np.median(series):.1f} px".lstrip(", "),
+            )
         axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=unit, ylabel="share of images")
         axes.legend(loc="lower right")
 
@@ -100,8 +105,9 @@ def success(values: Floats, title: str) -> str:
         for threshold in (0.5, 0.75):
             share = float((values >= threshold).mean())
             axes.plot([threshold], [share], marker="o", markersize=4, color=_colour(0))
-            axes.annotate(f"{share:.0%} reach {threshold}", (threshold, share), (5, 4), textcoords="offset points",
-                          fontsize=8)  # fmt: skip
+            axes.annotate(
+                f"{share:.0%} reach {threshold}", (threshold, share), (5, 4), textcoords="offset points", fontsize=8
+            )
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="IoU threshold", ylabel="share of images")
 
     return _svg(draw, title)

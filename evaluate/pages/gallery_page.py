@@ -116,8 +116,11 @@ def _figure(task: Task, card: Card, reasons: Reasons) -> str:
     said = "; ".join(filter(None, (card.answer, verdict)))
     caption = "\n".join([f"{task.task_id}{prior}: {said}", f"{sample.image_path} ({sample.row})", *remarks])
     lines = [f"<b>{escape(verdict)}</b>"] if verdict else []
-    lines += [f'<div title="{escape(text)}">{escape(label)}</div>'
-              for text, label in ((card.answer, card.answer), (sample.image_path, name)) if label]  # fmt: skip
+    lines += [
+        f'<div title="{escape(text)}">{escape(label)}</div>'
+        for text, label in ((card.answer, card.answer), (sample.image_path, name))
+        if label
+    ]
     lines += [f'<span class="badge bad">{escape(remark)}</span>' for remark in remarks]
     return (
         f'<figure><button type="button" data-caption="{escape(caption)}"><img loading="lazy" width="{card.width}" '

@@ -162,8 +162,15 @@ def _draw_points(
         draw.ellipse(_around(x, y, radius), fill=colour)
         if not is_truth:
             offset = radius + line
-            draw.text((x + offset, y - offset), str(number), fill=_INK, font=font, anchor="ls",
-                      stroke_width=line // 2, stroke_fill=_HALO)  # fmt: skip
+            draw.text(
+                (x + offset, y - offset),
+                str(number),
+                fill=_INK,
+                font=font,
+                anchor="ls",
+                stroke_width=line // 2,
+                stroke_fill=_HALO,
+            )
 
 
 def _on_canvas(canvas: Image.Image, x: float, y: float, scale: tuple[float, float]) -> tuple[float, float]:
@@ -191,8 +198,14 @@ def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int
         ink = _INK if answered else _MUTED
         draw.text((pad, middle), name, fill=ink, font=font, anchor="lm")
         if index == true_class:
-            draw.polygon([(start - row * 0.35, middle - row * 0.2), (start - row * 0.05, middle),
-                          (start - row * 0.35, middle + row * 0.2)], fill=class_colour(1, pale=True))  # fmt: skip
+            draw.polygon(
+                [
+                    (start - row * 0.35, middle - row * 0.2),
+                    (start - row * 0.05, middle),
+                    (start - row * 0.35, middle + row * 0.2),
+                ],
+                fill=class_colour(1, pale=True),
+            )
         track = (start, middle - row * 0.26, stop, middle + row * 0.26)
         draw.rounded_rectangle(track, radius=row * 0.13, fill=(38, 43, 52))
         share = min(max(probability, 0.0), 1.0) if math.isfinite(probability) else 0.0

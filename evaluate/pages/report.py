@@ -95,20 +95,22 @@ def write_report(
         for kind in result.kinds
     }
     troubles = list(_troubles(result, run))
-    page = make_environment().get_template("report.html.j2").render(
+    template = make_environment().get_template("report.html.j2")
+    page = template.render(
         title=title,
         result=result,
         run=run,
-        scales={kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)]
-                for kind, found in result.kinds.items()},
+        run_facts=_run_facts(run) if run else [],
+        scales={
+            kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)] for kind, found in result.kinds.items()
+        },
         views=views,
         metrics={kind: metrics_of(kind) for kind in result.kinds},
         troubles=troubles[:_LISTED],
         troubles_in_all=len(troubles),
         columns=list(Column),
         part_text=part_text,
-        run_facts=_run_facts(run) if run else [],
-    )  # fmt: skip
+    )
     target = output / PAGE
     write_output(target, page.encode(errors="backslashreplace"))
     return target

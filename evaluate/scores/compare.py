@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.errors import UserError
-from challenge.tasks import TaskKind
+from challenge.tasks import TaskKind, TaskSpec
 from evaluate.metrics.bootstrap import group_weights, interval, p_value
 from evaluate.scores.aggregate import Sampled, Scores, by_task, sample_kind, sample_task
 from evaluate.scores.cases import Case
@@ -68,18 +68,12 @@ def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int
     runs, left_out = _common_cases(results)
     if not runs[0]:
         raise UserError("the result files have no rows in common; compare runs on the same data folder")
-    specs = [spec for spec in (task.spec for task in results[0].tasks.values())
-             if any(case.task_id == spec.task_id for case in runs[0])]  # fmt: skip
+    compared = {case.task_id for case in runs[0]}
+    specs = [task.spec for task_id, task in results[0].tasks.items() if task_id in compared]
     # One matrix for all runs: each draw takes the same patients in every run, which is what pairs them.
     groups = [case.group for case in runs[0]]
     weights = group_weights(groups, draws, seed)
-    sampled: list[dict[str, Scores]] = []
-    for cases in runs:
-        rows = by_task(specs, cases)
-        sampled.append({
-            spec.task_id: sample_task(spec, [cases[row] for row in rows[spec.task_id]], weights[:, rows[spec.task_id]])
-            for spec in specs
-        })  # fmt: skip
+    sampled = [_sampled(specs, cases, weights) for cases in runs]
     lines: dict[TaskKind, list[Line]] = {}
     for kind in TaskKind:
         ids = [spec.task_id for spec in specs if spec.kind is kind]
@@ -87,9 +81,18 @@ def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int
         for metric in metrics_of(kind, profile) if ids else ():
             lines.setdefault(kind, []).append(_line(None, metric, means, column))
         for task_id in ids:
-            lines[kind] += [_line(task_id, metric, [run[task_id] for run in sampled], column)
-                            for metric in metrics_of(kind, profile)]  # fmt: skip
+            lines[kind] += [
+                _line(task_id, metric, [run[task_id] for run in sampled], column)
+                for metric in metrics_of(kind, profile)
+            ]
     return Comparison(_names(paths), column, len(runs[0]), tuple(left_out), len(set(groups)), draws, lines)
+
+
+def _sampled(specs: Sequence[TaskSpec], cases: Sequence[Case], weights: npt.NDArray[np.uint16]) -> dict[str, Scores]:
+    """The scores of one run's tasks under weights (draws, cases)."""
+    rows = by_task(specs, cases)
+    own = {task_id: [cases[row] for row in found] for task_id, found in rows.items()}
+    return {spec.task_id: sample_task(spec, own[spec.task_id], weights[:, rows[spec.task_id]]) for spec in specs}
 
 
 def _common_cases(results: Sequence[Result]) -> tuple[list[list[Case]], list[int]]:

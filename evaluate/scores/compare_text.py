@@ -21,13 +21,17 @@ def to_markdown(comparison: Comparison) -> str:
 
 def explained(comparison: Comparison) -> Iterator[str]:
     """What was compared, in sentences."""
-    yield (f"{comparison.column.capitalize()} scores of {comparison.rows:,} rows that all runs have, "
-           f"differences to {comparison.names[0]}.")  # fmt: skip
+    yield (
+        f"{comparison.column.capitalize()} scores of {comparison.rows:,} rows that all runs have, "
+        f"differences to {comparison.names[0]}."
+    )
     for name, count in zip(comparison.names, comparison.left_out, strict=True):
         if count:
             yield f"{count:,} rows of {name} are not in every run, and left out."
-    yield (f"Intervals and p values: paired bootstrap, {comparison.draws:,} draws of {comparison.groups:,} groups, "
-           "95 %, two-sided, without correction for the number of comparisons.")  # fmt: skip
+    yield (
+        f"Intervals and p values: paired bootstrap, {comparison.draws:,} draws of {comparison.groups:,} groups, "
+        "95 %, two-sided, without correction for the number of comparisons."
+    )
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -32,11 +32,15 @@ _COLUMNS: Mapping[TaskKind, tuple[str, ...]] = {
 _AVERAGES: Mapping[TaskKind, tuple[str, ...]] = {
     TaskKind.SEGMENTATION: ("DSC: ", "HD:  "),
     TaskKind.CLASSIFICATION: (
-        "Accuracy:    ", "AUC:         ", "F1 (macro):  ", "F1 (weight): ", "MCC:         ",
+        "Accuracy:    ",
+        "AUC:         ",
+        "F1 (macro):  ",
+        "F1 (weight): ",
+        "MCC:         ",
     ),
     TaskKind.DETECTION: ("IoU: ",),
     TaskKind.REGRESSION: ("MRE: ",),
-}  # fmt: skip
+}
 _DETAILS: Mapping[TaskKind, tuple[tuple[str, str], ...]] = {
     TaskKind.SEGMENTATION: (("DSC", "DSC"), ("HD", "HD")),
     TaskKind.CLASSIFICATION: (("Acc", "Accuracy"), ("AUC", "AUC"), ("F1", "F1_macro"), ("MCC", "MCC")),

@@ -117,8 +117,9 @@ def summarise(
     for kind in sorted(sampled, key=list(TaskKind).index):
         counts = Counts.of([case for case in cases if tasks[case.task_id].spec.kind is kind])
         kinds[kind] = KindResult(kind, len(sampled[kind]), counts, _table(sample_kind(sampled[kind])))
-    return Result(data_root, predictions, Counts.of(cases), kinds, tasks, cases, measured.remarks,
-                  profile, draws, seed, resources)  # fmt: skip
+    return Result(
+        data_root, predictions, Counts.of(cases), kinds, tasks, cases, measured.remarks, profile, draws, seed, resources
+    )
 
 
 def _table(scores: Scores) -> Table:
@@ -203,8 +204,15 @@ def read_result(path: Path) -> Result:
         measured = Measured(specs, cases, tuple(content["notes"]))
         bootstrap = content["bootstrap"]
         used = Resources(**content["resources"]) if "resources" in content else None
-        return summarise(measured, content["data_root"], content["predictions"], bootstrap["draws"], bootstrap["seed"],
-                         profile=content["profile"], resources=used)  # fmt: skip
+        return summarise(
+            measured,
+            content["data_root"],
+            content["predictions"],
+            bootstrap["draws"],
+            bootstrap["seed"],
+            profile=content["profile"],
+            resources=used,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: an incomplete result file ({error!r}); write it again") from error
 

@@ -72,17 +72,19 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
     remarks += skipped.values()
     submission = open_submission(predictions)
     # The JSON kinds first: a malformed entry is found before the masks take their time.
-    of_json = iter([
-        _json_case(sample, submission, data_root) for sample in samples if sample.kind is not TaskKind.SEGMENTATION
-    ])  # fmt: skip
+    of_json = iter(
+        [_json_case(sample, submission, data_root) for sample in samples if sample.kind is not TaskKind.SEGMENTATION]
+    )
     masks = [sample for sample in samples if sample.kind is TaskKind.SEGMENTATION]
     of_masks = _mask_cases(masks, data_root, predictions, jobs or default_jobs())
     cases = tuple(next(of_masks if sample.kind is TaskKind.SEGMENTATION else of_json) for sample in samples)
     cases = tuple(replace(case, official=False) if case.task_id in skipped else case for case in cases)
     for kind, answers in submission.answers.items():
         if unknown := unknown_entries(answers, samples):
-            remarks.append(f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
-                           f"they count nowhere (the first: {unknown[0].place})")  # fmt: skip
+            remarks.append(
+                f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
+                f"they count nowhere (the first: {unknown[0].place})"
+            )
     specs = {sample.task_id: TaskSpec(sample.task_id, sample.kind, sample.num_classes) for sample in samples}
     absent = frozenset(JSON_FILES) - frozenset(submission.answers)
     return Measured(tuple(specs.values()), cases, tuple(remarks), frozenset(skipped), absent)
@@ -99,8 +101,10 @@ def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
         if sample.task_id not in counts:
             counts[sample.task_id] = number = _csv_num_classes(sample)
             if number != sample.num_classes:
-                remarks.append(f"{sample.row}: num_classes of {sample.task_id} is {number}, the catalogue says "
-                               f"{sample.num_classes}; the csv counts, as in the official script")  # fmt: skip
+                remarks.append(
+                    f"{sample.row}: num_classes of {sample.task_id} is {number}, the catalogue says "
+                    f"{sample.num_classes}; the csv counts, as in the official script"
+                )
     if manifest.repeated:
         remarks.append(f"{len(manifest.repeated)} csv rows repeat another; like the official script, each is counted")
     rows = (*manifest.samples, *manifest.repeated)

@@ -75,9 +75,11 @@ def _aligned(rows: Iterator[list[str]]) -> list[str]:
     table = [[printable(cell) for cell in row] for row in rows]
     full = [row for row in table if len(row) > 1]
     widths = [max(len(row[index]) for row in full) for index in range(len(full[0]))]
-    return [
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width)
-                  for index, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
-        if len(row) > 1 else row[0]
-        for row in table
-    ]  # fmt: skip
+    return [_line(row, widths) if len(row) > 1 else row[0] for row in table]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The row's name to the left, its numbers to the right."""
+    name, *numbers = row
+    cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False)]
+    return "  ".join([name.ljust(widths[0]), *cells]).rstrip()

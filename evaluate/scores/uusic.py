@@ -33,8 +33,10 @@ def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measure
     unknown = [image_path for image_path in answers or {} if image_path not in asked]
     remarks = []
     if unknown:
-        remarks.append(f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
-                       f"count nowhere (the first: {unknown[0]!r})")  # fmt: skip
+        remarks.append(
+            f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
+            f"count nowhere (the first: {unknown[0]!r})"
+        )
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, 2 if s.mask_file else s.num_classes) for s in samples}
     return Measured(tuple(specs.values()), cases, tuple(remarks))
 
@@ -63,6 +65,8 @@ def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
     if answer is None:
         return LabelCase.of(sample, Outcome.MISSING, f"no entry in {CLASSIFICATION_FILE}", true=true)
     if len(answer.probabilities) != sample.num_classes:
-        raise SubmissionError(f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
-                              f"{sample.num_classes} numbers, one per class ({sample.row})")  # fmt: skip
+        raise SubmissionError(
+            f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
+            f"{sample.num_classes} numbers, one per class ({sample.row})"
+        )
     return measure_one(sample, answer)

@@ -73,8 +73,9 @@ def check(data_root: Path, predictions: Path) -> Findings:
     for sample in progress(masks, label="masks"):
         _check_mask(sample, predictions, sizes, findings)
     for sample in superseded(samples):
-        findings.warn("the mask of this row is overwritten by that of a later row; give each its own mask_path",
-                      str(sample.row))  # fmt: skip
+        findings.warn(
+            "the mask of this row is overwritten by that of a later row; give each its own mask_path", str(sample.row)
+        )
     findings.files = sorted({*JSON_FILES.values(), *(str(sample.mask_file) for sample in masks)})
     _check_leftovers(predictions, findings)
     return findings
@@ -182,8 +183,9 @@ def _check_agreement(
         return
     scaled = [value * size[index % 2] for index, value in enumerate(answer.normalized)]
     if any(abs(ours - theirs) > _AGREEMENT for ours, theirs in zip(scaled, answer.pixels, strict=True)):
-        findings.error("normalised and pixel coordinates contradict each other; pixels are of the original image",
-                       place)  # fmt: skip
+        findings.error(
+            "normalised and pixel coordinates contradict each other; pixels are of the original image", place
+        )
 
 
 def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Findings) -> None:
@@ -209,8 +211,9 @@ def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Find
     elif (stored.labels.shape[1], stored.labels.shape[0]) != size:
         findings.error("the mask has not the size of the original image; write it at that size", place)
     if int(stored.labels.max(initial=0)) >= sample.num_classes:
-        findings.error(f"the mask holds values above {sample.num_classes - 1}, the last class; write class indices",
-                       place)  # fmt: skip
+        findings.error(
+            f"the mask holds values above {sample.num_classes - 1}, the last class; write class indices", place
+        )
 
 
 def _check_leftovers(predictions: Path, findings: Findings) -> None:

@@ -117,9 +117,17 @@ def test_boxes_are_outlined_upside_down_ones_too(pixels: tuple[float, ...]) -> N
 
 @pytest.mark.parametrize(
     "prediction",
-    [box(math.nan, 1, 2, 3), box(-1e6, -5, 1e7, 4e6), box(5, 5, 5, 5), points(math.nan, 4, 1e7, -1e7), points(),
-     ClassPrediction((), 0), ClassPrediction((math.nan, 2.0), 5), MaskPrediction(np.full((3, 2), 255, np.uint8))],
-)  # fmt: skip
+    [
+        box(math.nan, 1, 2, 3),
+        box(-1e6, -5, 1e7, 4e6),
+        box(5, 5, 5, 5),
+        points(math.nan, 4, 1e7, -1e7),
+        points(),
+        ClassPrediction((), 0),
+        ClassPrediction((math.nan, 2.0), 5),
+        MaskPrediction(np.full((3, 2), 255, np.uint8)),
+    ],
+)
 def test_strange_answers_do_not_break_the_picture(prediction: Prediction) -> None:
     drawn = overlay(GREY, prediction, prediction)
     assert drawn.width == 640

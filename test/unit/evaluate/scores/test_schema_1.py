@@ -49,8 +49,11 @@ def test_a_run_report_gives_what_the_pages_show() -> None:
     run = read_run_report(RUN)
     assert (run.status, run.exit_code, run.rows, run.answered) == ("complete", 3, 88, 88)
     assert (run.weights, run.sha256[:12], run.device, run.precision) == (
-        "atlas_borders", "e4d5b31551b6", "cpu", "float32"
-    )  # fmt: skip
+        "atlas_borders",
+        "e4d5b31551b6",
+        "cpu",
+        "float32",
+    )
     assert run.fallbacks == (RowRemark("FUGC.csv, line 3", "../images/FUGC/case (1).png", "FUGC", "damaged image"),)
     assert [note.text for note in run.notes] == ["truncated file"]
     assert run.prior_tasks == {"cervix", "cervix_multi"}

@@ -101,8 +101,14 @@ ERRORS: list[tuple[str, Breakage, str]] = [
         edited(BOXES, lambda entries: entries[1].update(bbox_pixels=[v * 4 for v in entries[1]["bbox_pixels"]])),
         f"{BOXES}, entry 2",
     ),
-    ("2 numbers for 2 points", edited(POINTS, lambda entries: entries[0].update(
-        predicted_points_pixels=[1, 2], predicted_points_normalized=[0, 0])), f"{POINTS}, entry 1"),
+    (
+        "2 numbers for 2 points",
+        edited(
+            POINTS,
+            lambda entries: entries[0].update(predicted_points_pixels=[1, 2], predicted_points_normalized=[0, 0]),
+        ),
+        f"{POINTS}, entry 1",
+    ),
     (
         "contradict",
         edited(POINTS, lambda entries: entries[0].update(predicted_points_normalized=[0, 0, 0, 0])),
@@ -114,7 +120,7 @@ ERRORS: list[tuple[str, Breakage, str]] = [
     ("sum to 1", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[0.6, 0.39998])), "entry 1"),
     ("integer", edited(CLASSES, lambda entries: entries[0].update(predicted_class=None)), f"{CLASSES}, entry 1"),
     ("journal", lambda folder: (folder / ".journal").write_text("{}"), ".journal"),
-]  # fmt: skip
+]
 
 
 def bomb(path: Path, side: int) -> None:
@@ -126,14 +132,28 @@ def bomb(path: Path, side: int) -> None:
 
 
 WARNINGS: list[tuple[str, Breakage]] = [
-    ("no area", edited(BOXES, lambda entries: entries[0].update(bbox_pixels=[5, 6, 5, 40],
-                                                               bbox_normalized=[5 / 64, 6 / 48, 5 / 64, 40 / 48]))),
-    ("outside of the image", edited(POINTS, lambda entries: entries[0].update(
-        predicted_points_pixels=[-6.4, 4.8, 0, 0], predicted_points_normalized=[-0.1, 0.1, 0, 0]))),
+    (
+        "no area",
+        edited(
+            BOXES,
+            lambda entries: entries[0].update(
+                bbox_pixels=[5, 6, 5, 40], bbox_normalized=[5 / 64, 6 / 48, 5 / 64, 40 / 48]
+            ),
+        ),
+    ),
+    (
+        "outside of the image",
+        edited(
+            POINTS,
+            lambda entries: entries[0].update(
+                predicted_points_pixels=[-6.4, 4.8, 0, 0], predicted_points_normalized=[-0.1, 0.1, 0, 0]
+            ),
+        ),
+    ),
     ("off by more than 1e-6", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[0.6, 0.399995]))),
     ("not the most probable", edited(CLASSES, lambda entries: entries[0].update(predicted_class=1))),
     ("belongs to no csv row", lambda folder: (folder / "notes.txt").write_text("")),
-]  # fmt: skip
+]
 
 
 def only(problems: dict[str, list[str]]) -> tuple[str, str]:
