@@ -1,6 +1,6 @@
-"""An FMC_UIA data folder as one in UUSIC 2025's layout, for runs and scores of the second profile on the same images.
+"""An FMC_UIA data folder in UUSIC 2025's layout, to run and score the second profile on the same images.
 
-Only what both challenges ask for is taken: rows with a truth whose head is one of UUSIC's organs.
+It takes the rows that have a truth and whose task belongs to one of UUSIC's organs.
 """
 
 import json
@@ -73,7 +73,7 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
 
 
 def _sets() -> dict[str, tuple[str, str]]:
-    """Task id -> the private data set that asks for it, and its organ."""
+    """Task id -> the private data set that contains this task, and its organ."""
     table = head_table()
     found: dict[str, tuple[str, str]] = {}
     for dataset in _PRIVATE_SETS:

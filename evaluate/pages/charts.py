@@ -1,4 +1,4 @@
-"""Charts as inline SVG that takes the page's colours and font, so that it follows light and dark."""
+"""Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 Floats = npt.NDArray[np.float64]
 
-# Matplotlib wants real colours. These stand for the page's own, and become CSS variables in the SVG.
+# Matplotlib needs real colours. These placeholders become CSS variables in the SVG.
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
 _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
@@ -29,7 +29,7 @@ _REPLACED = (
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a name with dollar signs is no formula
+    "text.parse_math": False,  # a name with dollar signs is not a formula
     "font.size": 8.5,
     "text.color": _INK,
     "axes.edgecolor": _LINE,
@@ -74,7 +74,7 @@ def shares(values: Sequence[Floats], labels: Sequence[str], title: str, unit: st
 def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
     """Return the share of images within a distance, one curve per series.
 
-    The axis ends at the 95th percentile: a few images at the far end would press the curves flat.
+    The axis ends at the 95th percentile, so that a few outliers do not flatten the curves.
     """
 
     def draw(figure: Figure) -> None:
@@ -153,7 +153,7 @@ def _svg(draw: Callable[[Figure], None], title: str) -> str:
 
 
 def _inlined(svg: str, title: str) -> str:
-    """Strip what only a file needs, and hand colours, font and size over to the page."""
+    """Remove what only a separate file needs; leave colours, font and size to the page."""
     svg = svg[svg.index("<svg") :]
     for pattern, replacement in _REPLACED:
         svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)

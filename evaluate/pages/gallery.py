@@ -1,4 +1,4 @@
-"""One self-contained page that shows a submission's answers on their images, for a person to look at."""
+"""The gallery: one self-contained page that shows predictions drawn on their images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ def write_gallery(
 ) -> Path:
     """Write `output/index.html` and return its path.
 
-    Of each task `per_task` rows are shown, spread evenly over the manifest. Raises UserError for a manifest,
-    submission or report that cannot be used.
+    It shows `per_task` rows of each task, spread evenly over the manifest. Raises UserError for a manifest,
+    submission or run report that cannot be used.
     """
     samples = read_manifest(data_root).samples
     submission = open_submission(predictions)
@@ -47,7 +47,7 @@ def _spread(rows: Sequence[Sample], count: int) -> list[Sample]:
 
 def _task(rows: Sequence[Sample], cards: Sequence[Card], run: RunReport | None) -> Task:
     first = rows[0]
-    # Without a report, a task whose every answer is the prior must pass for untrained.
+    # Without a run report, a task whose answers all look like the prior is taken for untrained.
     answered = [card.is_prior for card in cards if card.answer]
     is_prior = first.task_id in run.prior_tasks if run else bool(answered) and all(answered)
     return Task(first.task_id, first.kind, first.num_classes, len(rows), cards, is_prior)

@@ -1,4 +1,4 @@
-"""One manifest row as a card of the gallery: the drawn picture, the answer in words, and how far it is off."""
+"""One manifest row as a card of the gallery: its picture, the answer in words, and its score."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _UNREADABLE = (38, 43, 52)
 
 @dataclass(frozen=True)
 class Card:
-    """`picture` is a data URI of `width` x `height` pixels; `problem` says why image or answer are missing."""
+    """`picture` is a data URI of `width` x `height` pixels; `problem` says why the image or the answer is missing."""
 
     sample: Sample
     picture: str
@@ -43,12 +43,12 @@ class Card:
 
 
 def make_card(sample: Sample, data_root: Path, submission: Submission, with_truth: bool) -> Card:
-    """Read one row's image, prediction and truth, and draw them. A row that cannot be read becomes a card too."""
+    """Read one row's image, prediction and truth, and draw them. An unreadable row gets a card with its problem."""
     prediction = truth = None
     try:
         image = read_picture(sample, data_root)
     except (ImageError, UserError) as error:
-        # Its mask stays unread as well: it may be as large as the image's header claims.
+        # Do not read its mask either: it may be as large as the damaged image claims to be.
         return _card(sample, Image.new("RGB", (256, 192), _UNREADABLE), None, None, str(error))
     problem = None
     try:
@@ -96,7 +96,7 @@ def describe(prediction: Prediction | None) -> str:
 
 
 def looks_like_prior(prediction: Prediction) -> bool:
-    """Whether the answer is what an untrained head gives to every image (contract, section 1.3c)."""
+    """Whether this is the answer that an untrained head gives to every image (contract, section 1.3c)."""
     match prediction:
         case MaskPrediction(labels):
             return not labels.any()

@@ -1,4 +1,4 @@
-"""The gallery's page: cards grouped by kind and task, in one HTML file that needs no other."""
+"""The gallery's HTML: cards grouped by kind and task, in one file that needs no other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def render(tasks: Sequence[Task], run: RunReport | None, with_truth: bool) -> st
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title="Ultrasound predictions",
         summary=_summary(tasks),
-        facts=_facts(run, len(reasons)) if run else "",
+        facts=_run_lines(run, len(reasons)) if run else "",
         legend=_legend(with_truth),
         navigation="".join(
             f'<a href="#{kind}">{kind.capitalize()}<span>{len(members)}</span></a>' for kind, members in present
@@ -65,7 +65,7 @@ def _summary(tasks: Sequence[Task]) -> str:
     return escape(" \u00b7 ".join(parts))
 
 
-def _facts(run: RunReport, fallbacks: int) -> str:
+def _run_lines(run: RunReport, fallbacks: int) -> str:
     facts = {
         "weights": run.weights,
         "sha256": run.sha256[:12],

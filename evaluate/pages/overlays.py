@@ -22,7 +22,7 @@ PALETTE: tuple[Colour, ...] = (
     (213, 94, 0),
     (0, 114, 178),
 )
-"""Okabe and Ito's palette (without black), which colour-blind readers can tell apart; class 1 takes the first."""
+"""Okabe and Ito's palette (without black), which colour-blind readers can tell apart. Class 1 has the first colour."""
 
 # Everything is drawn at twice the size and halved at the end, which smooths the lines.
 _SUPERSAMPLING = 2
@@ -40,17 +40,17 @@ def overlay(
 ) -> Image.Image:
     """Return `image` with `prediction` and, thinner and in a pale tone, `truth` drawn on it.
 
-    The result is RGB, its picture scaled so that the longer side is `side` pixels: lines and text then look the same
-    on images of any size. Class probabilities stand in a panel below the picture, so that such a result is higher.
-    Predictions are in pixels of `image`'s own grid, masks of another size are scaled to it; missing true points are
-    NaN. `image` must be 8 bits deep (`challenge.imaging.decode.read_image` makes it so).
+    The result is RGB. Its longer side is `side` pixels, so that lines and text look the same on images of any size.
+    Class probabilities are drawn in a panel below the picture, which makes the result taller. Predictions are in
+    pixels of `image`; masks of another size are scaled to it. Missing true points are NaN. `image` must have 8 bits
+    per channel, as `challenge.imaging.decode.read_image` returns it.
     """
     factor = side / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     canvas = image.convert("RGB").resize((size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), Image.Resampling.BICUBIC)
     scale = canvas.width / image.width, canvas.height / image.height
     line = max(2.0, side * _SUPERSAMPLING / 170)
-    # The truth is drawn last and thin: where both agree, a pale core in a coloured line remains.
+    # The truth is drawn last and thinner: where both agree, it is a pale core in a coloured line.
     for answer, is_truth in ((prediction, False), (truth, True)):
         width = line / 2 if is_truth else line
         match answer:
@@ -105,7 +105,7 @@ def _enlarged(shape: npt.NDArray[np.bool_], size: tuple[int, int]) -> tuple[npt.
     region = (left / factors[0], top / factors[1], right / factors[0], bottom / factors[1])
     grey = np.asarray(_alpha(shape, 255).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=region))
     inside = grey > 127
-    # What is so small that it vanishes from the scaled picture is shown all the same.
+    # A shape too small for the scaled picture is still shown.
     return (inside if inside.any() else grey > 0), (left, top)
 
 
@@ -114,7 +114,7 @@ def _alpha(where: npt.NDArray[np.bool_], value: int) -> Image.Image:
 
 
 def _eroded(inside: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
-    """Shrink by an octagon of that radius (diamond and square steps in turn); outside of the array is background."""
+    """Shrink by an octagon of that radius (diamond and square steps in turn). Outside the array is background."""
     for step in range(pixels):
         padded = np.pad(inside, 1)
         inside = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -174,7 +174,7 @@ def _draw_points(
 
 
 def _on_canvas(canvas: Image.Image, x: float, y: float, scale: tuple[float, float]) -> tuple[float, float]:
-    """Scale a native position; one far out is brought closer, as Pillow draws invisible pixels too."""
+    """Scale a native position. Far positions are clipped, because Pillow spends time on invisible pixels too."""
     far = 2 * max(canvas.size)
     return max(-far, min(x * scale[0], far)), max(-far, min(y * scale[1], far))
 
@@ -184,7 +184,7 @@ def _around(x: float, y: float, radius: float) -> tuple[float, float, float, flo
 
 
 def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int | None) -> Image.Image:
-    """Return a higher canvas with one bar per class; the answer's bar is coloured, an arrow marks the true class."""
+    """Return a taller canvas with one bar per class. The answer's bar is coloured; an arrow marks the true class."""
     row = max(canvas.size) / 18
     pad, font = row / 2, text_font(row * 0.62)
     names = [f"class {index}" for index in range(len(prediction.probabilities))]

@@ -21,7 +21,7 @@ _EACH = 3
 
 @dataclass(frozen=True)
 class Picture:
-    """A case as data URIs: `drawn` with both overlays, `plain` without (classification has no need of it)."""
+    """A case as data URIs: `drawn` with prediction and truth, `plain` without (None for classification)."""
 
     case: Case
     rank: str
@@ -34,7 +34,7 @@ class Picture:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the page."""
+        """Bytes that the picture takes in the page."""
         return len(self.drawn) + len(self.plain or "")
 
 
@@ -49,11 +49,11 @@ class Encoding:
 
 
 ENCODINGS = (Encoding(640, 68, 448, 55), Encoding(480, 62, 320, 50), Encoding(320, 55, 240, 45))
-"""From the best on; the first that keeps the page small enough is taken."""
+"""From best to smallest. The first one that keeps the page small enough is used."""
 
 
 def selected(cases: Sequence[Case]) -> list[tuple[str, Case]]:
-    """Return the answered cases to show, each with its rank: the three worst, middle and best; all if there are few."""
+    """Return the answered cases to show, each with its rank: the three worst, median and best, or all if few."""
     ordered = sorted((case for case in cases if case.outcome is Outcome.ANSWERED), key=goodness)
     if len(ordered) <= 3 * _EACH:
         return [("worst to best", case) for case in ordered]
@@ -68,7 +68,7 @@ def selected(cases: Sequence[Case]) -> list[tuple[str, Case]]:
 def draw(
     rank: str, case: Case, samples: Mapping[str, Sample], submission: Submission, data_root: Path, encoding: Encoding
 ) -> Picture | None:
-    """Draw one case, or return None if its image cannot be read any more."""
+    """Draw one case. Returns None if its files are no longer readable."""
     try:
         sample = samples[case.row]
         image, prediction, truth = read_row(sample, data_root, submission)

@@ -1,4 +1,4 @@
-"""`report`: one self-contained page about a submission, for a person to read in a browser."""
+"""The report page: the scores of a submission with charts and pictures, in one HTML file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from evaluate.scores.run_report import RunReport, read_run_report
 PAGE = "index.html"
 
 PICTURE_BYTES = 13_000_000
-"""What all pictures may take: with the charts and tables of 27 tasks the page then stays under 15 MB."""
+"""Limit for all pictures together; with charts and tables of 27 tasks the page stays under 15 MB."""
 
 _LISTED = 500
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One figure on a metric's scale: `place` in percent of its width."""
+    """One figure on a metric's scale. `place` is in percent of the scale's width."""
 
     name: str
     text: str
@@ -40,7 +40,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Scale:
-    """A metric's mean over the tasks of a kind, beside what was published. `band` is the interval, in percent."""
+    """A metric's mean over the tasks of a kind, with the published figures.
+
+    `band` is the left end and the width of the interval, in percent of the scale's width; `end` the scale's maximum.
+    """
 
     metric: Metric
     official: Estimate
@@ -63,7 +66,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A row that got a fallback, has no prediction, no truth, or a remark."""
+    """A row that got a fallback, lacks a prediction or a truth, or has a remark."""
 
     what: str
     row: str
@@ -84,10 +87,10 @@ def write_report(
 ) -> Path:
     """Write `output/index.html` and return its path. Raises UserError for unusable input.
 
-    The pictures take the first of `encodings` with which all of them fit into `picture_bytes`, or the last.
+    The pictures use the first of `encodings` with which they all fit into `picture_bytes`, or else the last.
     """
     if result.profile != "fmc":
-        raise UserError(f"there is no report page for the profile {result.profile}; `evaluate score` prints its scores")
+        raise UserError(f"there is no report page for the profile {result.profile}; use `evaluate score`")
     run = read_run_report(run_report) if run_report else None
     pictures = _pictures(result, data_root, predictions, encodings, picture_bytes)
     views = {
@@ -100,7 +103,7 @@ def write_report(
         title=title,
         result=result,
         run=run,
-        run_facts=_run_facts(run) if run else [],
+        run_lines=_run_lines(run) if run else [],
         scales={
             kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)] for kind, found in result.kinds.items()
         },
@@ -200,9 +203,9 @@ def _troubles(result: Result, run: RunReport | None) -> Iterator[Trouble]:
         yield Trouble("note", note.row, note.image_path, note.task_id, note.text)
 
 
-def _run_facts(run: RunReport) -> list[tuple[str, str]]:
-    """Name and value of what the top of the page says about the run, in reading order."""
-    facts = [
+def _run_lines(run: RunReport) -> list[tuple[str, str]]:
+    """The lines about the run at the top of the page, as name and value."""
+    lines = [
         ("Run", f"{run.status}, exit code {run.exit_code}"),
         ("Answered", f"{run.answered:,} of {run.rows:,} rows"),
         ("Weights", f"{run.weights or 'unknown'} ({run.sha256[:12]})"),
@@ -212,7 +215,7 @@ def _run_facts(run: RunReport) -> list[tuple[str, str]]:
         ("Speed", _with_unit(run.rows_per_s, "rows/s")),
         ("Peak memory", _with_unit(run.peak_memory_mib, "MiB")),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in lines if value]
 
 
 def _seconds(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Which charts a task gets, from its answered cases."""
+"""The charts of a task, drawn from its answered cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All lines by kind, the means over tasks first in each."""
+    """All lines by kind, each with the means over tasks first."""
 
     names: tuple[str, ...]
     column: Column
@@ -60,17 +60,17 @@ class Comparison:
 def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int = 0) -> Comparison:
     """Compare result files on the rows that all have. Raises UserError for fewer than two, or none in common."""
     if len(paths) < 2:
-        raise UserError("there is one result file only; give at least two to compare")
+        raise UserError("only one result file was given; give at least two to compare")
     results = [read_result(path) for path in paths]
     profile = results[0].profile
     if any(result.profile != profile for result in results):
-        raise UserError("the result files are of different challenges; compare those of one --profile")
+        raise UserError("the result files belong to different challenges; compare files of one --profile")
     runs, left_out = _common_cases(results)
     if not runs[0]:
         raise UserError("the result files have no rows in common; compare runs on the same data folder")
     compared = {case.task_id for case in runs[0]}
     specs = [task.spec for task_id, task in results[0].tasks.items() if task_id in compared]
-    # One matrix for all runs: each draw takes the same patients in every run, which is what pairs them.
+    # One matrix for all runs: each draw takes the same patients in every run, which makes the bootstrap paired.
     groups = [case.group for case in runs[0]]
     weights = group_weights(groups, draws, seed)
     sampled = [_sampled(specs, cases, weights) for cases in runs]
@@ -96,7 +96,7 @@ def _sampled(specs: Sequence[TaskSpec], cases: Sequence[Case], weights: npt.NDAr
 
 
 def _common_cases(results: Sequence[Result]) -> tuple[list[list[Case]], list[int]]:
-    """The cases of each result in the order of the first, of those rows alone that all results have."""
+    """The cases of the rows that all results have, in the first result's order; and how many each leaves out."""
     keyed = [{(case.row, case.image_path, case.task_id): case for case in result.cases} for result in results]
     common = [key for key in keyed[0] if all(key in run for run in keyed)]
     return [[run[key] for key in common] for run in keyed], [len(run) - len(common) for run in keyed]

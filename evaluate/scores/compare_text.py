@@ -22,12 +22,12 @@ def to_markdown(comparison: Comparison) -> str:
 def explained(comparison: Comparison) -> Iterator[str]:
     """What was compared, in sentences."""
     yield (
-        f"{comparison.column.capitalize()} scores of {comparison.rows:,} rows that all runs have, "
-        f"differences to {comparison.names[0]}."
+        f"{comparison.column.capitalize()} scores of {comparison.rows:,} rows that all runs share. "
+        f"Differences are to {comparison.names[0]}."
     )
     for name, count in zip(comparison.names, comparison.left_out, strict=True):
         if count:
-            yield f"{count:,} rows of {name} are not in every run, and left out."
+            yield f"{count:,} rows of {name} are left out, because other runs lack them."
     yield (
         f"Intervals and p values: paired bootstrap, {comparison.draws:,} draws of {comparison.groups:,} groups, "
         "95 %, two-sided, without correction for the number of comparisons."
@@ -39,7 +39,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name as Markdown shows it as it is: in one line, without markup or ends of cells."""
+    """A name escaped for Markdown: one line, no markup, no end of a table cell."""
     return printable(text).replace("|", "\\|").replace("<", "\\<")
 
 
@@ -55,7 +55,7 @@ def _cells(line: Line) -> Iterator[str]:
 
 
 def difference_text(metric: Metric, difference: Difference | None) -> str:
-    """Return `+0.0123 [+0.0010, +0.0240]`, or what of it is defined."""
+    """Return `+0.0123 [+0.0010, +0.0240]`; without the interval, or `n/a`, if it is undefined."""
     if difference is None:
         return "n/a"
     value = metric.text(difference.value, signed=True)

@@ -1,4 +1,4 @@
-"""The scores by name: what each measures, which way is better, and the figures published for the challenge."""
+"""The table of scores: name, unit, which way is better, how a value is printed, and published figures."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ _DECIMALS = 4
 
 
 class Column(StrEnum):
-    """The two ways of counting, side by side everywhere."""
+    """The two ways of counting rows, shown side by side everywhere."""
 
     OFFICIAL = "official"
     STRICT = "strict"
@@ -33,7 +33,7 @@ class Metric:
     participant: float | None = None
 
     def text(self, value: float | None, *, signed: bool = False) -> str:
-        """Return a value as it is printed everywhere: four decimals, two for pixels, `n/a` for None."""
+        """Return a value as tables show it: four decimals, two for pixels, `n/a` for None."""
         if value is None:
             return "n/a"
         return f"{value:{'+' if signed else ''}.{2 if self.unit else _DECIMALS}f}"

@@ -28,7 +28,7 @@ _COLUMNS: Mapping[TaskKind, tuple[str, ...]] = {
     **_KEYS,
     TaskKind.CLASSIFICATION: ("Accuracy", "AUC", "F1_macro", "F1_weighted", "MCC"),
 }
-"""The scores of a kind in Codabench's order, which is that of the summary too."""
+"""The scores of a kind in the order of Codabench and of the summary file."""
 _AVERAGES: Mapping[TaskKind, tuple[str, ...]] = {
     TaskKind.SEGMENTATION: ("DSC: ", "HD:  "),
     TaskKind.CLASSIFICATION: (
@@ -55,8 +55,8 @@ Table = dict[str, dict[str, dict[str, Any]]]
 def official_table(result: Result, measured: Measured) -> Table:
     """Return what the organisers' script would write: kind -> task -> scores, `num_samples` and `per_class`.
 
-    A task without valid samples has zeros, a kind whose answer file is absent no task. A kind without rows is left out,
-    as are tasks that the script skips for their `task_name`.
+    A task without valid samples has zeros; a kind without an answer file has no tasks. Kinds without rows are left out,
+    and so are tasks that the script skips because of their `task_name`.
     """
     counts = Counter(case.task_id for case in measured.cases if case.is_official)
     table: Table = {}
@@ -87,7 +87,7 @@ def _official(task: TaskResult, name: str) -> float | None:
 
 
 def official_summary(table: Table) -> str:
-    """Return the text of the summary file: means over the tasks with samples, and a line for each of them."""
+    """Return the text of the summary file: means over the tasks with samples, and one line per task."""
     return "\n".join([_RULE, "Evaluation Summary", _RULE, *_kinds(table), "\n" + _RULE]) + "\n"
 
 

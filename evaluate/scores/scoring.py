@@ -1,4 +1,4 @@
-"""A data folder and an output folder -> one case per manifest row. Masks are compared by several processes."""
+"""A data folder and a folder of predictions -> one case per manifest row. Masks are compared in parallel."""
 
 import logging
 import multiprocessing
@@ -31,22 +31,22 @@ from evaluate.scores.one_case import absent_points, measure_one
 
 logger = logging.getLogger(__name__)
 
-# A new process has to import numpy and SimpleITK first, which only many masks make good.
+# A new process must first import numpy and SimpleITK; that pays off only for many masks.
 _MASKS_PER_PROCESS = 24
 _CELLS = ("group", "mask_path")
 _SIZE_UNKNOWN = (256, 256)
 _NO_TRUTH = {
-    TaskKind.CLASSIFICATION: "the csv has no label, on which the official script ends",
+    TaskKind.CLASSIFICATION: "the csv has no label, and the official script fails on such a row",
     TaskKind.DETECTION: "the csv has no box",
 }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured: the tasks in the order of the manifest, a case per row, remarks on the whole.
+    """All measured cases: the tasks in manifest order, one case per row, and general remarks.
 
-    The official script leaves out the tasks in `skipped`, for their `task_name`, and the kinds in `absent`, which have
-    no answer file.
+    The official script leaves out the tasks in `skipped`, because of their `task_name`, and the kinds in `absent`,
+    which have no answer file.
     """
 
     tasks: tuple[TaskSpec, ...]
@@ -71,7 +71,7 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
     skipped = skipped_tasks(samples)
     remarks += skipped.values()
     submission = open_submission(predictions)
-    # The JSON kinds first: a malformed entry is found before the masks take their time.
+    # The JSON kinds first: a malformed entry is reported before the slow masks start.
     of_json = iter(
         [_json_case(sample, submission, data_root) for sample in samples if sample.kind is not TaskKind.SEGMENTATION]
     )
@@ -83,7 +83,7 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
         if unknown := unknown_entries(answers, samples):
             remarks.append(
                 f"{JSON_FILES[kind]}: {len(unknown)} entries name an image and task that no csv row has; "
-                f"they count nowhere (the first: {unknown[0].place})"
+                f"they are not counted (the first: {unknown[0].place})"
             )
     specs = {sample.task_id: TaskSpec(sample.task_id, sample.kind, sample.num_classes) for sample in samples}
     absent = frozenset(JSON_FILES) - frozenset(submission.answers)
@@ -93,7 +93,7 @@ def measure(data_root: Path, predictions: Path, jobs: int | None = None) -> Meas
 def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
     """Return the rows as the official script counts them, and remarks on what is odd about them.
 
-    It scores repeated rows each time (they stand last here), and takes a task's `num_classes` from its first csv row.
+    It scores repeated rows every time (here they come last), and takes a task's `num_classes` from its first csv row.
     """
     remarks = []
     counts: dict[str, int] = {}
@@ -106,22 +106,22 @@ def scored_samples(manifest: Manifest) -> tuple[list[Sample], list[str]]:
                     f"{sample.num_classes}; the csv counts, as in the official script"
                 )
     if manifest.repeated:
-        remarks.append(f"{len(manifest.repeated)} csv rows repeat another; like the official script, each is counted")
+        remarks.append(f"{len(manifest.repeated)} csv rows repeat another; each is counted, as in the official script")
     rows = (*manifest.samples, *manifest.repeated)
     return [replace(sample, num_classes=counts[sample.task_id]) for sample in rows], remarks
 
 
 def skipped_tasks(samples: Iterable[Sample]) -> dict[str, str]:
-    """Return those tasks that the official script does not score as what they are, each with a sentence.
+    """Return the tasks that the official script skips, each with a sentence.
 
-    It goes by the `task_name` of a task's first csv row, in exact case.
+    The script compares the `task_name` of a task's first csv row with its own spelling, in exact case.
     """
     first: dict[str, Sample] = {}
     for sample in samples:
         first.setdefault(sample.task_id, sample)
     return {
         task_id: f"{sample.row}: task_name {sample.cells.get('task_name', '')!r} of {task_id} is not "
-        f"{_official_name(sample.kind)!r}, the official script's spelling, so that it skips the task"
+        f"{_official_name(sample.kind)!r}, the official script's spelling, so it skips the task"
         for task_id, sample in first.items()
         if sample.cells.get("task_name") != _official_name(sample.kind)
     }
@@ -139,7 +139,7 @@ def _csv_num_classes(sample: Sample) -> int:
 
 def _mask_cases(samples: Sequence[Sample], data_root: Path, predictions: Path, jobs: int) -> Iterator[Case]:
     work = partial(mask_case, data_root=data_root, predictions=predictions)
-    # Cells are a read-only mapping, which cannot be sent to another process.
+    # Cells are a read-only mapping, which cannot be pickled for another process.
     lean = [replace(sample, cells={name: sample.cells.get(name, "") for name in _CELLS}) for sample in samples]
     yield from progress(_parallel(work, lean, jobs), len(lean), "masks")
 

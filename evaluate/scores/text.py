@@ -28,7 +28,7 @@ def score_text(result: Result) -> str:
 
 
 def interval_text(metric: Metric, estimate: Estimate | None) -> str:
-    """Return `value [low, high]`, or what of it is defined."""
+    """Return `value [low, high]`; without the interval, or `n/a`, if it is undefined."""
     if estimate is None or estimate.value is None:
         return "n/a"
     value = metric.text(estimate.value)
@@ -46,7 +46,7 @@ def _summary(result: Result) -> Iterator[list[str]]:
             baseline = metric.text(metric.baseline) if metric.baseline is not None else ""
             yield [name, str(found.tasks), *_both(metric, found), *([baseline] if published else [])]
     if published:
-        yield ["* the organisers' own, on the official validation set: other images, beside these for orientation only"]
+        yield ["* the organisers' baseline on the official validation set: other images, for orientation only"]
 
 
 def _both(metric: Metric, found: KindResult) -> list[str]:

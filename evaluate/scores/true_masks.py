@@ -1,4 +1,4 @@
-"""A data folder's true mask of a row, read in the one way that training, scores and pictures share."""
+"""The true mask of a row in a data folder; scores and pictures read it here."""
 
 from pathlib import Path
 
@@ -25,5 +25,5 @@ def find_true_mask(data_root: Path, text: str, num_classes: int) -> TrueMask:
         raise MissingMaskError("there is no such file") from error
     try:
         return read_true_mask(path, num_classes)
-    except MaskError as error:  # without the file's name, so that equal reasons can be counted
+    except MaskError as error:  # drop the file's name, so that equal reasons can be counted
         raise MaskError(str(error).removeprefix(f"{path.name}: ")) from error

@@ -1,4 +1,4 @@
-"""UUSIC 2025: a list with the truth and an output folder -> one case per row. A task is a data set and its kind."""
+"""UUSIC 2025: a list with the truth and a folder of predictions -> one case per row. A task is a data set and kind."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
 from challenge.uusic.readers import read_answers
 from evaluate.scores.cases import Case, ForegroundCase, LabelCase, Outcome
-from evaluate.scores.mask_cases import stored_mask, strange
+from evaluate.scores.mask_cases import mask_oddities, stored_mask
 from evaluate.scores.one_case import measure_foreground, measure_one
 from evaluate.scores.scoring import Measured
 from evaluate.scores.true_masks import find_true_mask
@@ -22,7 +22,7 @@ from evaluate.scores.true_masks import find_true_mask
 def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measured:
     """Compare every row's prediction with its truth: `label`, or the mask at `mask_path_relative` below `data_root`.
 
-    Raises ManifestError or SubmissionError, with file and entry, for what cannot be scored.
+    Raises ManifestError or SubmissionError, with file and entry, if the list or the predictions cannot be scored.
     """
     manifest = read_list(list_file, CATALOGUE)
     samples = [replace(sample, task_id=f"{sample.cells['dataset_name']}/{sample.kind}") for sample in manifest.samples]
@@ -35,7 +35,7 @@ def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measure
     if unknown:
         remarks.append(
             f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
-            f"count nowhere (the first: {unknown[0]!r})"
+            f"are not counted (the first: {unknown[0]!r})"
         )
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, 2 if s.mask_file else s.num_classes) for s in samples}
     return Measured(tuple(specs.values()), cases, tuple(remarks))
@@ -55,7 +55,7 @@ def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> Case:
     if isinstance(stored, str):
         return ForegroundCase.of(sample, Outcome.MISSING, stored)
     case = measure_foreground(sample, stored.labels, truth)
-    return replace(case, remark="; ".join(strange(stored, truth)))
+    return replace(case, remark="; ".join(mask_oddities(stored, truth)))
 
 
 def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
