@@ -1,1 +1,1 @@
-"""Official and strict scores, submission checks, galleries and reports. Reads folders, knows no network."""
+"""Official and strict scores, submission checks, galleries and reports. Reads folders; runs no network."""

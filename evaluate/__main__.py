@@ -1,8 +1,8 @@
 """`python -m evaluate`: score, check, report, compare, gallery, uusic-folder.
 
-`score`, `check` and `gallery` need nothing beyond what inference needs; the others import more when they are called.
-Exit codes: 0, also for bad scores; 1 unexpected, or the disk is full; 2 for what the user can mend. On failure the last
-line of stderr is one sentence.
+`score`, `check` and `gallery` run in the inference environment; the other commands import more packages when called.
+Exit codes: 0 for success, whatever the scores are; 2 for an error that the user can correct; 1 for any other error,
+such as a full disk. The last line of stderr then says in one sentence what went wrong.
 """
 
 import logging
@@ -19,21 +19,26 @@ from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_answers_folder, is_stream
 from evaluate.outputs import check_targets, write_output
-from evaluate.pages.gallery import gallery
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _PROFILES = ("fmc", "uusic")
 
-_data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/ and the truth.")
+_data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/, images and truth.")
 _predictions = click.option("--predictions", type=_FOLDER, required=True, help="Folder that inference.py wrote.")
-_jobs = click.option("--jobs", type=click.IntRange(1), help="Processes that compare masks (default: all processors).")
-_draws = click.option("--draws", type=click.IntRange(2), default=1000, show_default=True, help="Bootstrap draws.")
-_run_report = click.option("--run-report", type=_FILE, help="The JSON of `inference.py --report`: time, memory, ...")
+_jobs = click.option(
+    "--jobs", type=click.IntRange(1), help="Number of processes that compare masks (default: one per processor)."
+)
+_draws = click.option(
+    "--draws", type=click.IntRange(2), default=1000, show_default=True, help="Number of bootstrap draws."
+)
+_run_report = click.option(
+    "--run-report", type=_FILE, help="JSON file of `inference.py --report`: time, memory, fallbacks."
+)
 
 
 class _Group(click.Group):
-    """Ends with one clear sentence: exit code 2 for what the user can mend, 1 for a full disk."""
+    """Ends errors with one clear sentence: exit code 2 for what the user can correct, 1 for a full disk."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -46,7 +51,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def main(log_level: str) -> None:
-    """Scores, checks, reports and comparisons of challenge submissions."""
+    """Score, check, show and compare challenge submissions."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=log_level.upper(), handlers=[handler])
@@ -55,11 +60,23 @@ def main(log_level: str) -> None:
 @main.command()
 @_data_root
 @_predictions
-@click.option("--json", "json_file", type=_FILE, help="Write the result, with every image's values, to this file.")
-@click.option("--official-files", "official", type=_FOLDER,
-              help="Folder for the organisers' evaluation_results.json and evaluation_summary.txt.")  # fmt: skip
-@click.option("--profile", type=click.Choice(_PROFILES), default="fmc", show_default=True, help="Challenge.")
-@click.option("--input-json", type=_FILE, help="uusic: the list, with label or mask_path_relative (below --data-root).")
+@click.option("--json", "json_file", type=_FILE, help="Write the result to this file, with the values of every image.")
+@click.option(
+    "--official-files",
+    "official",
+    type=_FOLDER,
+    help="Folder for evaluation_results.json and evaluation_summary.txt, as the organisers' script writes them.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(_PROFILES),
+    default="fmc",
+    show_default=True,
+    help="Challenge whose formulas are used.",
+)
+@click.option(
+    "--input-json", type=_FILE, help="For uusic: list with the truth (label, or mask_path_relative below --data-root)."
+)
 @_run_report
 @_jobs
 @_draws
@@ -74,7 +91,7 @@ def score(
     jobs: int | None,
     draws: int,
 ) -> None:
-    """Score a submission: official numbers, and strict ones beside them."""
+    """Score a submission, the official way and the strict way side by side."""
     from evaluate.scores.official_files import NAMES, codabench_line, official_files, official_table
     from evaluate.scores.result import summarise, write_result
     from evaluate.scores.run_report import read_resources
@@ -85,13 +102,13 @@ def score(
     targets = [json_file, *(official / name for name in NAMES if official)]
     check_targets(targets, [data_root, predictions, input_json, run_report])
     if official and profile != "fmc":
-        raise UserError(f"--official-files are those of FMC_UIA; --profile {profile} has none")
+        raise UserError(f"--official-files belongs to FMC_UIA; leave it out with --profile {profile}")
     if profile == "fmc":
         measured = measure(data_root, predictions, jobs)
     elif input_json:
         measured = measure_list(input_json, data_root, predictions)
     else:
-        raise UserError("--profile uusic needs the list with the truth; give it with --input-json")
+        raise UserError("--profile uusic needs the list with the truth; give it as --input-json")
     resources = read_resources(run_report) if run_report else None
     result = summarise(measured, str(data_root), str(predictions), draws, profile=profile, resources=resources)
     if json_file:
@@ -107,24 +124,26 @@ def score(
 @main.command()
 @_data_root
 @_predictions
-@click.option("--zip", "zip_file", type=_FILE, help="Pack a valid submission into this zip, ready for upload.")
-@click.option("--all", "every", is_flag=True, help="List every place of a problem, not the first few.")
+@click.option("--zip", "zip_file", type=_FILE, help="Pack the submission, if it is valid, into this zip for upload.")
+@click.option("--all", "every", is_flag=True, help="List all places of each problem, not only the first few.")
 def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool) -> None:
-    """Validate a submission before its upload, and pack it. Exit code 2 if anything is wrong.
+    """Check a submission before you upload it, and pack it. Exits with code 2 if there is an error.
 
-    No truth is needed: csv files and images are enough.
+    Only the csv files and the images are needed, not the truth.
     """
-    from evaluate.scores.text import check_text
     from evaluate.submission.check import check as find
     from evaluate.submission.packing import pack
+    from evaluate.submission.text import check_text
 
     check_targets([zip_file], [data_root, predictions])
     findings = find(data_root, predictions)
     if text := check_text(findings, every):
         _echo(text, zip_file)
     if findings.errors:
-        raise UserError(f"the submission has {sum(map(len, findings.errors.values())):,} errors; mend them and check "
-                        "again" + (f"; {zip_file} was not written" if zip_file else ""))  # fmt: skip
+        raise UserError(
+            f"the submission has {sum(map(len, findings.errors.values())):,} errors; correct them and check "
+            "again" + (f"; {zip_file} was not written" if zip_file else "")
+        )
     _echo(f"valid: {findings.rows:,} rows, each answered once", zip_file)
     if zip_file:
         pack(predictions, findings.files, zip_file)
@@ -137,7 +156,7 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 @_predictions
 @click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
 @_run_report
-@click.option("--scores", type=_FILE, help="Result of `score --json` for this submission, to save scoring it again.")
+@click.option("--scores", type=_FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
 @click.option("--title", default="Ultrasound submission", show_default=True, help="Heading of the page.")
 @_jobs
 @_draws
@@ -151,7 +170,7 @@ def report(
     jobs: int | None,
     draws: int,
 ) -> None:
-    """Write one self-contained index.html for a person to read in a browser."""
+    """Write the scores, with charts and pictures, as one self-contained index.html."""
     from evaluate.pages.report import PAGE, write_report
     from evaluate.scores.result import read_result, summarise
     from evaluate.scores.scoring import measure
@@ -168,12 +187,14 @@ def report(
 @main.command()
 @click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
-@click.option("--markdown", type=_FILE, help="Write the comparison as Markdown to this file (else to stdout).")
-@click.option("--html", type=_FILE, help="Write it as one self-contained HTML page.")
+@click.option("--markdown", type=_FILE, help="Write the comparison as Markdown to this file (default: print it).")
+@click.option("--html", type=_FILE, help="Write the comparison as one self-contained HTML page.")
 @_draws
 def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
-    """Put several results of `score --json` side by side; differences are to the first, with paired bootstrap."""
-    from evaluate.scores.compare import compare_results, to_html, to_markdown
+    """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap."""
+    from evaluate.pages.compare_page import to_html
+    from evaluate.scores.compare import compare_results
+    from evaluate.scores.compare_text import to_markdown
     from evaluate.scores.metric_table import Column
 
     check_targets([markdown, html], results)
@@ -194,15 +215,36 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 @click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.jpg.")
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
-    """Draw the worst cases of every kind, by SCORES (of `score --json`), with their truth on one sheet per kind."""
+    """Draw the worst cases of each kind, with their truth, on one sheet per kind.
+
+    SCORES is the result file of `score --json` for this submission.
+    """
     from evaluate.pages.worst import sheet_paths, write_sheets
     from evaluate.scores.result import read_result
 
-    # A sheet of an earlier time is replaced; what only looks like one is not.
+    # Sheets of an earlier run are replaced; links and folders with such a name are not.
     others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]
     check_targets(others, [data_root, predictions, scores])
     for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
         click.echo("\n  ".join(map(printable, (str(path), *lines))))
+
+
+@main.command()
+@_data_root
+@_predictions
+@click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
+@click.option("--per-task", default=6, show_default=True, type=click.IntRange(min=1), help="Pictures per task.")
+@click.option("--with-truth", is_flag=True, help="Also draw the truth, and score the pictures shown.")
+@_run_report
+def gallery(
+    data_root: Path, predictions: Path, output: Path, per_task: int, with_truth: bool, run_report: Path | None
+) -> None:
+    """Write one self-contained index.html with predictions drawn on their images."""
+    from evaluate.pages.gallery import write_gallery
+    from evaluate.pages.gallery_page import PAGE
+
+    check_targets([output / PAGE], [data_root, predictions, run_report])
+    click.echo(write_gallery(data_root, predictions, output, per_task, with_truth, run_report))
 
 
 @main.command("uusic-folder")
@@ -210,7 +252,7 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 @click.option("--output", type=_FOLDER, required=True, help="Folder to write.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
 def uusic_folder(data_root: Path, output: Path, split: str) -> None:
-    """Write a data folder in the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
+    """Convert a data folder to the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
     from evaluate.uusic_folder import LIST_FILE, write_uusic_folder
 
     check_answers_folder(output, data_root)
@@ -220,15 +262,13 @@ def uusic_folder(data_root: Path, output: Path, split: str) -> None:
 
 
 def _echo(text: str, *targets: Path | None) -> None:
-    """Print to stdout; to stderr where a file goes into a device or FIFO, which may be stdout."""
+    """Print to stdout; to stderr if a target is a device or a FIFO, as that may be stdout."""
     click.echo(printable(text, keep="\n"), err=any(target is not None and is_stream(target) for target in targets))
 
 
 def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
-
-main.add_command(gallery)
 
 if __name__ == "__main__":
     sys.exit(exit_code(lambda: main(prog_name="python -m evaluate", standalone_mode=False)))

@@ -1,4 +1,4 @@
-"""Files that evaluation writes: nothing that is read is replaced, each appears whole, a full disk is one sentence."""
+"""Writing files: no input is replaced, a file appears complete or not at all, a full disk gives one clear error."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +25,7 @@ def write_output(path: Path, data: bytes) -> None:
 
 
 def output_error(path: Path, size: int, error: OSError) -> DiskFullError | UserError:
-    """Return the error of one sentence for a file of about `size` bytes that could not be written."""
+    """Return the error, one sentence, for a file of about `size` bytes that could not be written."""
     if is_full(error):
         return DiskFullError.again(path.parent, path.name, size)
     return UserError(f"{path} cannot be written ({error.strerror or error}); give another path")

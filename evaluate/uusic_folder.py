@@ -1,6 +1,6 @@
-"""An FMC_UIA data folder as one in UUSIC 2025's layout, for runs and scores of the second profile on the same images.
+"""An FMC_UIA data folder in UUSIC 2025's layout, to run and score the second profile on the same images.
 
-Only what both challenges ask for is taken: rows with a truth whose head is one of UUSIC's organs.
+It takes the rows that have a truth and whose task belongs to one of UUSIC's organs.
 """
 
 import json
@@ -52,8 +52,16 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
         below = f"{sample.kind}/{dataset}"
         lists[output / below / f"{split}.txt"].append(name)
         image = f"{below}/imgs/{name}" if sample.kind is TaskKind.SEGMENTATION else f"{below}/{name}"
-        truth.append({"img_path_relative": image, "task": sample.kind, "dataset_name": dataset, "organ": organ,
-                      "group": sample.group or sample.image_path, **found})  # fmt: skip
+        truth.append(
+            {
+                "img_path_relative": image,
+                "task": sample.kind,
+                "dataset_name": dataset,
+                "organ": organ,
+                "group": sample.group or sample.image_path,
+                **found,
+            }
+        )
     for path, names in lists.items():
         path.write_text("\n".join(names) + "\n", encoding="utf-8")
     output.mkdir(parents=True, exist_ok=True)
@@ -65,7 +73,7 @@ def write_uusic_folder(data_root: Path, output: Path, split: str) -> Counter[str
 
 
 def _sets() -> dict[str, tuple[str, str]]:
-    """Task id -> the private data set that asks for it, and its organ."""
+    """Task id -> the private data set that contains this task, and its organ."""
     table = head_table()
     found: dict[str, tuple[str, str]] = {}
     for dataset in _PRIVATE_SETS:

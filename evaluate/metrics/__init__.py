@@ -1,6 +1,6 @@
-"""The scores as pure functions on arrays: one file per kind, no files read, no state (contract, section 1.5).
+"""The scores as pure functions on arrays, one module per kind (contract, section 1.5).
 
 Every function that aggregates takes `weights` of shape (..., n): how often each of the n rows counts. The result
-has the leading shape, so that one call gives a thousand bootstrap draws; without weights every row counts once and
-the result is a plain number. NaN stands for "undefined".
+has the leading shape, so one call computes a thousand bootstrap draws. Without weights every row counts once and
+the result is a single number. NaN means "undefined".
 """

@@ -11,8 +11,8 @@ Floats = npt.NDArray[np.float64]
 def group_weights(groups: Sequence[str], draws: int, seed: int = 0) -> npt.NDArray[np.uint16]:
     """Return (draws, n): how often each of n rows counts when its groups are drawn with replacement.
 
-    Rows of one group always count alike, whatever task they belong to: one matrix for all tasks (and for both runs
-    of a comparison) keeps what they share.
+    All rows of a group get the same count, whatever their task. One matrix for all tasks, and for all runs of a
+    comparison, therefore keeps the correlation between them.
     """
     names, index = np.unique(np.asarray(groups, np.str_), return_inverse=True)
     if not len(names):
@@ -24,7 +24,7 @@ def group_weights(groups: Sequence[str], draws: int, seed: int = 0) -> npt.NDArr
 def interval(draws: npt.ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
     """Return the percentile interval of the draws that are defined.
 
-    None if fewer than half are, or if all are equal: draws without spread say nothing about it.
+    None if fewer than half are defined, or if all are equal: such draws do not show the spread.
     """
     values = np.asarray(draws, np.float64)
     defined = values[~np.isnan(values)]
@@ -35,7 +35,7 @@ def interval(draws: npt.ArrayLike, level: float = 0.95) -> tuple[float, float] |
 
 
 def p_value(differences: npt.ArrayLike) -> float | None:
-    """Return the two-sided p value of paired differences: how often a draw falls on the other side of 0, twice.
+    """Return the two-sided p value of paired differences: twice the share of draws on the other side of 0.
 
     Never below 2 / (draws + 1), as the observed data counts as a draw; None if fewer than half are defined.
     """

@@ -58,7 +58,7 @@ def f1(table: Confusion) -> Floats:
 
 
 def f1_macro(table: Confusion) -> Floats:
-    """Return the plain mean of the F1 of those classes that occur, as true or as predicted ones (...)."""
+    """Return the unweighted mean F1 of the classes that occur, as true or as predicted ones (...)."""
     occurs = table.true + table.predicted > 0
     return ratio(np.where(occurs, f1(table), 0.0).sum(axis=-1), occurs.sum(axis=-1), np.nan)
 
@@ -110,7 +110,7 @@ def auc_official(true: npt.ArrayLike, probabilities: npt.ArrayLike, weights: npt
 
 
 def auc_present(true: npt.ArrayLike, probabilities: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Floats:
-    """Return the same over the classes that have rows; NaN only if fewer than two have any (...)."""
+    """Return `auc_official` over the classes that have rows; NaN only if fewer than two have any (...)."""
     each = auc_per_class(true, probabilities, weights)
     if each.shape[-1] == 2:
         return each[..., 1]

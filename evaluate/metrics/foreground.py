@@ -16,8 +16,8 @@ def foreground_dice(prediction: Mask, truth: Mask) -> float:
 def surface_dice(prediction: Mask, truth: Mask) -> float:
     """Return the normalised surface Dice (NSD) of masks (H, W) at a tolerance of 1 pixel.
 
-    The share of both inner boundaries together that lies within one pixel of the other boundary; 1e-6 is added to
-    the denominator alone, so that it is 0 where both masks are empty, or whole.
+    This is the share of the pixels of both inner boundaries that lie within one pixel of the other boundary. As 1e-6
+    is added to the denominator only, the score is 0 where both masks are empty or fill the image.
     """
     ours, theirs = inner_boundary(prediction), inner_boundary(truth)
     near = np.count_nonzero(ours & _within_one_pixel(theirs)) + np.count_nonzero(theirs & _within_one_pixel(ours))
@@ -25,7 +25,7 @@ def surface_dice(prediction: Mask, truth: Mask) -> float:
 
 
 def inner_boundary(mask: Mask) -> Mask:
-    """Return the pixels of a mask that have one of their four neighbours outside of it; the image's edge is no border.
+    """Return the pixels of a mask with one of their four neighbours outside of it. The image's edge does not count.
 
     Source: scikit-image's `find_boundaries(mode="inner")`, which the organisers use.
     """

@@ -49,7 +49,7 @@ def _hausdorff(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) 
         return diagonal(truth.shape) if any(filled) else 0.0
     if np.array_equal(prediction, truth):
         return 0.0
-    import SimpleITK as sitk  # takes a second to import, which those who only need Dice are spared
+    import SimpleITK as sitk  # takes a second to import, and Dice does not need it
 
     window = _window(prediction, truth)
     images = [sitk.GetImageFromArray(mask[window].astype(np.uint8)) for mask in (prediction, truth)]
@@ -59,10 +59,10 @@ def _hausdorff(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) 
 
 
 def _window(prediction: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """A part of the image that has the same Hausdorff distance and is quicker to search.
+    """A part of the image with the same Hausdorff distance, which is quicker to search.
 
-    Either what holds every pixel of both masks, or what holds every pixel *outside* either mask together with a
-    frame of one pixel around it: the frame lies in both masks, and is nearer than whatever lies beyond it.
+    This is the smaller one of two boxes: around all pixels of both masks, or around all pixels *outside* either mask
+    with a frame of one pixel. That frame lies in both masks, and is nearer than anything beyond it.
     """
     boxes = [_bounds(prediction | truth), _bounds(~(prediction & truth))]
     return min(boxes, key=lambda box: (box[0].stop - box[0].start) * (box[1].stop - box[1].start))

@@ -1,4 +1,4 @@
-"""What the aggregating metrics share: weighted means, and divisions by zero that answer with a chosen value."""
+"""Weighted means, and division with a chosen value where the denominator is 0."""
 
 import numpy as np
 import numpy.typing as npt

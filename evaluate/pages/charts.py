@@ -1,8 +1,9 @@
-"""Charts as inline SVG that takes the page's colours and font, so that it follows light and dark."""
+"""Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -13,13 +14,22 @@ from matplotlib.ticker import MaxNLocator
 
 Floats = npt.NDArray[np.float64]
 
-# Matplotlib wants real colours. These stand for the page's own, and become CSS variables in the SVG.
+# Matplotlib needs real colours. These placeholders become CSS variables in the SVG.
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
-_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
+_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
+_VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
+_REPLACED = (
+    (r' (?:width|height)="[0-9.]+pt"', ""),  # the page decides the size
+    (r"<defs>\s*<style.*?</style>\s*</defs>", ""),  # it would style the whole page
+    (r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', ""),  # figure_1, axes_1: the same in every chart
+    (r"font-family: [^;\"]*", "font-family: var(--font)"),
+)
+# Matplotlib writes no <metadata> if each of its entries is None.
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a name with dollar signs is no formula
+    "text.parse_math": False,  # a name with dollar signs is not a formula
     "font.size": 8.5,
     "text.color": _INK,
     "axes.edgecolor": _LINE,
@@ -64,7 +74,7 @@ def shares(values: Sequence[Floats], labels: Sequence[str], title: str, unit: st
 def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
     """Return the share of images within a distance, one curve per series.
 
-    The axis ends at the 95th percentile: a few images at the far end would press the curves flat.
+    The axis ends at the 95th percentile, so that a few outliers do not flatten the curves.
     """
 
     def draw(figure: Figure) -> None:
@@ -72,8 +82,13 @@ def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit
         limit = max(float(np.quantile(np.concatenate(list(values)), 0.95)), 1.0)
         for index, (series, label) in enumerate(zip(values, labels, strict=True)):
             steps = np.concatenate([[0.0], np.sort(series)])
-            axes.step(steps, np.arange(len(steps)) / len(series), where="post", color=_colour(index),
-                      label=f"{label}, median {np.median(series):.1f} px".lstrip(", "))  # fmt: skip
+            axes.step(
+                steps,
+                np.arange(len(steps)) / len(series),
+                where="post",
+                color=_colour(index),
+                label=f"{label}, median {np.median(series):.1f} px".lstrip(", "),
+            )
         axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=unit, ylabel="share of images")
         axes.legend(loc="lower right")
 
@@ -90,8 +105,9 @@ def success(values: Floats, title: str) -> str:
         for threshold in (0.5, 0.75):
             share = float((values >= threshold).mean())
             axes.plot([threshold], [share], marker="o", markersize=4, color=_colour(0))
-            axes.annotate(f"{share:.0%} reach {threshold}", (threshold, share), (5, 4), textcoords="offset points",
-                          fontsize=8)  # fmt: skip
+            axes.annotate(
+                f"{share:.0%} reach {threshold}", (threshold, share), (5, 4), textcoords="offset points", fontsize=8
+            )
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="IoU threshold", ylabel="share of images")
 
     return _svg(draw, title)
@@ -132,23 +148,16 @@ def _svg(draw: Callable[[Figure], None], title: str) -> str:
         for axes in figure.axes:
             axes.tick_params(length=0)
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", transparent=True, metadata=_METADATA)
     return _inlined(stream.getvalue(), title)
 
 
 def _inlined(svg: str, title: str) -> str:
-    """Strip what only a file needs, and hand colours, font and size over to the page."""
+    """Remove what only a separate file needs; leave colours, font and size to the page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # it would style the whole page
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--font)", svg)
-    svg = re.sub(r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', "", svg)  # figure_1, axes_1: the same in every chart
+    for pattern, replacement in _REPLACED:
+        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    svg = re.sub(r"#0401([0-9a-f]{2})", lambda match: f"var(--series-{int(match[1], 16)})", svg)
-    label = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return re.sub(
-        r"\s*\n\s*", " ", svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
-    ).strip()
+    svg = svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(title)}"', 1)
+    return re.sub(r"\s*\n\s*", " ", svg).strip()

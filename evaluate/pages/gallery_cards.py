@@ -1,7 +1,5 @@
-"""One manifest row as a card of the gallery: the drawn picture, the answer in words, and how far it is off."""
+"""One manifest row as a card of the gallery: its picture, the answer in words, and its score."""
 
-import base64
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from challenge import targets
 from challenge.errors import ImageError, MaskError, UserError
-from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
-from challenge.masks.true_masks import read_true_mask
-from challenge.paths import find_image
 from challenge.predictions import (
     BlankMask,
     BoxPrediction,
@@ -24,11 +18,11 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.readers import Submission
-from challenge.tasks import TaskKind
-from evaluate.metrics.detection import iou
-from evaluate.metrics.regression import radial_errors
-from evaluate.metrics.segmentation import dice, on_grid_of
-from evaluate.pages.overlays import overlay
+from evaluate.pages.case_text import goodness
+from evaluate.pages.overlays import data_uri, overlay
+from evaluate.pages.rows import read_picture, read_truth
+from evaluate.scores.cases import LabelCase
+from evaluate.scores.one_case import measure_one
 
 _QUALITY = 78
 _UNREADABLE = (38, 43, 52)
@@ -36,7 +30,7 @@ _UNREADABLE = (38, 43, 52)
 
 @dataclass(frozen=True)
 class Card:
-    """`picture` is a data URI of `width` x `height` pixels; `problem` says why image or answer are missing."""
+    """`picture` is a data URI of `width` x `height` pixels; `problem` says why the image or the answer is missing."""
 
     sample: Sample
     picture: str
@@ -49,12 +43,12 @@ class Card:
 
 
 def make_card(sample: Sample, data_root: Path, submission: Submission, with_truth: bool) -> Card:
-    """Read one row's image, prediction and truth, and draw them. A row that cannot be read becomes a card too."""
+    """Read one row's image, prediction and truth, and draw them. An unreadable row gets a card with its problem."""
     prediction = truth = None
     try:
-        image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
+        image = read_picture(sample, data_root)
     except (ImageError, UserError) as error:
-        # Its mask stays unread as well: it may be as large as the image's header claims.
+        # Do not read its mask either: it may be as large as the damaged image claims to be.
         return _card(sample, Image.new("RGB", (256, 192), _UNREADABLE), None, None, str(error))
     problem = None
     try:
@@ -71,48 +65,13 @@ def _card(
 ) -> Card:
     return Card(
         sample,
-        _data_uri(drawn),
+        data_uri(drawn, _QUALITY),
         *drawn.size,
         answer=describe(prediction),
         score=_score(sample, prediction, truth),
         is_prior=prediction is not None and looks_like_prior(prediction),
         problem=problem,
     )
-
-
-def read_truth(sample: Sample, data_root: Path, size: tuple[int, int]) -> Prediction | None:
-    """Return what the manifest says is true, as a prediction would say it; None if it says nothing.
-
-    `size` is the image's native (width, height). Missing points are NaN. Raises MaskError for a mask that does not tell
-    its classes and ManifestError for a malformed cell.
-    """
-    match sample.kind:
-        case TaskKind.SEGMENTATION:
-            return _true_mask(sample, data_root)
-        case TaskKind.CLASSIFICATION:
-            label = targets.label(sample)
-            if label is None:
-                return None
-            return ClassPrediction(tuple(float(index == label) for index in range(sample.num_classes)), label)
-        case TaskKind.DETECTION:
-            box = targets.box(sample)
-            width, height = size
-            if box is None:
-                return None
-            return BoxPrediction(box, (box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-        case TaskKind.REGRESSION:
-            points = np.array([point or (math.nan, math.nan) for point in targets.points(sample)], np.float64)
-            if np.isnan(points).all():
-                return None
-            return PointsPrediction(tuple(points.ravel().tolist()), tuple((points / size).ravel().tolist()))
-
-
-def _true_mask(sample: Sample, data_root: Path) -> MaskPrediction | None:
-    try:
-        path = find_image(data_root, str(sample.mask_file))
-    except ImageError:
-        return None
-    return MaskPrediction(read_true_mask(path, sample.num_classes).labels)
 
 
 def describe(prediction: Prediction | None) -> str:
@@ -137,7 +96,7 @@ def describe(prediction: Prediction | None) -> str:
 
 
 def looks_like_prior(prediction: Prediction) -> bool:
-    """Whether the answer is what an untrained head gives to every image (contract, section 1.3c)."""
+    """Whether this is the answer that an untrained head gives to every image (contract, section 1.3c)."""
     match prediction:
         case MaskPrediction(labels):
             return not labels.any()
@@ -153,20 +112,9 @@ def looks_like_prior(prediction: Prediction) -> bool:
 
 def _score(sample: Sample, prediction: Prediction | None, truth: Prediction | None) -> float | None:
     """Mean Dice of the classes but background, 1 or 0 for the class, IoU, or mean error of the known points."""
-    match prediction, truth:
-        case MaskPrediction(labels), MaskPrediction(true):
-            return float(dice(on_grid_of(labels, true), true, sample.num_classes)[1:].mean())
-        case ClassPrediction(predicted_class=ours), ClassPrediction(predicted_class=theirs):
-            return float(ours == theirs)
-        case BoxPrediction(ours), BoxPrediction(theirs):
-            return float(iou(ours, theirs))
-        case PointsPrediction(pixels), PointsPrediction(true_pixels) if len(pixels) == len(true_pixels):
-            return float(np.nanmean(radial_errors(np.reshape(pixels, (-1, 2)), np.reshape(true_pixels, (-1, 2)))))
-        case _:
-            return None
-
-
-def _data_uri(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=_QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    if prediction is None or truth is None:
+        return None
+    if isinstance(prediction, PointsPrediction) and len(prediction.pixels) != 2 * sample.num_classes:
+        return None
+    case = measure_one(sample, prediction, truth.labels if isinstance(truth, MaskPrediction) else None)
+    return float(case.predicted == case.true) if isinstance(case, LabelCase) else abs(goodness(case))

@@ -1,5 +1,7 @@
 """Predictions drawn onto their image: mask contours, boxes, numbered keypoints, class bars. Pillow and numpy only."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ PALETTE: tuple[Colour, ...] = (
     (213, 94, 0),
     (0, 114, 178),
 )
-"""Okabe and Ito's palette (without black), which colour-blind readers can tell apart; class 1 takes the first."""
+"""Okabe and Ito's palette (without black), which colour-blind readers can tell apart. Class 1 has the first colour."""
 
 # Everything is drawn at twice the size and halved at the end, which smooths the lines.
 _SUPERSAMPLING = 2
@@ -34,22 +36,21 @@ def overlay(
     image: Image.Image,
     prediction: Prediction | None,
     truth: Prediction | None = None,
-    class_names: Sequence[str] | None = None,
     side: int = 640,
 ) -> Image.Image:
     """Return `image` with `prediction` and, thinner and in a pale tone, `truth` drawn on it.
 
-    The result is RGB, its picture scaled so that the longer side is `side` pixels: lines and text then look the same
-    on images of any size. Class probabilities stand in a panel below the picture, so that such a result is higher.
-    Predictions are in pixels of `image`'s own grid, masks of another size are scaled to it; missing true points are
-    NaN. `image` must be 8 bits deep (`challenge.imaging.decode.read_image` makes it so).
+    The result is RGB. Its longer side is `side` pixels, so that lines and text look the same on images of any size.
+    Class probabilities are drawn in a panel below the picture, which makes the result taller. Predictions are in
+    pixels of `image`; masks of another size are scaled to it. Missing true points are NaN. `image` must have 8 bits
+    per channel, as `challenge.imaging.decode.read_image` returns it.
     """
     factor = side / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     canvas = image.convert("RGB").resize((size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), Image.Resampling.BICUBIC)
     scale = canvas.width / image.width, canvas.height / image.height
     line = max(2.0, side * _SUPERSAMPLING / 170)
-    # The truth is drawn last and thin: where both agree, a pale core in a coloured line remains.
+    # The truth is drawn last and thinner: where both agree, it is a pale core in a coloured line.
     for answer, is_truth in ((prediction, False), (truth, True)):
         width = line / 2 if is_truth else line
         match answer:
@@ -63,8 +64,15 @@ def overlay(
                 pass
     if isinstance(prediction, ClassPrediction) and prediction.probabilities:
         true_class = truth.predicted_class if isinstance(truth, ClassPrediction) else None
-        canvas = _with_bars(canvas, prediction, true_class, class_names)
+        canvas = _with_bars(canvas, prediction, true_class)
     return canvas.reduce(_SUPERSAMPLING)
+
+
+def data_uri(image: Image.Image, quality: int) -> str:
+    """Return a picture as a WebP data URI, to be put into a page. `quality` is WebP's, 0..100."""
+    stream = io.BytesIO()
+    image.save(stream, format="WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def class_colour(index: int, *, pale: bool = False) -> Colour:
@@ -97,7 +105,7 @@ def _enlarged(shape: npt.NDArray[np.bool_], size: tuple[int, int]) -> tuple[npt.
     region = (left / factors[0], top / factors[1], right / factors[0], bottom / factors[1])
     grey = np.asarray(_alpha(shape, 255).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=region))
     inside = grey > 127
-    # What is so small that it vanishes from the scaled picture is shown all the same.
+    # A shape too small for the scaled picture is still shown.
     return (inside if inside.any() else grey > 0), (left, top)
 
 
@@ -106,7 +114,7 @@ def _alpha(where: npt.NDArray[np.bool_], value: int) -> Image.Image:
 
 
 def _eroded(inside: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
-    """Shrink by an octagon of that radius (diamond and square steps in turn); outside of the array is background."""
+    """Shrink by an octagon of that radius (diamond and square steps in turn). Outside the array is background."""
     for step in range(pixels):
         padded = np.pad(inside, 1)
         inside = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
@@ -154,12 +162,19 @@ def _draw_points(
         draw.ellipse(_around(x, y, radius), fill=colour)
         if not is_truth:
             offset = radius + line
-            draw.text((x + offset, y - offset), str(number), fill=_INK, font=font, anchor="ls",
-                      stroke_width=line // 2, stroke_fill=_HALO)  # fmt: skip
+            draw.text(
+                (x + offset, y - offset),
+                str(number),
+                fill=_INK,
+                font=font,
+                anchor="ls",
+                stroke_width=line // 2,
+                stroke_fill=_HALO,
+            )
 
 
 def _on_canvas(canvas: Image.Image, x: float, y: float, scale: tuple[float, float]) -> tuple[float, float]:
-    """Scale a native position; one far out is brought closer, as Pillow draws invisible pixels too."""
+    """Scale a native position. Far positions are clipped, because Pillow spends time on invisible pixels too."""
     far = 2 * max(canvas.size)
     return max(-far, min(x * scale[0], far)), max(-far, min(y * scale[1], far))
 
@@ -168,13 +183,11 @@ def _around(x: float, y: float, radius: float) -> tuple[float, float, float, flo
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _with_bars(
-    canvas: Image.Image, prediction: ClassPrediction, true_class: int | None, class_names: Sequence[str] | None
-) -> Image.Image:
-    """Return a higher canvas with one bar per class; the answer's bar is coloured, an arrow marks the true class."""
+def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int | None) -> Image.Image:
+    """Return a taller canvas with one bar per class. The answer's bar is coloured; an arrow marks the true class."""
     row = max(canvas.size) / 18
     pad, font = row / 2, text_font(row * 0.62)
-    names = [_class_name(index, class_names) for index in range(len(prediction.probabilities))]
+    names = [f"class {index}" for index in range(len(prediction.probabilities))]
     panel = Image.new("RGB", (canvas.width, round(row * len(names) + 2 * pad)), _PANEL)
     draw = ImageDraw.Draw(panel)
     start = min(canvas.width * 0.45, pad + max(font.getlength(name) for name in names) + row)
@@ -185,8 +198,14 @@ def _with_bars(
         ink = _INK if answered else _MUTED
         draw.text((pad, middle), name, fill=ink, font=font, anchor="lm")
         if index == true_class:
-            draw.polygon([(start - row * 0.35, middle - row * 0.2), (start - row * 0.05, middle),
-                          (start - row * 0.35, middle + row * 0.2)], fill=class_colour(1, pale=True))  # fmt: skip
+            draw.polygon(
+                [
+                    (start - row * 0.35, middle - row * 0.2),
+                    (start - row * 0.05, middle),
+                    (start - row * 0.35, middle + row * 0.2),
+                ],
+                fill=class_colour(1, pale=True),
+            )
         track = (start, middle - row * 0.26, stop, middle + row * 0.26)
         draw.rounded_rectangle(track, radius=row * 0.13, fill=(38, 43, 52))
         share = min(max(probability, 0.0), 1.0) if math.isfinite(probability) else 0.0
@@ -198,10 +217,6 @@ def _with_bars(
     joined.paste(canvas)
     joined.paste(panel, (0, canvas.height))
     return joined
-
-
-def _class_name(index: int, class_names: Sequence[str] | None) -> str:
-    return class_names[index] if class_names is not None and index < len(class_names) else f"class {index}"
 
 
 def text_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

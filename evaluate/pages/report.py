@@ -1,10 +1,9 @@
-"""`report`: one self-contained page about a submission, for a person to read in a browser."""
+"""The report page: the scores of a submission with charts and pictures, in one HTML file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from challenge.errors import UserError
@@ -13,26 +12,26 @@ from challenge.manifest import read_manifest
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
+from evaluate.pages.environment import make_environment
 from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
 from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
-from evaluate.scores.metric_table import Column, Metric, metrics_of
+from evaluate.scores.metric_table import Column, Metric, metrics_of, part_text
 from evaluate.scores.result import Result, TaskResult
-from evaluate.scores.run_report import RunFacts, read_run_report
+from evaluate.scores.run_report import RunReport, read_run_report
 
 PAGE = "index.html"
-TEMPLATES = Path(__file__).parent / "templates"
 
 PICTURE_BYTES = 13_000_000
-"""What all pictures may take: with the charts and tables of 27 tasks the page then stays under 15 MB."""
+"""Limit for all pictures together; with charts and tables of 27 tasks the page stays under 15 MB."""
 
 _LISTED = 500
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One figure on a metric's scale: `place` in percent of its width."""
+    """One figure on a metric's scale. `place` is in percent of the scale's width."""
 
     name: str
     text: str
@@ -41,7 +40,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Scale:
-    """A metric's mean over the tasks of a kind, beside what was published. `band` is the interval, in percent."""
+    """A metric's mean over the tasks of a kind, with the published figures.
+
+    `band` is the left end and the width of the interval, in percent of the scale's width; `end` the scale's maximum.
+    """
 
     metric: Metric
     official: Estimate
@@ -64,7 +66,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A row that got a fallback, has no prediction, no truth, or a remark."""
+    """A row that got a fallback, lacks a prediction or a truth, or has a remark."""
 
     what: str
     row: str
@@ -85,10 +87,10 @@ def write_report(
 ) -> Path:
     """Write `output/index.html` and return its path. Raises UserError for unusable input.
 
-    The pictures take the first of `encodings` with which all of them fit into `picture_bytes`, or the last.
+    The pictures use the first of `encodings` with which they all fit into `picture_bytes`, or else the last.
     """
     if result.profile != "fmc":
-        raise UserError(f"there is no report page for the profile {result.profile}; `evaluate score` prints its scores")
+        raise UserError(f"there is no report page for the profile {result.profile}; use `evaluate score`")
     run = read_run_report(run_report) if run_report else None
     pictures = _pictures(result, data_root, predictions, encodings, picture_bytes)
     views = {
@@ -96,33 +98,25 @@ def write_report(
         for kind in result.kinds
     }
     troubles = list(_troubles(result, run))
-    page = _environment().get_template("report.html.j2").render(
+    template = make_environment().get_template("report.html.j2")
+    page = template.render(
         title=title,
         result=result,
         run=run,
-        scales={kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)]
-                for kind, found in result.kinds.items()},
+        run_lines=_run_lines(run) if run else [],
+        scales={
+            kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)] for kind, found in result.kinds.items()
+        },
         views=views,
         metrics={kind: metrics_of(kind) for kind in result.kinds},
         troubles=troubles[:_LISTED],
         troubles_in_all=len(troubles),
         columns=list(Column),
-    )  # fmt: skip
+        part_text=part_text,
+    )
     target = output / PAGE
     write_output(target, page.encode(errors="backslashreplace"))
     return target
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["file_name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
-    return environment
 
 
 def _pictures(
@@ -147,7 +141,7 @@ def _pictures(
     return drawn
 
 
-def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunFacts | None) -> TaskView:
+def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunReport | None) -> TaskView:
     cases = [case for case in result.cases if case.task_id == task.spec.task_id]
     by_rank: dict[str, list[Picture]] = {}
     for picture in pictures:
@@ -193,9 +187,9 @@ def _scale(metric: Metric, table: Mapping[str, Mapping[Column, Estimate]]) -> Sc
     return Scale(metric, official, strict, marks, band, f"{end:g}")
 
 
-def _troubles(result: Result, run: RunFacts | None) -> Iterator[Trouble]:
+def _troubles(result: Result, run: RunReport | None) -> Iterator[Trouble]:
     for fallback in run.fallbacks if run else ():
-        yield Trouble("fallback", fallback["row"], fallback["image_path"], fallback["task_id"], fallback["text"])
+        yield Trouble("fallback", fallback.row, fallback.image_path, fallback.task_id, fallback.text)
     for case in result.cases:
         if case.outcome is Outcome.MISSING:
             yield Trouble("missing", case.row, case.image_path, case.task_id, case.remark)
@@ -206,4 +200,29 @@ def _troubles(result: Result, run: RunFacts | None) -> Iterator[Trouble]:
         if case.outcome is Outcome.ANSWERED and case.remark:
             yield Trouble("remark", case.row, case.image_path, case.task_id, case.remark)
     for note in run.notes if run else ():
-        yield Trouble("note", note["row"], note["image_path"], note["task_id"], note["text"])
+        yield Trouble("note", note.row, note.image_path, note.task_id, note.text)
+
+
+def _run_lines(run: RunReport) -> list[tuple[str, str]]:
+    """The lines about the run at the top of the page, as name and value."""
+    lines = [
+        ("Run", f"{run.status}, exit code {run.exit_code}"),
+        ("Answered", f"{run.answered:,} of {run.rows:,} rows"),
+        ("Weights", f"{run.weights or 'unknown'} ({run.sha256[:12]})"),
+        ("Device", f"{run.device or 'unknown'}, {run.precision}"),
+        ("Total time", _seconds(run.total_s)),
+        ("First prediction", _seconds(run.first_prediction_s)),
+        ("Speed", _with_unit(run.rows_per_s, "rows/s")),
+        ("Peak memory", _with_unit(run.peak_memory_mib, "MiB")),
+    ]
+    return [(name, value) for name, value in lines if value]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 60:.1f} min" if value >= 120 else f"{value:.1f} s"
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"

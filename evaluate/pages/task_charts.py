@@ -1,4 +1,4 @@
-"""Which charts a task gets, from its answered cases."""
+"""The charts of a task, drawn from its answered cases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import numpy as np
 
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.metrics.classification import auc
+from evaluate.pages.case_text import goodness
 from evaluate.pages.charts import Floats, cumulative, roc, roc_curve, shares, success
-from evaluate.pages.pictures import goodness
 from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 
 

@@ -1,4 +1,4 @@
-"""The worst answers of every kind, drawn with their truth on one sheet per kind, for a person to look at."""
+"""The worst answers of each kind, drawn with their truth, on one sheet per kind."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -7,15 +7,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from challenge.errors import ImageError, MaskError, UserError
-from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
-from challenge.paths import find_image
 from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
-from evaluate.pages.gallery_cards import read_truth
+from evaluate.pages.case_text import described, goodness
 from evaluate.pages.overlays import overlay, text_font
-from evaluate.pages.pictures import described, goodness
+from evaluate.pages.rows import read_row
 from evaluate.scores.cases import Case, Outcome
 from evaluate.scores.result import Result
 
@@ -24,7 +22,7 @@ _PAPER, _INK = (17, 20, 26), (240, 243, 247)
 
 
 def worst(result: Result, kind: TaskKind, count: int) -> list[Case]:
-    """Return the `count` worst answered cases of a kind, the worst first."""
+    """Return the `count` worst answered cases of a kind, worst first."""
     tasks = {task.spec.task_id for task in result.tasks_of(kind)}
     answered = [case for case in result.cases if case.outcome is Outcome.ANSWERED and case.task_id in tasks]
     return sorted(answered, key=goodness)[:count]
@@ -35,7 +33,7 @@ def write_sheets(
 ) -> Iterator[tuple[Path, list[str]]]:
     """Write `output/worst-KIND.jpg` for every kind that has answers; yield the file and a line per case in it.
 
-    Raises UserError if the folders cannot be read, or are not those that `result` was scored on.
+    Raises UserError if the folders cannot be read, or are not the ones that `result` belongs to.
     """
     samples = {str(sample.row): sample for sample in read_manifest(data_root).samples}
     submission = open_submission(predictions)
@@ -44,7 +42,7 @@ def write_sheets(
         if not chosen:
             continue
         if missing := [case.row for case in chosen if case.row not in samples]:
-            raise UserError(f"{data_root} has no row {missing[0]}; give the folder that the scores were taken on")
+            raise UserError(f"{data_root} has no row {missing[0]}; give the data folder that was scored")
         tiles = [_tile(case, samples[case.row], data_root, submission) for case in chosen]
         path = _sheet_path(output, kind)
         stream = io.BytesIO()
@@ -65,9 +63,7 @@ def _sheet_path(output: Path, kind: TaskKind) -> Path:
 
 def _tile(case: Case, sample: Sample, data_root: Path, submission: Submission) -> Image.Image:
     try:
-        image = Image.fromarray(read_image(find_image(data_root, sample.image_path)).pixels)
-        answer, truth = submission.find(sample, image.size), read_truth(sample, data_root, image.size)
-        drawn = overlay(image, answer, truth, side=_SIDE)
+        drawn = overlay(*read_row(sample, data_root, submission), side=_SIDE)
     except (OSError, ImageError, MaskError) as error:
         raise UserError(
             f"{sample.row}: {sample.image_path} cannot be drawn ({error}); score the folder again"

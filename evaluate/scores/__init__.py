@@ -1,1 +1,1 @@
-"""From a data folder and an answer folder to numbers."""
+"""From a data folder and a folder of predictions to numbers."""

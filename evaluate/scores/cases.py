@@ -1,4 +1,4 @@
-"""One manifest row's score: what is measured once per image, and written to the result file for each."""
+"""What is measured for one manifest row, and written to the result file for each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from challenge.tasks import TaskKind
 
 
 class Outcome(StrEnum):
-    """What became of a row. Rows without a truth (a mask that does not load, an empty label) count nowhere."""
+    """Whether a row could be scored. Rows without a truth (an unreadable mask, an empty label) are not counted."""
 
     ANSWERED = "answered"
     MISSING = "missing"
@@ -18,11 +18,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What all kinds share.
+    """The fields that all kinds share.
 
-    `row` is the csv file and line; `group` the patient or video, else the image itself; `remark` says why a row is
-    missing or has no truth, or what was odd about an answer that was scored. `outcome` is that of the strict column;
-    `official` says whether the official script scores the row, None where it does so exactly if it was answered.
+    `row` is the csv file and line. `group` is the patient or video, or the image itself if neither is known. `remark`
+    says why the row is missing or has no truth, or what was odd about a scored prediction. `outcome` belongs to the
+    strict column. `official` says whether the official script scores the row; None means: exactly if it was answered.
     """
 
     row: str
@@ -56,8 +56,8 @@ class Case:
 class MaskCase(Case):
     """`dice` and `hausdorff` (native pixels) of the classes 0..K-1; empty unless answered.
 
-    `diagonal` is that of the true mask's grid, the worst distance. `official_dice` and `official_hausdorff` are what
-    the official script makes of the two files, empty where that is the same.
+    `diagonal` is that of the true mask's grid, the worst distance. `official_dice` and `official_hausdorff` are the
+    official script's values for the two files, empty if they are the same.
     """
 
     dice: tuple[float, ...] = ()
@@ -95,7 +95,7 @@ class BoxCase(Case):
 class PointsCase(Case):
     """Radial `errors` in native pixels, a missing true point taken as (0, 0); empty unless answered.
 
-    `absent` are the indices of the missing true points; `diagonal` is that of the image, 0 if answered.
+    `absent` are the indices of the missing true points. `diagonal` is that of the image, 0 if answered.
     """
 
     errors: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""The cases of one task, counted the official or the strict way: scores under any row weights.
+"""The scores of one task from its cases, the official and the strict way, under any row weights.
 
 Official: rows without a prediction are left out. Strict: they count with the worst value (contract, section 1.5).
 """
@@ -19,7 +19,7 @@ from evaluate.scores.metric_table import Column
 
 Floats = npt.NDArray[np.float64]
 
-_TOLD = (Outcome.MISSING, Outcome.NO_TRUTH, Outcome.ANSWERED)
+_NOTE_ORDER = (Outcome.MISSING, Outcome.NO_TRUTH, Outcome.ANSWERED)
 
 
 class TaskScore(Protocol):
@@ -43,7 +43,7 @@ def task_score(spec: TaskSpec, cases: Sequence[Case], column: Column) -> TaskSco
     """Return the scores of a task's cases, or None if no case counts in that column."""
     rows = [index for index, case in enumerate(cases) if _counts(case, column)]
     if spec.kind is TaskKind.REGRESSION and column is Column.STRICT:
-        # Without a single true point there is nothing to compare with.
+        # A row without any true point has nothing to be compared with.
         rows = [index for index in rows if len(_points(cases[index]).absent) < spec.num_classes]
     if not rows:
         return None
@@ -128,7 +128,7 @@ class _Labels:
             auc = np.zeros(table.counts.shape[:-2])
         else:
             auc = cls.auc_official(self.true, self.probabilities, weights)
-        # A draw that happens to hold one class only says nothing; the convention of 0 is for the score itself.
+        # A bootstrap draw with only one class is undefined; only the score itself is 0 by convention.
         undefined = 0.0 if weights is None else np.nan
         return {
             "AUC": auc,
@@ -142,7 +142,7 @@ class _Labels:
         table = cls.confusion(self.true, self.predicted)
         values = np.full(self.probabilities.shape[1], 0.0 if self.column is Column.OFFICIAL else np.nan)
         for position, (label, score) in enumerate(zip(table.labels, cls.f1(table), strict=True)):
-            # The official script lists the classes that occur one after the other, and takes the c-th for class c.
+            # The official script lists only the classes that occur, and takes the c-th of them for class c.
             place = position if self.column is Column.OFFICIAL else label
             if 0 <= place < len(values):
                 values[place] = score
@@ -156,7 +156,7 @@ def _labels(cases: Iterable[Case], num_classes: int) -> tuple[npt.NDArray[np.int
             continue
         true.append(case.true)
         if case.predicted is None:
-            # The worst value: a wrong class, and nothing for the true one.
+            # The worst value: a wrong class, and probability 0 for the true one.
             predicted.append((case.true + 1) % num_classes)
             probabilities.append([0.0 if c == case.true else 1 / (num_classes - 1) for c in range(num_classes)])
         else:
@@ -202,12 +202,12 @@ def _errors(cases: Iterable[Case], num_points: int, column: Column) -> Floats:
 
 
 def _points(case: Case) -> PointsCase:
-    return cast(PointsCase, case)  # the kind of a task decides the type of its cases
+    return cast(PointsCase, case)  # all cases of a regression task are PointsCases
 
 
 def task_notes(spec: TaskSpec, cases: Sequence[Case]) -> list[str]:
-    """Return one sentence per thing in which the two columns differ, or that was odd about the rows, with counts."""
-    ordered = sorted(cases, key=lambda case: _TOLD.index(case.outcome))
+    """Return one sentence for each way in which the two columns differ or rows were odd, with counts."""
+    ordered = sorted(cases, key=lambda case: _NOTE_ORDER.index(case.outcome))
     remarks = Counter((case.remark, _consequence(case)) for case in ordered if case.remark)
     notes = [f"{count} of {len(cases)} rows: {remark}; {then}" for (remark, then), count in remarks.items()]
     if spec.kind is TaskKind.REGRESSION:
@@ -223,7 +223,7 @@ def task_notes(spec: TaskSpec, cases: Sequence[Case]) -> list[str]:
 def _consequence(case: Case) -> str:
     if case.outcome is Outcome.ANSWERED and case.is_official:
         differs = isinstance(case, MaskCase) and case.official_dice
-        return "official and strict score them each in its own way" if differs else "scored as the official script does"
+        return "official and strict score them differently" if differs else "scored as the official script does"
     if case.outcome is Outcome.NO_TRUTH and not case.is_official:
         return "they count in neither column"
     official = "official scores them" if case.is_official else "official leaves them out"
@@ -243,5 +243,5 @@ def _label_notes(score: _Labels, num_classes: int) -> list[str]:
     if strange := sorted(set(score.predicted) - set(range(num_classes))):
         notes.append(f"predicted classes outside 0..{num_classes - 1}: {', '.join(map(str, strange))}")
     if not set(range(max(occurring) + 1)) <= occurring:
-        notes.append("some class occurs neither as a true nor as a predicted one: the official F1 per class shift")
+        notes.append("some class is neither a true nor a predicted one, so the official F1 per class is shifted")
     return notes

@@ -1,7 +1,7 @@
-"""One segmentation row's files -> its case: the strict scores, and the official ones where the script reads otherwise.
+"""One segmentation row's files -> its case: strict scores, and official ones where the official script differs.
 
-The official script (contract, section 1.5) finds the true mask at `mask_path` as it stands, the predicted one at
-`mask_path` without any "../", and compares the grey values that OpenCV reads from the two files.
+The official script (contract, section 1.5) looks for the true mask at `mask_path`, and for the predicted one at
+`mask_path` without any "../". It compares the grey values that OpenCV reads from the two files.
 """
 
 import os
@@ -19,19 +19,22 @@ from challenge.masks.opencv_grey import GreyReading, read_grey
 from challenge.masks.true_masks import TrueMask
 from challenge.paths import MANIFEST_FOLDER, official_path
 from challenge.readers import StoredMask, mask_path, read_stored_mask
-from evaluate.metrics.segmentation import diagonal, dice, hausdorff, on_grid_of
+from evaluate.metrics.segmentation import diagonal
 from evaluate.scores.cases import MaskCase, Outcome
+from evaluate.scores.one_case import MaskScores, mask_scores, measure_mask
 from evaluate.scores.true_masks import find_true_mask
 
 Labels = npt.NDArray[np.uint8]
-Scores = tuple[tuple[float, ...], tuple[float, ...]]
 
 RESIZED = "the mask has another size than the true one; resized with nearest neighbour"
 
 
 @dataclass(frozen=True)
 class _Files:
-    """What a row's files hold: a text says why there is nothing. `their_truth` and `their_answer`: in the script."""
+    """What a row's files contain, or a text that says why nothing could be read.
+
+    `their_truth` and `their_answer` are what the official script reads.
+    """
 
     truth: TrueMask | str
     answer: StoredMask | str
@@ -52,7 +55,7 @@ def mask_case(sample: Sample, data_root: Path, predictions: Path) -> MaskCase:
 
 
 def mask_cell(sample: Sample) -> str:
-    """Return the row's `mask_path` as it stands, empty if there is none: the official script leaves such a row out."""
+    """Return the row's `mask_path`, unchanged; empty if there is none, as the official script then leaves it out."""
     cell = sample.cells.get("mask_path", "")
     return "" if cell.strip().casefold() in ("", "nan") else cell
 
@@ -63,7 +66,7 @@ def official_truth(data_root: Path, cell: str) -> Path:
 
 
 def official_answer(predictions: Path, cell: str) -> Path | None:
-    """Return where the official script looks for the predicted mask; None if that leaves the folder."""
+    """Return where the official script looks for the predicted mask; None if that is outside of the folder."""
     path = Path(os.path.normpath(predictions / official_path(cell)))
     return path if path.is_relative_to(os.path.normpath(predictions)) else None
 
@@ -78,8 +81,8 @@ def stored_mask(path: Path, shape: tuple[int, ...]) -> StoredMask | str:
         return f"the mask file is {str(error).removeprefix(f'{path.name}: ')}"
 
 
-def strange(answer: StoredMask, truth: Labels) -> Iterator[str]:
-    """Say what is odd about a predicted mask."""
+def mask_oddities(answer: StoredMask, truth: Labels) -> Iterator[str]:
+    """Yield what is odd about a predicted mask, one phrase each."""
     if answer.fault:
         yield answer.fault
     if answer.labels.shape != truth.shape:
@@ -113,26 +116,17 @@ def _strict_case(sample: Sample, files: _Files) -> MaskCase:
     truth = files.truth.labels
     if isinstance(files.answer, str):
         return MaskCase.of(sample, Outcome.MISSING, files.answer, diagonal=diagonal(truth.shape))
-    remarks = "; ".join(strange(files.answer, truth))
-    scores, distances = _scores(files.answer.labels, truth, sample.num_classes)
-    return MaskCase.of(
-        sample, Outcome.ANSWERED, remarks, dice=scores, hausdorff=distances, diagonal=diagonal(truth.shape)
-    )
+    case = measure_mask(sample, files.answer.labels, truth)
+    return replace(case, remark="; ".join(mask_oddities(files.answer, truth)))
 
 
-def _official_scores(sample: Sample, files: _Files, strict: MaskCase) -> Scores | None:
+def _official_scores(sample: Sample, files: _Files, strict: MaskCase) -> MaskScores | None:
     truth, answer = files.their_truth.values, files.their_answer
     if truth is None or isinstance(answer, str):
         return None
     if answer is files.answer and isinstance(files.truth, TrueMask) and np.array_equal(truth, files.truth.labels):
         return strict.dice, strict.hausdorff
-    return _scores(answer.labels, truth, sample.num_classes)
-
-
-def _scores(answer: Labels, truth: Labels, num_classes: int) -> Scores:
-    labels = on_grid_of(answer, truth)
-    found = dice(labels, truth, num_classes), hausdorff(labels, truth, num_classes)
-    return tuple(found[0].tolist()), tuple(found[1].tolist())
+    return mask_scores(answer.labels, truth, sample.num_classes)
 
 
 def _remarks(sample: Sample, files: _Files, strict: str) -> Iterator[str]:
@@ -142,7 +136,7 @@ def _remarks(sample: Sample, files: _Files, strict: str) -> Iterator[str]:
     if isinstance(files.truth, TrueMask):
         yield from (f"the true mask: {note}" for note in files.truth.notes)
         if not mask_cell(sample):
-            yield "the csv has no mask_path, without which the official script leaves a row out"
+            yield "the csv has no mask_path, so the official script leaves the row out"
         elif theirs.values is None:
             yield "the official script cannot read the true mask at its mask_path"
         elif not np.array_equal(theirs.values, files.truth.labels):

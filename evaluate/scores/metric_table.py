@@ -1,13 +1,15 @@
-"""The scores by name: what each measures, which way is better, and the figures published for the challenge."""
+"""The table of scores: name, unit, which way is better, how a value is printed, and published figures."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from challenge.tasks import TaskKind
 
+_DECIMALS = 4
+
 
 class Column(StrEnum):
-    """The two ways of counting, side by side everywhere."""
+    """The two ways of counting rows, shown side by side everywhere."""
 
     OFFICIAL = "official"
     STRICT = "strict"
@@ -31,15 +33,19 @@ class Metric:
     participant: float | None = None
 
     def text(self, value: float | None, *, signed: bool = False) -> str:
-        """Return a value as it is printed everywhere: four decimals, two for pixels, `n/a` for None."""
+        """Return a value as tables show it: four decimals, two for pixels, `n/a` for None."""
         if value is None:
             return "n/a"
-        return f"{value:{'+' if signed else ''}.{2 if self.unit else 4}f}"
+        return f"{value:{'+' if signed else ''}.{2 if self.unit else _DECIMALS}f}"
+
+    def brief(self, value: float, *, unit: bool = True) -> str:
+        """Return a value with one decimal less, as beside pictures and in a model card: `0.853`, `12.4 px`."""
+        number = f"{value:.{1 if self.unit else _DECIMALS - 1}f}"
+        return f"{number} {self.unit}" if self.unit and unit else number
 
     def range_text(self, low: float, high: float) -> str:
-        """Return an interval with one digit less."""
-        digits = 1 if self.unit else 3
-        return f"{low:.{digits}f}\u200a\u2013\u200a{high:.{digits}f}"
+        """Return an interval with one decimal less."""
+        return f"{self.brief(low, unit=False)}\u200a\u2013\u200a{self.brief(high, unit=False)}"
 
 
 METRICS: tuple[Metric, ...] = (
@@ -68,3 +74,16 @@ def metrics_of(kind: TaskKind, profile: str = "fmc") -> tuple[Metric, ...]:
     """Return the scores of a kind in a profile (challenge), its headline first."""
     metrics = UUSIC_METRICS if profile == "uusic" else METRICS
     return tuple(metric for metric in metrics if metric.kind is kind)
+
+
+def headline(kind: TaskKind, profile: str = "fmc") -> Metric:
+    """Return the first score of a kind, which stands for it where only one is shown."""
+    return metrics_of(kind, profile)[0]
+
+
+def part_text(name: str, value: float | None) -> str:
+    """Return a score per class or point as it is printed. F1 per class is not in the table; it has no unit."""
+    known = next(
+        (metric for metric in METRICS if metric.name == name), Metric(name, name, name, TaskKind.CLASSIFICATION)
+    )
+    return known.text(value)

@@ -28,15 +28,19 @@ _COLUMNS: Mapping[TaskKind, tuple[str, ...]] = {
     **_KEYS,
     TaskKind.CLASSIFICATION: ("Accuracy", "AUC", "F1_macro", "F1_weighted", "MCC"),
 }
-"""The scores of a kind in Codabench's order, which is that of the summary too."""
+"""The scores of a kind in the order of Codabench and of the summary file."""
 _AVERAGES: Mapping[TaskKind, tuple[str, ...]] = {
     TaskKind.SEGMENTATION: ("DSC: ", "HD:  "),
     TaskKind.CLASSIFICATION: (
-        "Accuracy:    ", "AUC:         ", "F1 (macro):  ", "F1 (weight): ", "MCC:         ",
+        "Accuracy:    ",
+        "AUC:         ",
+        "F1 (macro):  ",
+        "F1 (weight): ",
+        "MCC:         ",
     ),
     TaskKind.DETECTION: ("IoU: ",),
     TaskKind.REGRESSION: ("MRE: ",),
-}  # fmt: skip
+}
 _DETAILS: Mapping[TaskKind, tuple[tuple[str, str], ...]] = {
     TaskKind.SEGMENTATION: (("DSC", "DSC"), ("HD", "HD")),
     TaskKind.CLASSIFICATION: (("Acc", "Accuracy"), ("AUC", "AUC"), ("F1", "F1_macro"), ("MCC", "MCC")),
@@ -51,8 +55,8 @@ Table = dict[str, dict[str, dict[str, Any]]]
 def official_table(result: Result, measured: Measured) -> Table:
     """Return what the organisers' script would write: kind -> task -> scores, `num_samples` and `per_class`.
 
-    A task without valid samples has zeros, a kind whose answer file is absent no task. A kind without rows is left out,
-    as are tasks that the script skips for their `task_name`.
+    A task without valid samples has zeros; a kind without an answer file has no tasks. Kinds without rows are left out,
+    and so are tasks that the script skips because of their `task_name`.
     """
     counts = Counter(case.task_id for case in measured.cases if case.is_official)
     table: Table = {}
@@ -83,7 +87,7 @@ def _official(task: TaskResult, name: str) -> float | None:
 
 
 def official_summary(table: Table) -> str:
-    """Return the text of the summary file: means over the tasks with samples, and a line for each of them."""
+    """Return the text of the summary file: means over the tasks with samples, and one line per task."""
     return "\n".join([_RULE, "Evaluation Summary", _RULE, *_kinds(table), "\n" + _RULE]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The result of a scoring run: built from the measured cases, written as JSON, read back."""
+"""The result of scoring a submission: built from its cases, written as JSON, read back."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ Table = Mapping[str, Mapping[Column, Estimate]]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows there are, were answered, have no prediction, have no truth; and how many groups they form."""
+    """The number of rows, of answered rows, of rows without a prediction or without a truth, and of groups."""
 
     rows: int
     answered: int
@@ -51,7 +51,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task: its scores, the same per class or point (`parts`), and what was odd."""
+    """One task: its scores, its scores per class or point (`parts`), and notes on what was odd."""
 
     spec: TaskSpec
     counts: Counts
@@ -72,7 +72,7 @@ class KindResult:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that `score` finds out."""
+    """All scores of one submission on one data folder."""
 
     data_root: str
     predictions: str
@@ -117,8 +117,9 @@ def summarise(
     for kind in sorted(sampled, key=list(TaskKind).index):
         counts = Counts.of([case for case in cases if tasks[case.task_id].spec.kind is kind])
         kinds[kind] = KindResult(kind, len(sampled[kind]), counts, _table(sample_kind(sampled[kind])))
-    return Result(data_root, predictions, Counts.of(cases), kinds, tasks, cases, measured.remarks,
-                  profile, draws, seed, resources)  # fmt: skip
+    return Result(
+        data_root, predictions, Counts.of(cases), kinds, tasks, cases, measured.remarks, profile, draws, seed, resources
+    )
 
 
 def _table(scores: Scores) -> Table:
@@ -166,11 +167,11 @@ def write_result(path: Path, result: Result) -> None:
         "cases": [_plain_case(case) for case in result.cases],
     }
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_output(path, text.encode(errors="backslashreplace"))  # JSON's own escape for what is no text
+    write_output(path, text.encode(errors="backslashreplace"))  # bytes that are not UTF-8 become JSON escapes
 
 
 def _plain_case(case: Case) -> dict[str, Any]:
-    """The case's fields, those about the official script only where it differs."""
+    """The fields of a case; those about the official script only if they differ."""
     return {
         name: value
         for name, value in asdict(case).items()
@@ -183,9 +184,9 @@ def _plain(table: Table) -> dict[str, dict[Column, dict[str, float | None]]]:
 
 
 def read_result(path: Path) -> Result:
-    """Read a result file and aggregate its cases anew, which gives the same numbers.
+    """Read a result file. Its cases are aggregated again, which gives the same scores.
 
-    Raises UserError if it is no result file, or of a newer schema.
+    Raises UserError if the file is not a result file of this schema.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -203,8 +204,15 @@ def read_result(path: Path) -> Result:
         measured = Measured(specs, cases, tuple(content["notes"]))
         bootstrap = content["bootstrap"]
         used = Resources(**content["resources"]) if "resources" in content else None
-        return summarise(measured, content["data_root"], content["predictions"], bootstrap["draws"], bootstrap["seed"],
-                         profile=content["profile"], resources=used)  # fmt: skip
+        return summarise(
+            measured,
+            content["data_root"],
+            content["predictions"],
+            bootstrap["draws"],
+            bootstrap["seed"],
+            profile=content["profile"],
+            resources=used,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: an incomplete result file ({error!r}); write it again") from error
 

@@ -1,7 +1,7 @@
-"""The JSON of `inference.py --report`, as far as the report page shows it."""
+"""The JSON of `inference.py --report` (schema in `docs/reference/run-report.md`), read for the pages and the scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,38 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """`facts` are name and value in reading order; `fallbacks` and `notes` have row, image_path, task_id, text."""
+class RowRemark:
+    """What a run says about a row: why it got a fallback, or what was odd about it."""
 
-    facts: Sequence[tuple[str, str]]
-    fallbacks: Sequence[Mapping[str, str]]
-    notes: Sequence[Mapping[str, str]]
+    row: str
+    image_path: str
+    task_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run as its report describes it. Texts are empty, and numbers None, where the run ended too early to know.
+
+    Times are in seconds, memory is the peak resident memory in MiB; `device` is the one that was used.
+    """
+
+    status: str
+    exit_code: int | None
+    rows: int
+    answered: int
+    weights: str
+    sha256: str
+    device: str
+    precision: str
+    total_s: float | None
+    first_prediction_s: float | None
+    rows_per_s: float | None
+    peak_memory_mib: float | None
+    fallbacks: tuple[RowRemark, ...]
+    notes: tuple[RowRemark, ...]
     prior_tasks: frozenset[str]
-    versions: str
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,71 +56,57 @@ class Resources:
     device: str
 
 
-def read_run_report(path: Path) -> RunFacts:
-    """Read a run report as facts to show. Raises UserError if it is none, or of a newer schema."""
-    report = _read(path)
-    return RunFacts(
-        tuple(_facts(report)),
-        tuple(_entry(raw, "reason") for raw in report.get("fallbacks", ())),
-        tuple(_entry(raw, "note") for raw in report.get("notes", ())),
-        frozenset(report.get("prior_tasks", ())),
-        ", ".join(f"{name} {version}" for name, version in (report.get("versions") or {}).items()),
-    )
-
-
-def read_resources(path: Path) -> Resources:
-    """Read what a run cost from its report. Raises UserError if it does not say."""
-    report = _read(path)
+def read_run_report(path: Path) -> RunReport:
+    """Read a run report. Raises UserError if the file is not one, or has another schema."""
     try:
-        return Resources(
-            float(report["timings"]["total_s"]),
-            int(report["answered"]),
-            float(report["peak_memory_mib"]),
-            str(report["device"]["used"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: times or memory are missing ({error!r}); give the report of a finished run"
+            f"{path}: not readable as a run report ({error}); give the file that inference.py --report wrote"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{path}: not a run report of schema {SCHEMA}; give the file that inference.py --report wrote")
+    try:
+        return _parsed(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: a damaged run report ({error!r}); give the file that inference.py --report wrote"
         ) from error
 
 
-def _read(path: Path) -> Any:
-    try:
-        report: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error}); give what --report of inference.py wrote") from (
-            error
-        )
-    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
-        raise UserError(f"{path}: not a run report of schema {SCHEMA}; give what --report of inference.py wrote")
-    return report
+def read_resources(path: Path) -> Resources:
+    """Read from a run report what the run cost. Raises UserError if the report does not say."""
+    run = read_run_report(path)
+    if run.total_s is None or run.peak_memory_mib is None or not run.device:
+        raise UserError(f"{path}: times or memory are missing; give the report of a finished run")
+    return Resources(run.total_s, run.answered, run.peak_memory_mib, run.device)
 
 
-def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    device, weights = report.get("device") or {}, report.get("weights") or {}
-    timings = report.get("timings") or {}
-    facts = [
-        ("Run", f"{report.get('status')}, exit code {report.get('exit_code')}"),
-        ("Answered", f"{report.get('answered', 0):,} of {report.get('rows', 0):,} rows"),
-        ("Weights", f"{weights.get('name', 'unknown')} ({str(weights.get('sha256', ''))[:12]})"),
-        ("Device", f"{device.get('used', 'unknown')}, {report.get('precision', '')}"),
-        ("Total time", _seconds(timings.get("total_s"))),
-        ("First prediction", _seconds(timings.get("first_prediction_s"))),
-        ("Speed", _number(timings.get("rows_per_s"), "rows/s")),
-        ("Peak memory", _number(report.get("peak_memory_mib"), "MiB")),
-    ]
-    return [(name, value) for name, value in facts if value]
+def _parsed(content: Mapping[str, Any]) -> RunReport:
+    device, weights, timings = (content.get(key) or {} for key in ("device", "weights", "timings"))
+    return RunReport(
+        status=str(content.get("status", "unknown")),
+        exit_code=content.get("exit_code"),
+        rows=int(content.get("rows", 0)),
+        answered=int(content.get("answered", 0)),
+        weights=str(weights.get("name", "")),
+        sha256=str(weights.get("sha256", "")),
+        device=str(device.get("used", "")),
+        precision=str(content.get("precision", "")),
+        total_s=_number(timings.get("total_s")),
+        first_prediction_s=_number(timings.get("first_prediction_s")),
+        rows_per_s=_number(timings.get("rows_per_s")),
+        peak_memory_mib=_number(content.get("peak_memory_mib")),
+        fallbacks=tuple(_remark(raw, "reason") for raw in content.get("fallbacks", ())),
+        notes=tuple(_remark(raw, "note") for raw in content.get("notes", ())),
+        prior_tasks=frozenset(content.get("prior_tasks", ())),
+        versions=dict(content.get("versions") or {}),
+    )
 
 
-def _entry(raw: Mapping[str, Any], key: str) -> dict[str, str]:
-    return {name: str(raw.get(name, "")) for name in ("row", "image_path", "task_id")} | {"text": str(raw.get(key, ""))}
+def _remark(raw: Mapping[str, Any], key: str) -> RowRemark:
+    return RowRemark(str(raw["row"]), str(raw["image_path"]), str(raw["task_id"]), str(raw[key]))
 
 
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value / 60:.1f} min" if value >= 120 else f"{value:.1f} s"
-
-
-def _number(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:,.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)

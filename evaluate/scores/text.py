@@ -1,4 +1,4 @@
-"""Results and findings as plain text for a terminal."""
+"""Results as plain text for a terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,9 +6,6 @@ from challenge.host.console import printable
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.metric_table import Column, Metric, metrics_of
 from evaluate.scores.result import KindResult, Result, TaskResult
-from evaluate.submission.check import Findings
-
-_PLACES = 5
 
 
 def score_text(result: Result) -> str:
@@ -31,7 +28,7 @@ def score_text(result: Result) -> str:
 
 
 def interval_text(metric: Metric, estimate: Estimate | None) -> str:
-    """Return `value [low, high]`, or what of it is defined."""
+    """Return `value [low, high]`; without the interval, or `n/a`, if it is undefined."""
     if estimate is None or estimate.value is None:
         return "n/a"
     value = metric.text(estimate.value)
@@ -49,7 +46,7 @@ def _summary(result: Result) -> Iterator[list[str]]:
             baseline = metric.text(metric.baseline) if metric.baseline is not None else ""
             yield [name, str(found.tasks), *_both(metric, found), *([baseline] if published else [])]
     if published:
-        yield ["* the organisers' own, on the official validation set: other images, beside these for orientation only"]
+        yield ["* the organisers' baseline on the official validation set: other images, for orientation only"]
 
 
 def _both(metric: Metric, found: KindResult) -> list[str]:
@@ -78,22 +75,11 @@ def _aligned(rows: Iterator[list[str]]) -> list[str]:
     table = [[printable(cell) for cell in row] for row in rows]
     full = [row for row in table if len(row) > 1]
     widths = [max(len(row[index]) for row in full) for index in range(len(full[0]))]
-    return [
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width)
-                  for index, (cell, width) in enumerate(zip(row, widths, strict=False))).rstrip()
-        if len(row) > 1 else row[0]
-        for row in table
-    ]  # fmt: skip
+    return [_line(row, widths) if len(row) > 1 else row[0] for row in table]
 
 
-def check_text(findings: Findings, every: bool = False) -> str:
-    """Return one paragraph per problem with the first few places (or `every` one), errors first."""
-    lines = []
-    for level, problems in (("error", findings.errors), ("warning", findings.warnings)):
-        for problem, places in problems.items():
-            lines.append(f"{level}: {printable(problem)}" + (f" ({len(places):,} times)" if len(places) > 1 else ""))
-            shown = places if every else places[:_PLACES]
-            lines += [f"    {printable(place)}" for place in shown]
-            if len(shown) < len(places):
-                lines.append(f"    ... and {len(places) - len(shown):,} more (--all shows them)")
-    return "\n".join(lines)
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The row's name to the left, its numbers to the right."""
+    name, *numbers = row
+    cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False)]
+    return "  ".join([name.ljust(widths[0]), *cells]).rstrip()

@@ -1,4 +1,4 @@
-"""UUSIC 2025: a list with the truth and an output folder -> one case per row. A task is a data set and its kind."""
+"""UUSIC 2025: a list with the truth and a folder of predictions -> one case per row. A task is a data set and kind."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,10 +12,9 @@ from challenge.targets import label
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
 from challenge.uusic.readers import read_answers
-from evaluate.metrics.foreground import foreground_dice, surface_dice
-from evaluate.metrics.segmentation import on_grid_of
 from evaluate.scores.cases import Case, ForegroundCase, LabelCase, Outcome
-from evaluate.scores.mask_cases import stored_mask, strange
+from evaluate.scores.mask_cases import mask_oddities, stored_mask
+from evaluate.scores.one_case import measure_foreground, measure_one
 from evaluate.scores.scoring import Measured
 from evaluate.scores.true_masks import find_true_mask
 
@@ -23,7 +22,7 @@ from evaluate.scores.true_masks import find_true_mask
 def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measured:
     """Compare every row's prediction with its truth: `label`, or the mask at `mask_path_relative` below `data_root`.
 
-    Raises ManifestError or SubmissionError, with file and entry, for what cannot be scored.
+    Raises ManifestError or SubmissionError, with file and entry, if the list or the predictions cannot be scored.
     """
     manifest = read_list(list_file, CATALOGUE)
     samples = [replace(sample, task_id=f"{sample.cells['dataset_name']}/{sample.kind}") for sample in manifest.samples]
@@ -34,8 +33,10 @@ def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measure
     unknown = [image_path for image_path in answers or {} if image_path not in asked]
     remarks = []
     if unknown:
-        remarks.append(f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
-                       f"count nowhere (the first: {unknown[0]!r})")  # fmt: skip
+        remarks.append(
+            f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
+            f"are not counted (the first: {unknown[0]!r})"
+        )
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, 2 if s.mask_file else s.num_classes) for s in samples}
     return Measured(tuple(specs.values()), cases, tuple(remarks))
 
@@ -53,14 +54,8 @@ def _mask_case(sample: Sample, data_root: Path, predictions: Path) -> Case:
     stored = stored_mask(mask_path(predictions, sample), truth.shape)
     if isinstance(stored, str):
         return ForegroundCase.of(sample, Outcome.MISSING, stored)
-    ours, theirs = on_grid_of(stored.labels, truth) > 0, truth > 0
-    return ForegroundCase.of(
-        sample,
-        Outcome.ANSWERED,
-        "; ".join(strange(stored, truth)),
-        dice=foreground_dice(ours, theirs),
-        nsd=surface_dice(ours, theirs),
-    )
+    case = measure_foreground(sample, stored.labels, truth)
+    return replace(case, remark="; ".join(mask_oddities(stored, truth)))
 
 
 def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
@@ -70,8 +65,8 @@ def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
     if answer is None:
         return LabelCase.of(sample, Outcome.MISSING, f"no entry in {CLASSIFICATION_FILE}", true=true)
     if len(answer.probabilities) != sample.num_classes:
-        raise SubmissionError(f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
-                              f"{sample.num_classes} numbers, one per class ({sample.row})")  # fmt: skip
-    return LabelCase.of(
-        sample, Outcome.ANSWERED, true=true, predicted=answer.predicted_class, probabilities=answer.probabilities
-    )
+        raise SubmissionError(
+            f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
+            f"{sample.num_classes} numbers, one per class ({sample.row})"
+        )
+    return measure_one(sample, answer)

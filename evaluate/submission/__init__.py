@@ -1,1 +1,1 @@
-"""Whether a submission is valid, and how it is packed."""
+"""Checks whether a submission is valid, and packs it."""

@@ -1,4 +1,4 @@
-"""Is an output folder ready for upload? Everything that the organisers' script skips, or trips over, silently."""
+"""Is a folder of predictions ready for upload? Finds what the organisers' script skips or fails on without a word."""
 
 import math
 import os
@@ -30,14 +30,14 @@ _SUM_REFUSED, _SUM_ALLOWED = 1e-5, 1e-6
 # Normalised and pixel coordinates of one answer may differ by this many pixels before they contradict each other.
 _AGREEMENT = 1.0
 _ELSEWHERE = (
-    'the official script looks for the mask elsewhere, as it removes every "../" of mask_path and takes the rest as it '
-    "stands; give the mask another path in the csv"
+    'the official script looks for the mask elsewhere, because it only removes every "../" from mask_path; give the '
+    "mask another path in the csv"
 )
 
 
 @dataclass
 class Findings:
-    """What was found: problem -> places, errors apart from warnings; and the files that a zip has to hold."""
+    """Errors and warnings, each problem with its places, and the files that the zip must contain."""
 
     errors: dict[str, list[str]] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
@@ -45,11 +45,11 @@ class Findings:
     rows: int = 0
 
     def error(self, problem: str, place: str) -> None:
-        """Note something that makes the submission invalid or costs score."""
+        """Add a problem that makes the submission invalid or lowers its score."""
         self.errors.setdefault(problem, []).append(place)
 
     def warn(self, problem: str, place: str) -> None:
-        """Note something odd that the organisers' script takes."""
+        """Add an oddity that the organisers' script accepts."""
         self.warnings.setdefault(problem, []).append(place)
 
 
@@ -73,8 +73,7 @@ def check(data_root: Path, predictions: Path) -> Findings:
     for sample in progress(masks, label="masks"):
         _check_mask(sample, predictions, sizes, findings)
     for sample in superseded(samples):
-        findings.warn("the mask of this row is overwritten by that of a later row; give each its own mask_path",
-                      str(sample.row))  # fmt: skip
+        findings.warn("a later row overwrites the mask of this row; give each row its own mask_path", str(sample.row))
     findings.files = sorted({*JSON_FILES.values(), *(str(sample.mask_file) for sample in masks)})
     _check_leftovers(predictions, findings)
     return findings
@@ -104,7 +103,7 @@ def _check_json(
         findings.error(str(error), name)
         return
     if answers is None:
-        findings.error("the file is missing; all three JSON files are always written, an empty list at least", name)
+        findings.error("the file is missing; write all three JSON files, even if the list is empty", name)
         return
     for sentence in answers.malformed:
         place, _, problem = sentence.partition(": ")
@@ -116,9 +115,11 @@ def _check_json(
     for entry in answers.entries:
         known = by_key.get((entry.image_path, entry.task_id))
         if known is None:
-            findings.error("no csv row has this image_path and task_id; echo the csv's cells exactly", _named(entry))
+            findings.error("no csv row has this image_path and task_id; copy the csv's cells exactly", _named(entry))
         elif answers.of(known) is not entry:
-            findings.error("the row is answered again further down, and the last counts; answer it once", _named(entry))
+            findings.error(
+                "a later entry answers the same row, and only the last counts; answer each row once", _named(entry)
+            )
         else:
             _check_entry(entry, known, sizes, findings)
 
@@ -139,16 +140,16 @@ def _check_class(answer: ClassPrediction, sample: Sample, place: str, findings: 
         findings.error(f"{len(values)} probabilities for {classes} classes; write one per class", place)
         return
     if not 0 <= answer.predicted_class < classes:
-        findings.error(f"predicted_class is outside of 0..{classes - 1}; write a class index", place)
+        findings.error(f"predicted_class is outside 0..{classes - 1}; write a class index", place)
     elif values[answer.predicted_class] < max(values):
         findings.warn("predicted_class is not the most probable class", place)
     if min(values) < 0 or max(values) > 1:
-        findings.error("a probability is outside of 0..1", place)
+        findings.error("a probability is outside 0..1", place)
     off = abs(math.fsum(values) - 1)
     if off > _SUM_REFUSED:
-        findings.error("the probabilities do not sum to 1, which makes the official AUC 0; write them unrounded", place)
+        findings.error("the probabilities do not sum to 1, so the official AUC becomes 0; write them unrounded", place)
     elif off > _SUM_ALLOWED:
-        findings.warn("the probabilities' sum is off by more than 1e-6; write them unrounded", place)
+        findings.warn("the sum of the probabilities is off by more than 1e-6; write them unrounded", place)
 
 
 def _check_box(answer: BoxPrediction, sample: Sample, place: str, sizes: _Sizes, findings: Findings) -> None:
@@ -160,7 +161,7 @@ def _check_box(answer: BoxPrediction, sample: Sample, place: str, sizes: _Sizes,
     if answer.pixels[0] == answer.pixels[2] or answer.pixels[1] == answer.pixels[3]:
         findings.warn("the box has no area, which scores 0", place)
     if min(answer.normalized) < -_SUM_ALLOWED or max(answer.normalized) > 1 + _SUM_ALLOWED:
-        findings.error("bbox_normalized leaves 0..1; divide by the original image's width and height", place)
+        findings.error("bbox_normalized is outside 0..1; divide by the original image's width and height", place)
     _check_agreement(answer, sample, place, sizes, findings)
 
 
@@ -169,7 +170,7 @@ def _check_points(answer: PointsPrediction, sample: Sample, place: str, sizes: _
         findings.error(f"{len(answer.pixels)} numbers for {sample.num_classes} points; write x and y of each", place)
         return
     if min(answer.normalized) < 0 or max(answer.normalized) > 1:
-        findings.warn("a point lies outside of the image", place)
+        findings.warn("a point lies outside the image", place)
     _check_agreement(answer, sample, place, sizes, findings)
 
 
@@ -178,12 +179,13 @@ def _check_agreement(
 ) -> None:
     size = sizes.of(sample.image_path)
     if size is None:
-        findings.warn("the image is not readable, so that its size could not be compared", _place(sample))
+        findings.warn("the image is not readable, so its size could not be compared", _place(sample))
         return
     scaled = [value * size[index % 2] for index, value in enumerate(answer.normalized)]
     if any(abs(ours - theirs) > _AGREEMENT for ours, theirs in zip(scaled, answer.pixels, strict=True)):
-        findings.error("normalised and pixel coordinates contradict each other; pixels are of the original image",
-                       place)  # fmt: skip
+        findings.error(
+            "normalised and pixel coordinates contradict each other; give pixels of the original image", place
+        )
 
 
 def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Findings) -> None:
@@ -205,12 +207,13 @@ def _check_mask(sample: Sample, predictions: Path, sizes: _Sizes, findings: Find
         findings.error(stored.fault, place)
         return
     if size is None:
-        findings.warn("the image is not readable, so that its size could not be compared", _place(sample))
+        findings.warn("the image is not readable, so its size could not be compared", _place(sample))
     elif (stored.labels.shape[1], stored.labels.shape[0]) != size:
-        findings.error("the mask has not the size of the original image; write it at that size", place)
+        findings.error("the mask does not have the size of the original image; write it at that size", place)
     if int(stored.labels.max(initial=0)) >= sample.num_classes:
-        findings.error(f"the mask holds values above {sample.num_classes - 1}, the last class; write class indices",
-                       place)  # fmt: skip
+        findings.error(
+            f"the mask holds values above {sample.num_classes - 1}, the last class; write class indices", place
+        )
 
 
 def _check_leftovers(predictions: Path, findings: Findings) -> None:
@@ -218,9 +221,11 @@ def _check_leftovers(predictions: Path, findings: Findings) -> None:
     for path in sorted(_files(predictions)):
         relative = path.relative_to(predictions)
         if relative.parts[0] == ".journal":
-            findings.error("a journal is left over: the run did not finish; run inference.py again", str(relative))
+            findings.error(
+                "the run did not finish, as its journal is still there; run inference.py again", str(relative)
+            )
         elif relative.as_posix() not in expected:
-            findings.warn("the file belongs to no csv row and is left out of the zip", relative.as_posix())
+            findings.warn("the file does not belong to any csv row and is left out of the zip", relative.as_posix())
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -1,4 +1,4 @@
-"""What the organisers' script breaks on, or passes over, in csv files that are read here all the same."""
+"""Problems in csv files that the organisers' script fails on or ignores, although this reader accepts them."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ _NEEDED = ("image_path", "task_id", "task_name", "num_classes")
 
 
 def csv_problems(data_root: Path, samples: Sequence[Sample]) -> Iterator[tuple[str, str]]:
-    """Yield a problem and its place for all that is odd about the csv files that `samples` come from."""
+    """Yield each problem of the csv files that `samples` come from, with its place."""
     for name in sorted({sample.row.file for sample in samples}):
         yield from ((problem, name) for problem in _file_problems(data_root / MANIFEST_FOLDER / name))
     first: dict[str, Sample] = {}
@@ -22,7 +22,7 @@ def csv_problems(data_root: Path, samples: Sequence[Sample]) -> Iterator[tuple[s
     for sample in first.values():
         if not _is_number(sample.cells.get("num_classes", "")):
             yield (
-                "the official script ends on a task whose first row has no num_classes; write the number",
+                "the official script fails on a task whose first row has no num_classes; write the number",
                 f"{sample.row} ({sample.task_id})",
             )
     for problem in skipped_tasks(samples).values():
@@ -32,12 +32,12 @@ def csv_problems(data_root: Path, samples: Sequence[Sample]) -> Iterator[tuple[s
 
 def _file_problems(path: Path) -> Iterator[str]:
     if path.suffix != ".csv":
-        yield "the official script passes over this file, as its name does not end in .csv; rename it"
+        yield "the official script ignores this file, because its name does not end in .csv; rename it"
     text = path.read_bytes().decode("utf-8-sig")
     header = next(csv.reader(io.StringIO(text, newline="")), [])
     for name in _NEEDED:
         if name not in header:
-            yield f"the official script ends on a csv without the column {name}, spelt so and set off by commas; add it"
+            yield f"the official script fails without the column {name}, spelt so and separated by commas; add it"
 
 
 def _is_number(text: str) -> bool:

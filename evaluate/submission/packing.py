@@ -1,4 +1,4 @@
-"""`predictions.zip` for Codabench: the files at the zip's root, proven by reading it again."""
+"""`predictions.zip` for Codabench: the files at the zip's root, verified by reading the zip again."""
 
 import io
 import os
@@ -14,17 +14,17 @@ from challenge.paths import JSON_FILES
 from challenge.readers import SubmissionError
 from evaluate.outputs import output_error, write_output
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same folder gives the same zip, byte for byte
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same folder gives the same zip, byte for byte
 
 
 def pack(folder: Path, files: Sequence[str], target: Path) -> None:
-    """Zip `files`, which are paths relative to `folder`, under those very names, and re-open the zip to prove it.
+    """Zip `files` (paths relative to `folder`, which are also their names in the zip) and verify the zip.
 
-    `target` appears only when complete; a device or a FIFO is written into. Raises SubmissionError if it lies within
-    `folder` or does not hold exactly the files afterwards, DiskFullError, UserError if it cannot be written.
+    `target` appears only when it is complete, unless it is a device or a FIFO. Raises SubmissionError if it lies in
+    `folder` or does not contain exactly the files; DiskFullError or UserError if it cannot be written.
     """
     if target.resolve().is_relative_to(folder.resolve()):
-        raise SubmissionError(f"{target} lies within the folder to be packed; give a path outside of it")
+        raise SubmissionError(f"{target} lies in the folder to be packed; give a path outside of it")
     if is_stream(target):
         packed = io.BytesIO()
         _fill(packed, folder, files)
@@ -60,7 +60,7 @@ def _fill(stream: IO[bytes], folder: Path, files: Sequence[str]) -> None:
 
 
 def verify(archive: Path | IO[bytes], files: Sequence[str]) -> None:
-    """Open a zip and raise SubmissionError unless it holds exactly `files`, undamaged, with the JSON at its root."""
+    """Raise SubmissionError unless a zip contains exactly `files`, undamaged, with the JSON files at its root."""
     name = archive.name if isinstance(archive, Path) else "the zip"
     with zipfile.ZipFile(archive) as opened:
         damaged = opened.testzip()
@@ -68,8 +68,8 @@ def verify(archive: Path | IO[bytes], files: Sequence[str]) -> None:
     if damaged:
         raise SubmissionError(f"{name}: {damaged} is damaged in the zip; check the disk and pack again")
     if sorted(names) != sorted(files):
-        odd = sorted(set(names) ^ set(files))
-        raise SubmissionError(f"{name}: the zip's content differs from the folder's, first in {odd[:1]}")
+        first = min(set(names) ^ set(files), default="a name that occurs twice")
+        raise SubmissionError(f"{name}: the zip differs from the folder, first in {first}")
     nested = [file for file in JSON_FILES.values() if file not in names]
     if nested:
         raise SubmissionError(f"{name}: {nested[0]} is not at the zip's root; pack from inside the folder")

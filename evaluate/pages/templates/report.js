@@ -20,7 +20,7 @@ for (const button of document.querySelectorAll("th button")) {
   });
 }
 
-// Pictures, enlarged: arrow keys go on to the next, O takes the overlay off and on, Escape closes.
+// Enlarged pictures: arrow keys show the next or previous one, O hides or shows the overlay, Escape closes.
 const viewer = document.getElementById("viewer");
 if (viewer) {
   const cases = [...document.querySelectorAll("figure button")];

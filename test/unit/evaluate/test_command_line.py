@@ -101,8 +101,25 @@ def test_compare_writes_markdown_and_html(data: Path, exact: Path, spoilt: Path,
     assert "Official scores" in (tmp_path / "c.md").read_text()
 
 
-def test_gallery_is_a_command() -> None:
-    assert run("gallery", "--help").exit_code == 0
+COMMANDS = sorted(main.commands)
+
+
+def test_the_commands_are_these() -> None:
+    assert COMMANDS == ["check", "compare", "gallery", "report", "score", "uusic-folder", "worst"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
+def test_help_has_a_short_form_everywhere(arguments: list[str]) -> None:
+    done = run(*arguments, "-h")
+    assert (done.exit_code, done.output.startswith("Usage:")) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["report", "gallery", "uusic-folder"])
+def test_errors_end_the_same_way(command: str, exact: Path, tmp_path: Path) -> None:
+    predictions = [] if command == "uusic-folder" else ["--predictions", exact]
+    done = run(command, "--data-root", tmp_path, *predictions, "--output", tmp_path.parent / f"{tmp_path.name} out")
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1].startswith("error: there is no folder")
 
 
 LEAN = """

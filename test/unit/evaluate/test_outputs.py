@@ -182,8 +182,12 @@ def process(command: str, few: Path, answers: Path, target: Path, repository: Pa
     arguments = [*options(command, target), "--data-root", few, "--predictions", answers]
     return subprocess.run(
         [sys.executable, "-m", "evaluate", *map(str, arguments)],
-        cwd=repository, capture_output=True, check=False, timeout=300, **how,
-    )  # fmt: skip
+        cwd=repository,
+        capture_output=True,
+        check=False,
+        timeout=300,
+        **how,
+    )
 
 
 def test_stdout_as_a_target_holds_the_file_alone(few: Path, answers: Path, repository: Path) -> None:

@@ -27,8 +27,9 @@ from challenge.predictions import (
 from challenge.targets import box, label, points
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json, write_mask
-from evaluate.pages.gallery import gallery
-from evaluate.pages.gallery_cards import describe, looks_like_prior, read_truth
+from evaluate.__main__ import main
+from evaluate.pages.gallery_cards import describe, looks_like_prior
+from evaluate.pages.rows import read_truth
 
 TASKS = ("breast_lesion", "breast_2cls", "breast_lesion_det", "lung", "organ_cls", "FUGC", "fetal_head_biometry")
 PRIOR = {"organ_cls", "FUGC"}
@@ -104,7 +105,7 @@ class Page(HTMLParser):
 
 def run(data: Path, predictions: Path, output: Path, *options: str) -> str:
     arguments = ["--data-root", str(data), "--predictions", str(predictions), "--output", str(output), *options]
-    result = CliRunner().invoke(gallery, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(main, ["gallery", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert result.output.strip().endswith("index.html")
     return (output / "index.html").read_text(encoding="utf-8")
@@ -165,6 +166,7 @@ def test_without_truth_there_are_no_scores(data: Path, predictions: Path, tmp_pa
 
 def report(**changes: object) -> dict[str, object]:
     table: dict[str, object] = {
+        "schema": 1,
         "status": "complete",
         "rows": 21,
         "answered": 21,
@@ -190,12 +192,14 @@ def test_the_run_report_says_what_the_page_shows(data: Path, predictions: Path, 
     assert texts.count("prior: untrained head") == 1  # what the report says, not what the answers look like
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"weights": 3}', json.dumps(report(fallbacks=[{}]))])
+@pytest.mark.parametrize(
+    "content", ["no json", "[]", "{}", '{"schema": 1, "weights": 3}', json.dumps(report(fallbacks=[{}]))]
+)
 def test_what_is_no_run_report_is_refused(data: Path, predictions: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "report.json").write_text(content)
     arguments = ["--data-root", str(data), "--predictions", str(predictions), "--output", str(tmp_path / "out"),
                  "--run-report", str(tmp_path / "report.json")]  # fmt: skip
-    result = CliRunner().invoke(gallery, arguments)
+    result = CliRunner().invoke(main, ["gallery", *arguments])
     assert result.exit_code == 2
     assert "run report" in result.output
 
@@ -204,7 +208,7 @@ def test_a_folder_without_manifests_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     arguments = ["--data-root", str(tmp_path / "empty"), "--predictions", str(tmp_path / "empty"),
                  "--output", str(tmp_path / "out")]  # fmt: skip
-    result = CliRunner().invoke(gallery, arguments)
+    result = CliRunner().invoke(main, ["gallery", *arguments])
     assert result.exit_code == 2
     assert "csv_files" in result.output
 

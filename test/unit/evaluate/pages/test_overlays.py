@@ -117,9 +117,17 @@ def test_boxes_are_outlined_upside_down_ones_too(pixels: tuple[float, ...]) -> N
 
 @pytest.mark.parametrize(
     "prediction",
-    [box(math.nan, 1, 2, 3), box(-1e6, -5, 1e7, 4e6), box(5, 5, 5, 5), points(math.nan, 4, 1e7, -1e7), points(),
-     ClassPrediction((), 0), ClassPrediction((math.nan, 2.0), 5), MaskPrediction(np.full((3, 2), 255, np.uint8))],
-)  # fmt: skip
+    [
+        box(math.nan, 1, 2, 3),
+        box(-1e6, -5, 1e7, 4e6),
+        box(5, 5, 5, 5),
+        points(math.nan, 4, 1e7, -1e7),
+        points(),
+        ClassPrediction((), 0),
+        ClassPrediction((math.nan, 2.0), 5),
+        MaskPrediction(np.full((3, 2), 255, np.uint8)),
+    ],
+)
 def test_strange_answers_do_not_break_the_picture(prediction: Prediction) -> None:
     drawn = overlay(GREY, prediction, prediction)
     assert drawn.width == 640
@@ -172,14 +180,6 @@ def test_the_true_class_is_marked() -> None:
     rows = [np.nonzero(near(image, class_colour(1, pale=True)).any(axis=1))[0].mean() for image in (first, last)]
     assert not near(without, class_colour(1, pale=True)).any()
     assert rows[0] < rows[1]
-
-
-def test_class_names_are_written() -> None:
-    prediction = ClassPrediction((0.5, 0.5), 0)
-    plain, named = overlay(GREY, prediction), overlay(GREY, prediction, class_names=["benign", "malignant"])
-    assert plain.size == named.size
-    assert (np.asarray(plain) != np.asarray(named)).any()
-    assert overlay(GREY, prediction, class_names=["benign"]).size == plain.size
 
 
 def test_the_image_itself_is_not_changed() -> None:

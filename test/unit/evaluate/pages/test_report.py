@@ -13,8 +13,9 @@ import pytest
 from unit.evaluate.folders import read_csv, write_csv
 
 from challenge.errors import UserError
+from evaluate.pages.case_text import goodness
 from evaluate.pages.charts import cumulative, roc, roc_curve, shares, success
-from evaluate.pages.pictures import Encoding, goodness, selected
+from evaluate.pages.pictures import Encoding, selected
 from evaluate.pages.report import write_report
 from evaluate.scores.metric_table import METRICS, Column
 from evaluate.scores.result import Result, summarise
@@ -117,8 +118,16 @@ def test_page_shows_charts_confusion_and_pictures_of_every_task(page: Page, resu
 
 
 def test_page_shows_the_run_its_fallbacks_and_prior_tasks(page: Page) -> None:
-    for text in ("damaged image &lt;OSError&gt;", "FUGC.csv, line 3", "truncated file", "812 MiB", "3.3 min", "lite2",
-                 "answered by the prior", "A &lt;title&gt;"):  # fmt: skip
+    for text in (
+        "damaged image &lt;OSError&gt;",
+        "FUGC.csv, line 3",
+        "truncated file",
+        "812 MiB",
+        "3.3 min",
+        "lite2",
+        "answered by the prior",
+        "A &lt;title&gt;",
+    ):
         assert text in page.text
 
 

@@ -12,8 +12,13 @@ from evaluate.scores.metric_table import Column
 
 
 def common(number: int, outcome: Outcome = Outcome.ANSWERED) -> dict[str, object]:
-    return {"row": f"a.csv, line {number}", "image_path": f"../{number}.png", "task_id": "t",
-            "group": f"g{number}", "outcome": outcome}  # fmt: skip
+    return {
+        "row": f"a.csv, line {number}",
+        "image_path": f"../{number}.png",
+        "task_id": "t",
+        "group": f"g{number}",
+        "outcome": outcome,
+    }
 
 
 def labels(*pairs: tuple[int, int | None], classes: int) -> list[Case]:

@@ -10,14 +10,22 @@ from evaluate.scores.metric_table import Column
 
 
 def common(number: int) -> dict[str, object]:
-    return {"row": f"a.csv, line {number}", "image_path": f"../{number}.png", "task_id": "t",
-            "group": f"g{number}", "outcome": Outcome.ANSWERED}  # fmt: skip
+    return {
+        "row": f"a.csv, line {number}",
+        "image_path": f"../{number}.png",
+        "task_id": "t",
+        "group": f"g{number}",
+        "outcome": Outcome.ANSWERED,
+    }
 
 
 @pytest.mark.parametrize("column", Column)
 def test_the_radial_error_is_the_mean_over_the_points_and_then_over_the_rows(column: Column) -> None:
-    cases = [PointsCase(**common(0), errors=(1.0, 2.0, 9.0)), PointsCase(**common(1), errors=(0.0, 0.0, 30.0)),
-             PointsCase(**common(2), errors=(1.0, 1.0, 1.0))]  # fmt: skip
+    cases = [
+        PointsCase(**common(0), errors=(1.0, 2.0, 9.0)),
+        PointsCase(**common(1), errors=(0.0, 0.0, 30.0)),
+        PointsCase(**common(2), errors=(1.0, 1.0, 1.0)),
+    ]
     score = task_score(TaskSpec("t", TaskKind.REGRESSION, 3), cases, column)
     assert score is not None
     assert score.metrics()["MRE"] == pytest.approx((4 + 10 + 1) / 3)

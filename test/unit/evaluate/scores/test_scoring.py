@@ -112,8 +112,16 @@ def test_truth_as_prediction_is_perfect(data: Path, exact: Path) -> None:
 def test_empty_folder_is_na_officially_and_worst_strictly(data: Path, tmp_path: Path) -> None:
     found = result(data, tmp_path)
     assert found.counts.missing == found.counts.rows == 72
-    worst = {"DSC": 0.0, "HD": DIAGONAL, "AUC": 0.0, "F1_macro": 0.0, "F1_weighted": 0.0, "Accuracy": 0.0,
-             "IoU": 0.0, "MRE": DIAGONAL}  # fmt: skip
+    worst = {
+        "DSC": 0.0,
+        "HD": DIAGONAL,
+        "AUC": 0.0,
+        "F1_macro": 0.0,
+        "F1_weighted": 0.0,
+        "Accuracy": 0.0,
+        "IoU": 0.0,
+        "MRE": DIAGONAL,
+    }
     for kind in found.kinds.values():
         for name, columns in kind.metrics.items():
             assert Column.OFFICIAL not in columns

@@ -87,12 +87,16 @@ ERRORS: list[tuple[str, Breakage, str]] = [
     ("is not JSON", lambda folder: (folder / BOXES).write_text("[{"), BOXES),
     ("holds no list", lambda folder: (folder / BOXES).write_text("{}"), BOXES),
     ("has no entry", edited(BOXES, lambda entries: entries.pop(3)), "thyroid_nodule_det.csv, line 5"),
-    ("answered again", edited(BOXES, lambda entries: entries.append(entries[0])), f"{BOXES}, entry 1"),
+    (
+        "a later entry answers the same row",
+        edited(BOXES, lambda entries: entries.append(entries[0])),
+        f"{BOXES}, entry 1",
+    ),
     ("no csv row", edited(BOXES, lambda entries: entries.append(entries[0] | {"task_id": "x"})), f"{BOXES}, entry 13"),
     ("finite", edited(BOXES, lambda entries: entries[1].update(bbox_pixels=[0, 0, 1, float("nan")])), "entry 2"),
     ("upside down", edited(BOXES, lambda entries: entries[1]["bbox_pixels"].reverse()), f"{BOXES}, entry 2"),
     (
-        "leaves 0..1",
+        "bbox_normalized is outside 0..1",
         edited(BOXES, lambda e: e[1].update(bbox_normalized=[0, 0, 1.5, 1], bbox_pixels=[0, 0, 96, 48])),
         f"{BOXES}, entry 2",
     ),
@@ -101,20 +105,26 @@ ERRORS: list[tuple[str, Breakage, str]] = [
         edited(BOXES, lambda entries: entries[1].update(bbox_pixels=[v * 4 for v in entries[1]["bbox_pixels"]])),
         f"{BOXES}, entry 2",
     ),
-    ("2 numbers for 2 points", edited(POINTS, lambda entries: entries[0].update(
-        predicted_points_pixels=[1, 2], predicted_points_normalized=[0, 0])), f"{POINTS}, entry 1"),
+    (
+        "2 numbers for 2 points",
+        edited(
+            POINTS,
+            lambda entries: entries[0].update(predicted_points_pixels=[1, 2], predicted_points_normalized=[0, 0]),
+        ),
+        f"{POINTS}, entry 1",
+    ),
     (
         "contradict",
         edited(POINTS, lambda entries: entries[0].update(predicted_points_normalized=[0, 0, 0, 0])),
         f"{POINTS}, entry 1",
     ),
     ("3 probabilities for 2", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[0, 0, 1])), "entry 1"),
-    ("outside of 0..1", edited(CLASSES, lambda entries: entries[0].update(predicted_class=7)), f"{CLASSES}, entry 1"),
+    ("outside 0..1", edited(CLASSES, lambda entries: entries[0].update(predicted_class=7)), f"{CLASSES}, entry 1"),
     ("a probability", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[1.5, -0.5])), "entry 1"),
     ("sum to 1", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[0.6, 0.39998])), "entry 1"),
     ("integer", edited(CLASSES, lambda entries: entries[0].update(predicted_class=None)), f"{CLASSES}, entry 1"),
     ("journal", lambda folder: (folder / ".journal").write_text("{}"), ".journal"),
-]  # fmt: skip
+]
 
 
 def bomb(path: Path, side: int) -> None:
@@ -126,14 +136,28 @@ def bomb(path: Path, side: int) -> None:
 
 
 WARNINGS: list[tuple[str, Breakage]] = [
-    ("no area", edited(BOXES, lambda entries: entries[0].update(bbox_pixels=[5, 6, 5, 40],
-                                                               bbox_normalized=[5 / 64, 6 / 48, 5 / 64, 40 / 48]))),
-    ("outside of the image", edited(POINTS, lambda entries: entries[0].update(
-        predicted_points_pixels=[-6.4, 4.8, 0, 0], predicted_points_normalized=[-0.1, 0.1, 0, 0]))),
+    (
+        "no area",
+        edited(
+            BOXES,
+            lambda entries: entries[0].update(
+                bbox_pixels=[5, 6, 5, 40], bbox_normalized=[5 / 64, 6 / 48, 5 / 64, 40 / 48]
+            ),
+        ),
+    ),
+    (
+        "outside the image",
+        edited(
+            POINTS,
+            lambda entries: entries[0].update(
+                predicted_points_pixels=[-6.4, 4.8, 0, 0], predicted_points_normalized=[-0.1, 0.1, 0, 0]
+            ),
+        ),
+    ),
     ("off by more than 1e-6", edited(CLASSES, lambda entries: entries[0].update(predicted_probs=[0.6, 0.399995]))),
     ("not the most probable", edited(CLASSES, lambda entries: entries[0].update(predicted_class=1))),
-    ("belongs to no csv row", lambda folder: (folder / "notes.txt").write_text("")),
-]  # fmt: skip
+    ("does not belong to any csv row", lambda folder: (folder / "notes.txt").write_text("")),
+]
 
 
 def only(problems: dict[str, list[str]]) -> tuple[str, str]:
@@ -216,7 +240,7 @@ def test_csv_files_with_another_ending_or_delimiter(own_data: Path, submission: 
     path.write_text(path.read_text().replace(",", ";"))
     errors = check(own_data, submission).errors
     assert any("does not end in .csv" in problem and places == ["FUGC.CSV"] for problem, places in errors.items())
-    assert any("set off by commas" in problem for problem in errors)
+    assert any("separated by commas" in problem for problem in errors)
 
 
 @pytest.mark.parametrize(("folder", "is_told"), [("Dr. X..", True), ("a..b", False)])
@@ -236,7 +260,7 @@ def test_two_rows_that_write_one_mask_are_told(own_data: Path, submission: Path)
     rows[1]["mask_path"] = rows[0]["mask_path"]
     write_csv(path, rows)
     warnings = check(own_data, submission).warnings
-    assert any("overwritten" in problem for problem in warnings)
+    assert any("overwrites the mask" in problem for problem in warnings)
 
 
 def test_unreadable_image_is_a_warning(own_data: Path, submission: Path) -> None:
@@ -269,7 +293,7 @@ def test_packing_twice_gives_the_same_bytes(data: Path, submission: Path, tmp_pa
 
 
 def test_pack_refuses_a_target_within_the_folder(data: Path, submission: Path) -> None:
-    with pytest.raises(SubmissionError, match="within the folder"):
+    with pytest.raises(SubmissionError, match="lies in the folder"):
         pack(submission, check(data, submission).files, submission / "predictions.zip")
     assert not (submission / "predictions.zip").exists()
 

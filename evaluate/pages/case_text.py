@@ -1,0 +1,51 @@
+"""How good one answer is: as a number to sort by, and in words."""
+
+from challenge.tasks import TaskKind
+from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, PointsCase
+from evaluate.scores.metric_table import headline, metrics_of
+
+_DISTANCE = metrics_of(TaskKind.SEGMENTATION)[1]
+
+
+def goodness(case: Case) -> float:
+    """Return a number that is larger for a better answer: Dice, the true class's probability, IoU, minus the error."""
+    match case:
+        case MaskCase():
+            return sum(case.dice[1:]) / max(1, len(case.dice) - 1)
+        case LabelCase():
+            return case.probabilities[case.true] if case.true is not None and case.probabilities else 0.0
+        case BoxCase():
+            return case.iou or 0.0
+        case PointsCase():
+            known = [error for index, error in enumerate(case.errors) if index not in case.absent]
+            return -sum(known) / len(known) if known else 0.0
+        case _:
+            return 0.0
+
+
+def described(case: Case) -> tuple[str, str]:
+    """Return how good an answer is, in words, and a detail."""
+    good = goodness(case)
+    match case:
+        case MaskCase():
+            distance = sum(case.hausdorff[1:]) / max(1, len(case.hausdorff) - 1)
+            return score_words(TaskKind.SEGMENTATION, good), f"{_DISTANCE.short} {_DISTANCE.brief(distance)}"
+        case LabelCase():
+            mark = "right" if case.predicted == case.true else "wrong"
+            return f"{mark}, {good:.0%}", f"class {case.predicted}, true {case.true}"
+        case BoxCase():
+            return score_words(TaskKind.DETECTION, good), ""
+        case _:
+            return score_words(TaskKind.REGRESSION, -good), ""
+
+
+def score_words(kind: TaskKind, value: float) -> str:
+    """Return `Dice 0.853`, `correct 83%`, `IoU 0.700` or `error 12.4 px`."""
+    metric = headline(kind)
+    match kind:
+        case TaskKind.CLASSIFICATION:
+            return f"correct {value:.0%}"
+        case TaskKind.REGRESSION:
+            return f"error {metric.brief(value)}"
+        case _:
+            return f"{metric.short} {metric.brief(value)}"

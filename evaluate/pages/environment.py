@@ -1,0 +1,16 @@
+"""The Jinja environment of the report and comparison pages."""
+
+import jinja2
+
+
+def make_environment() -> jinja2.Environment:
+    """Return an environment for `pages/templates` that escapes every value and refuses unknown names."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evaluate.pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["file_name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
+    return environment
