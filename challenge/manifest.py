@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 REQUIRED_COLUMNS = ("image_path", "task_id", "task_name")
 _ANSWERED_COLUMNS = (*REQUIRED_COLUMNS, "num_classes", "mask_path")
 """What the answers depend on. All other columns hold the truth, or what nobody reads."""
+_NO_VALUE = ("nan", "none", "null", "na", "n/a", "#n/a", "<na>")
+"""Words of pandas, R and spreadsheets for a cell without a value."""
 _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
@@ -55,7 +57,7 @@ class Sample:
     @property
     def group(self) -> str | None:
         """The optional `group` column: rows of one patient or video share it."""
-        return self.cells.get("group", "").strip() or None
+        return filled(self.cells, "group") or None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE, *,
     return Manifest(tuple(samples.values()), tuple(repeated))
 
 
+def filled(cells: Mapping[str, str], column: str) -> str:
+    """Return what a cell says, or "" if it says that there is no value, as pandas, R and spreadsheets do."""
+    text = cells.get(column, "").strip()
+    return "" if text.casefold() in _NO_VALUE else text
+
+
 def check_mask_folders(samples: Collection[Sample], column: str) -> None:
     """Raise PathError if one row writes its mask where another needs a folder for its own; `column` is what says so."""
     masks = {sample.mask_file: sample for sample in samples if sample.mask_file}
@@ -134,7 +142,8 @@ def superseded(samples: Iterable[Sample]) -> list[Sample]:
 
 def _read_file(path: Path, tasks: Mapping[str, TaskSpec], truth: bool) -> Iterator[Sample]:
     lines = _lines(path)
-    header = [name.strip().casefold() for name in next(lines)[1]]
+    first = next((cells for _, cells in lines if cells), [])  # blank lines may stand above the header
+    header = [name.strip().casefold() for name in first]
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
         found = " ".join(", ".join(header).split())[:500]
@@ -178,8 +187,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The cells of every row with the number of its first line, which is 1 for the header."""
     text = _decode(path)
     # ';' is what spreadsheets write where the comma is the decimal sign.
-    header_line = text.splitlines()[0]
+    header_line = text.lstrip("\r\n").splitlines()[0]
     delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
+    csv.field_size_limit(len(text) + 1)  # outlines and the like, in columns that nobody reads, take more than its own
     # Strict, so that a quote that is never closed is an error and does not swallow the rows that follow.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
@@ -225,14 +235,13 @@ def _sample(cells: Mapping[str, str], row: Row, tasks: Mapping[str, TaskSpec], o
 
 
 def _elsewhere(cells: Mapping[str, str], mask_file: PurePosixPath | None) -> Iterator[str]:
-    """Yield a sentence if the official script would look for the mask elsewhere than it is written."""
-    text = cells.get("mask_path", "").strip()
-    if mask_file and _is_filled(text) and PurePosixPath(official_path(text)) != mask_file:
+    """Yield a sentence if the official script would look for the answer elsewhere than it is written."""
+    task_id = cells.get("task_id", "")
+    if mask_file is None and task_id != task_id.strip():
+        yield f"the official script looks for answers of {task_id!r}, but they are written as {task_id.strip()!r}"
+    text = filled(cells, "mask_path")
+    if mask_file and text and PurePosixPath(official_path(text)) != mask_file:
         yield f"the official script reads the mask {official_path(text)!r}, but it is written to {str(mask_file)!r}"
-
-
-def _is_filled(text: str) -> bool:
-    return bool(text) and text.casefold() != "nan"
 
 
 def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
@@ -250,8 +259,7 @@ def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
 
 
 def _mask_file(cells: Mapping[str, str], image_path: str, task_id: str, num_classes: int, row: Row) -> PurePosixPath:
-    text = cells.get("mask_path", "").strip()
-    if _is_filled(text):
+    if text := filled(cells, "mask_path"):
         try:
             mask_file = inside_root(text)
         except PathError as error:

@@ -6,18 +6,17 @@ import re
 from collections.abc import Sequence
 
 from challenge.errors import ManifestError
-from challenge.manifest import Sample
+from challenge.manifest import Sample, filled
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
-_EMPTY = ("", "nan", "none", "null")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def _cell(sample: Sample, column: str) -> str | None:
-    text = sample.cells.get(column, "").strip()
-    return None if text.casefold() in _EMPTY else text
+    return filled(sample.cells, column) or None
 
 
 def label(sample: Sample) -> int | None:
@@ -64,10 +63,10 @@ def _point(sample: Sample, column: str) -> Point | None:
         return None
     try:
         pair = json.loads(text)
-        if not isinstance(pair, list):
-            raise TypeError("no list")
+        if not isinstance(pair, list) or any(isinstance(number, bool) for number in pair):
+            raise TypeError("no list of numbers")
         x, y = map(float, pair)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         hint = _comma_hint(text.strip("[]").split(", "))
         raise ManifestError(f"{sample.row}: {column} {text!r} is not JSON [x, y]{hint}") from error
     return (x, y) if math.isfinite(x) and math.isfinite(y) else None
@@ -76,4 +75,7 @@ def _point(sample: Sample, column: str) -> Point | None:
 def _comma_hint(texts: Sequence[str | None]) -> str:
     """Say so where a number is written as in German or French."""
     found = next((text for text in texts if text and _DECIMAL_COMMA.fullmatch(text.strip())), None)
-    return f": {found!r} has a decimal comma; write {found.replace(',', '.')}" if found else ""
+    if found is None:
+        return ""
+    without = f"{found.replace(',', '')} or " if _THOUSANDS.fullmatch(found.strip()) else ""
+    return f": {found!r} has a {'' if without else 'decimal '}comma; write {without}{found.replace(',', '.')}"

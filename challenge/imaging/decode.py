@@ -12,7 +12,7 @@
 | axes of length 1; an axis of 3 or 4 before two longer ones; three 8-bit frames that are alike | left out; colour; colour, noted |
 | truncated or damaged JPEG, PNG, BMP, MetaImage, NIfTI, NRRD | what was stored, the rest filled; noted. Less than half: ImageError |
 | other formats, truncated or damaged | ImageError |
-| plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere | noted; more than half: ImageError |
+| plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere, or with rows of one value that break off the picture | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.imaging.medical.volume`); a data file beside the header is read, no other |
 | DICOM | read by SimpleITK (`challenge.imaging.medical.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
@@ -30,6 +30,7 @@ from challenge.imaging import raster
 from challenge.imaging.child import StartError, decode_apart, size_apart
 from challenge.imaging.intensity import Pixels as Pixels
 from challenge.imaging.intensity import to_eight_bit
+from challenge.imaging.jpeg2000 import hole_notes
 from challenge.imaging.medical.frames import HEAD_BYTES, frame_size, open_frame, reader_of
 from challenge.imaging.medical.volume import LEAST
 from challenge.imaging.repair import DamageError, check_end, check_whole, is_plain, repaired, zero_notes
@@ -131,7 +132,8 @@ def _decode(data: bytes, name: str) -> DecodedImage:
     check_whole(data)
     pixels, notes = raster.decode(data, name, lambda size: _check_limit(size, name))
     check_end(data, pixels)
-    return _as_rgb(pixels, (*notes, *zero_notes(pixels, name)) if is_plain(data) else notes)
+    faults = zero_notes(pixels, name) if is_plain(data) else hole_notes(data)
+    return _as_rgb(pixels, (*notes, *faults))
 
 
 def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
@@ -171,9 +173,14 @@ def header_size(path: Path) -> tuple[int, int] | None:
             return frame_size(path, reader)
         with Image.open(path, formats=raster.FORMATS) as image:
             return image.size
-    except UnidentifiedImageError:
+    except Exception:  # see decode_file
+        return _size_of_damaged(path)
+
+
+def _size_of_damaged(path: Path) -> tuple[int, int] | None:
+    try:
         return raster.header_size(path.read_bytes()) if path.stat().st_size <= BYTE_LIMIT else None
-    except Exception:  # see read_image
+    except OSError:
         return None
 
 

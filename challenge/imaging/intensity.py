@@ -23,7 +23,8 @@ Numbers = npt.NDArray[np.generic]
 Pixels = npt.NDArray[np.uint8]
 
 RANGES = (255, 1023, 4095, 16383, 65535)
-_FAR_BELOW = 16
+FAR_BELOW = 16
+"""How many times a range may be larger than the largest number and still be believed."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ def _scaled(values: Numbers, stated: Stated) -> tuple[Pixels, tuple[str, ...]]:
         if _is_sane(stated.window, values, high):
             return _linear(values, *stated.window), ()
         notes = ("its window shows next to nothing and is not used",)
-    if low >= 0 and 255 / _FAR_BELOW < high <= RANGES[-1] and _are_whole(values):
+    if low >= 0 and 255 / FAR_BELOW < high <= RANGES[-1] and _are_whole(values):
         return _from_zero(values, high, stated.maximum, notes)
     if values.dtype == np.int8 and low < 0:
         return (values.astype(np.int16) + 128).astype(np.uint8), (*notes, "signed 8 bit: 128 was added")
-    if low >= 0 and 1 / _FAR_BELOW < high <= 1 and values.dtype.kind == "f":
+    if low >= 0 and 1 / FAR_BELOW < high <= 1 and values.dtype.kind == "f":
         return _linear(values, 0, 1), (*notes, "numbers in 0..1: scaled from this range")
     return _linear(values, low, high), (*notes, f"numbers from {low:g} to {high:g}: scaled from this range")
 
@@ -87,7 +88,7 @@ def _is_sane(window: tuple[float, float], values: Numbers, high: float) -> bool:
     """Whether the numbers reach a sixteenth of the window, and a sixteenth of them lie inside it."""
     low, top = window
     inside = (values > low) & (values < top)  # type: ignore[operator]
-    return top > low and (high - low) * _FAR_BELOW > top - low and bool(inside.mean() * _FAR_BELOW > 1)
+    return top > low and (high - low) * FAR_BELOW > top - low and bool(inside.mean() * FAR_BELOW > 1)
 
 
 def _are_whole(values: Numbers) -> bool:
@@ -97,7 +98,7 @@ def _are_whole(values: Numbers) -> bool:
 def _from_zero(
     values: Numbers, high: float, maximum: int | None, notes: tuple[str, ...]
 ) -> tuple[Pixels, tuple[str, ...]]:
-    believed = maximum is not None and maximum / _FAR_BELOW < high <= maximum
+    believed = maximum is not None and maximum / FAR_BELOW < high <= maximum
     top = maximum if believed and maximum else range_of(high) or RANGES[-1]
     own = maximum or (RANGES[-1] if values.dtype == np.uint16 else None)
     if top != own:

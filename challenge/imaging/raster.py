@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from challenge.errors import ImageError
-from challenge.imaging import tiff
+from challenge.imaging import bmp, tiff
 from challenge.imaging.intensity import NOTHING, Numbers, Pixels, Stated, range_of, to_eight_bit
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[
 
 def _opened(data: bytes, directory: tiff.Directory | None) -> ImageFile.ImageFile:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return bmp.with_whole_pixels(Image.open(io.BytesIO(data), formats=FORMATS))
     except UnidentifiedImageError:
         if directory is None or not directory.is_deep or not directory.is_white_zero:
             raise
@@ -68,9 +68,25 @@ def _opened(data: bytes, directory: tiff.Directory | None) -> ImageFile.ImageFil
 
 
 def header_size(data: bytes) -> Size | None:
-    """Return (width, height) of a TIFF file that Pillow does not know, or None."""
+    """Return (width, height) of a TIFF or WebP file that Pillow does not know or finds incomplete, or None."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp_size(data)
     directory = tiff.read_directory(data)
     return directory.size if directory and min(directory.size) > 0 else None
+
+
+def _webp_size(data: bytes) -> Size | None:
+    """The size in the first chunk (RFC 9649); None if that is cut off."""
+    kind, head = data[12:16], data[20:30]
+    if len(head) < 10:
+        return None
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    return (width, height) if kind == b"VP8 " and width and height else None
 
 
 def _numbers(

@@ -18,7 +18,11 @@ from challenge.imaging.medical.volume import LEAST
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _FEW_ZEROS = 0.01
+_BROKEN, _MIDST = 4, 0.2
+"""The least pixels of one value at the edge of a gap, and the share of picture around it that may have it too."""
 _WEBP_ZEROS, _WEBP_PIXELS = 32, 8192
+_WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L", b"ANMF")
+_ZEROS = re.compile(rb"\0{%d,}" % _WEBP_ZEROS)
 _PLAIN = re.compile(rb"BM|P[1-6]\s|II[*+]\0|MM\0[*+]")
 
 
@@ -40,7 +44,7 @@ def check_whole(data: bytes) -> None:
 
 
 def check_end(data: bytes, pixels: Pixels) -> None:
-    """Raises DamageError if decoded pixels are cut off, though the file has an end."""
+    """Raises DamageError if decoded pixels are cut off, or a part of them is lost, though the file has an end."""
     is_short = False
     if data.startswith(jpeg.SIGNATURE):
         is_short = jpeg.is_short(data, pixels)
@@ -49,13 +53,18 @@ def check_end(data: bytes, pixels: Pixels) -> None:
     elif data.startswith(b"RIFF"):
         is_short = _webp_zeros(data) > _WEBP_ZEROS + pixels.shape[0] * pixels.shape[1] // _WEBP_PIXELS
     if is_short:
-        raise DamageError("the end is missing")
+        raise DamageError("a part of it, or the end, is missing")
 
 
 def _webp_zeros(data: bytes) -> int:
-    """Return the number of zeros at the end of a WebP file; of flat ground one may stand for 10,000 pixels."""
-    whole = data[: 8 + int.from_bytes(data[4:8], "little")]
-    return len(whole) - len(whole.rstrip(b"\0"))
+    """Return the longest run of zeros in a WebP file's pixels; of flat ground one may stand for 10,000 pixels."""
+    longest, position, stop = 0, 12, 8 + int.from_bytes(data[4:8], "little")
+    while position + 8 <= min(stop, len(data)):
+        name, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        body = data[position + 8 : min(stop, position + 8 + length)] if name in _WEBP_PIXEL_CHUNKS else b""
+        longest = max([longest, *(len(found.group()) for found in _ZEROS.finditer(body))])
+        position += 8 + length + length % 2
+    return longest
 
 
 def is_plain(data: bytes) -> bool:
@@ -66,8 +75,12 @@ def is_plain(data: bytes) -> bool:
 def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
     """Tell of rows of zeros at the end, or at the beginning, of a file of plain numbers. Raises ImageError if most are.
 
-    Copies that were broken off look so. A dark picture does too, but then it has zeros elsewhere.
+    Copies that were broken off look so. A dark picture does too, but then it has zeros elsewhere. Rows of one value
+    that begin or end in the middle of a row, in the midst of picture, are told wherever they stand.
     """
+    for plane in [pixels] if pixels.ndim == 2 else np.moveaxis(pixels[..., :3], 2, 0):
+        if gap := _gap(plane):
+            return _gap_notes(*gap, len(plane), name)
     rows = np.flatnonzero(pixels.reshape(len(pixels), -1).any(axis=1))
     if not len(rows):
         return ("all pixels are 0",)
@@ -77,6 +90,33 @@ def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
     if len(picture) < len(pixels) * LEAST:
         raise ImageError(f"{name}: only {len(picture)} of {len(pixels)} rows hold anything; the file is incomplete")
     return (f"{len(pixels) - len(picture)} rows of zeros; the file may be incomplete",)
+
+
+def _gap_notes(start: int, stop: int, height: int, name: str) -> tuple[str, ...]:
+    if stop - start > height * LEAST:
+        raise ImageError(f"{name}: {stop - start} of {height} rows hold one value; the file is incomplete")
+    return (f"{stop - start} rows of one value break off the picture; the file may be incomplete",)
+
+
+def _gap(plane: Pixels) -> tuple[int, int] | None:
+    """Return the first rows of one value, from..to, that begin or end in the middle of a row, or None."""
+    is_flat = plane.min(axis=1) == plane.max(axis=1)
+    edges = np.flatnonzero(np.diff(is_flat.astype(np.int8), prepend=0, append=0)).tolist()
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        sides = (plane[:start][::-1], plane[start, 0]), (plane[stop:], plane[stop - 1, 0])
+        # From either end of a row: BMP files begin with the lowest one.
+        if any(_breaks_off(turned, value) for rows, value in sides for turned in (rows, rows[:, ::-1])):
+            return start, stop
+    return None
+
+
+def _breaks_off(rows: Pixels, value: np.uint8) -> bool:
+    """Whether the first row begins with pixels of `value` where the second does not, and goes on as picture."""
+    if len(rows) < 2:
+        return False
+    first, second = rows[:2] == value
+    count = int(first.argmin())
+    return count >= _BROKEN and max(second[:count].mean(), first[count:].mean()) < _MIDST
 
 
 def repaired(data: bytes) -> tuple[bytes, float] | None:

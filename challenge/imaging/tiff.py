@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from challenge.imaging import jpeg
 from challenge.imaging.intensity import Numbers
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -16,10 +17,11 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS = 256, 257, 258, 259
 _ORIENTATION, _SAMPLES, _LENGTHS, _PLANAR, _FORMAT = 274, 277, 279, 284, 339
 _ON_THE_SIDE = (5, 6, 7, 8)
 _TILES, _TILE_LENGTHS = 324, 325
-_LZW, _DEFLATE = 5, (8, 32946)
+_LZW, _JPEG, _DEFLATE = 5, 7, (8, 32946)
+_JPEG_TABLES = 347
 _HOLE = bytes(64)
 _CHUNK = 1 << 20
-_FORMS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_FORMS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _FORMAT_NAMES = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _MOST_VALUES, _MOST_TAGS = 1 << 20, 1 << 12
@@ -87,9 +89,12 @@ class Directory:
     def has_hole(self, data: bytes) -> bool:
         """Whether compressed data hold zeros to which no picture is compressed."""
         compression = self.one(_COMPRESSION, 1)
-        if _HOLE not in data or compression not in (_LZW, *_DEFLATE):
+        if _HOLE not in data or compression not in (_LZW, _JPEG, *_DEFLATE):
             return False
         parts = self.parts(data)
+        if compression == _JPEG:
+            tables = bytes(self.tags.get(_JPEG_TABLES, ())).removesuffix(jpeg.END) or jpeg.SIGNATURE
+            return any(jpeg.hole(tables + part.removeprefix(jpeg.SIGNATURE)) is not None for part in parts)
         return any(_HOLE in part and (compression == _LZW or not _inflates(part)) for part in parts)
 
     def parts(self, data: bytes) -> Iterator[bytes]:

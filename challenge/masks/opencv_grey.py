@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from challenge.imaging.bmp import with_whole_pixels
 from challenge.imaging.decode import BYTE_LIMIT
 
 Grey = npt.NDArray[np.uint8]
@@ -86,7 +87,7 @@ def read_grey(path: Path, pixel_limit: int) -> GreyReading:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > pixel_limit:
                 return GreyReading(None, f"its header says {image.width}x{image.height} pixels, so it was not decoded")
-            return _reading(image, data)
+            return _reading(with_whole_pixels(image), data)
     except UnidentifiedImageError:
         is_known = _is_whole_png(data) if data.startswith(_PNG) else data.startswith(_OTHERS)
         return GreyReading(None, "OpenCV may know this form of the format" if is_known else "")

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from challenge.errors import ImageError, MaskError
+from challenge.imaging.bmp import with_whole_pixels
 from challenge.imaging.decode import BYTE_LIMIT, PIXEL_LIMIT, SIDE_LIMIT
 from challenge.imaging.medical.frames import HEAD_BYTES, frame_size, read_frame, reader_of
 from challenge.masks.mask_values import REMEDY, Labels, TrueMask, from_colours, from_numbers, from_palette, united
@@ -81,7 +82,7 @@ def _read(path: Path, num_classes: int) -> TrueMask:
         with Image.open(path, formats=("PNG",)) as image:
             image.verify()  # decoding alone ignores the checksums, and makes other labels of damaged bytes
     with Image.open(path, formats=_FORMATS) as image:
-        return _read_picture(image, head, num_classes)
+        return _read_picture(with_whole_pixels(image), head, num_classes)
 
 
 def _read_medical(path: Path, reader: str, num_classes: int) -> TrueMask:

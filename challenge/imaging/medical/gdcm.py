@@ -13,15 +13,15 @@ import numpy as np
 from PIL import Image
 
 from challenge.errors import ImageError
-from challenge.imaging import jpeg
-from challenge.imaging.intensity import Numbers, Stated
+from challenge.imaging import jpeg, jpeg2000
+from challenge.imaging.intensity import FAR_BELOW, Numbers, Stated, range_of
 from challenge.imaging.medical.dicom import check_lengths, fragments, stated_size
 from challenge.imaging.medical.volume import LEAST, VOLUME_LIMIT, Frame
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # a second to import, and few runs need it
 
-_PHOTOMETRIC, _BITS_STORED, _SIGNED = "0028|0004", "0028|0101", "0028|0103"
+_PHOTOMETRIC, _BITS_STORED, _HIGH_BIT, _SIGNED = "0028|0004", "0028|0101", "0028|0102", "0028|0103"
 _PADDING, _PADDING_END = "0028|0120", "0028|0121"
 _CENTER, _WIDTH, _INTERCEPT, _SLOPE = "0028|1050", "0028|1051", "0028|1052", "0028|1053"
 _CONVERTED = ("YBR_FULL", "YBR_FULL_422")  # GDCM makes RGB of JPEG colours that are called so, and of no others
@@ -51,7 +51,9 @@ def read_frame(path: Path) -> Frame:
     values = array[frames // 2]
     _check_size(path, values)
     header = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
-    frame = Frame(values, frames, _stated(header))
+    _check_high_bit(header, values, path.name)
+    values, stated, notes = _as_dark_as_meant(values, header)
+    frame = Frame(values, frames, stated, notes)
     return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
 
 
@@ -83,6 +85,16 @@ def _opened(path: Path) -> "sitk.ImageFileReader":
     if volume > VOLUME_LIMIT:
         raise ImageError(f"{path.name}: {volume:,} bytes of pixels are more than the limit of {VOLUME_LIMIT:,}")
     return reader
+
+
+def _check_high_bit(header: Mapping[str, str], values: Numbers, name: str) -> None:
+    """GDCM takes the low bits, wherever the numbers stand. Raises ImageError if they do not stand there."""
+    bits, high = _number(header, _BITS_STORED), _number(header, _HIGH_BIT)
+    shift = int(high + 1 - bits) if bits and high is not None else 0
+    if 0 < shift < 16 and values.dtype.kind in "iu" and not (values & ((1 << shift) - 1)).any():  # type: ignore[operator]
+        raise ImageError(
+            f"{name}: a DICOM file whose numbers stand in the upper bits (HighBit {high:g}) is not supported"
+        )
 
 
 @contextmanager
@@ -121,6 +133,21 @@ def _stated(header: Mapping[str, str]) -> Stated:
         window=window,
         padding=_sorted(*map(rescaled, padding)) if padding else None,
     )
+
+
+def _as_dark_as_meant(values: Numbers, header: Mapping[str, str]) -> tuple[Numbers, Stated, tuple[str, ...]]:
+    """Where white is zero, GDCM turns numbers round within all bits: of numbers far below these, it makes white."""
+    stated, bits = _stated(header), int(_number(header, _BITS_STORED) or 16)
+    own = (1 << bits) - 1
+    if header.get(_PHOTOMETRIC) != "MONOCHROME1" or values.dtype != np.uint16 or stated.window or stated.padding:
+        return values, stated, ()
+    largest = own - int(values.min())
+    top = range_of(largest) or own
+    is_believed = bits < 16 and own / FAR_BELOW < largest
+    if (_SLOPE in header or _INTERCEPT in header) or is_believed or top >= own:
+        return values, stated, ()
+    note = f"numbers up to {largest} of {own}: turned round within 0..{top}"
+    return values - np.uint16(own - top), Stated(maximum=top), (note,)  # type: ignore[operator]
 
 
 def _window(header: Mapping[str, str]) -> tuple[float, float] | None:
@@ -164,8 +191,11 @@ def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
         parts = fragments(data)
     if len(parts) != frame.frames:
         parts = [b"".join(parts)] if parts and frame.frames == 1 else []
-    if not parts or not jpeg.is_dct(part := parts[frame.frames // 2]):
+    if not parts:
         return frame
+    part = parts[frame.frames // 2]
+    if not jpeg.is_dct(part):
+        return replace(frame, faults=_hole_faults(part))
     faults = _faults(part, path.name)
     marked = jpeg.colours(part)
     if frame.values.ndim < 3 or marked is None or (marked == "YCbCr") == (photometric in _CONVERTED):
@@ -175,7 +205,12 @@ def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
     if values.shape != frame.values.shape:
         raise ImageError(f"{path.name}: the JPEG data and the DICOM header disagree on the size")
     note = f"the JPEG data are {marked}, though the header says {photometric!r}"
-    return replace(frame, values=values, notes=(note,), faults=faults)
+    return replace(frame, values=values, notes=(*frame.notes, note), faults=faults)
+
+
+def _hole_faults(part: bytes) -> tuple[str, ...]:
+    is_lossless = part.startswith(jpeg.SIGNATURE) and jpeg.hole(part) is not None
+    return (jpeg2000.NOTE,) if is_lossless else jpeg2000.hole_notes(part)
 
 
 def _faults(part: bytes, name: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The header of a MetaImage file (.mha, or .mhd with a data file beside it): lines of `Key = value`."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,18 +28,17 @@ def read_header(path: Path) -> Volume:
     axes = checked_axes(keys["DimSize"].split(), path.name)
     if keys["NDims"] != str(len(axes)):
         raise ImageError(f"{path.name}: NDims is {keys['NDims'][:20]!r}, but DimSize has {len(axes)} numbers")
-    if not _is_true(keys, "BinaryData", "True"):
-        raise ImageError(f"{path.name}: a MetaImage with its numbers as text (BinaryData = False) is not supported")
     channels = _number(keys, "ElementNumberOfChannels", 1, path.name)
     is_local = keys["ElementDataFile"].casefold() == "local"
     return Volume(
         path=path,
         axes=(*checked_axes([channels, 1], path.name)[:1], *axes) if channels != 1 else axes,
-        dtype=_dtype(keys, path.name),
+        dtype=_dtype(keys),
         colour=0 if channels != 1 else None,
         data_file=None if is_local else keys["ElementDataFile"],
         start=end if is_local else _number(keys, "HeaderSize", 0, path.name),
         compressed=_is_true(keys, "CompressedData", "False"),
+        unsupported=_unsupported(keys),
     )
 
 
@@ -46,7 +46,7 @@ def _keys(head: bytes, name: str) -> tuple[dict[str, str], int]:
     """Return the header's values by key, and where it ends: after ElementDataFile, which is its last line."""
     keys: dict[str, str] = {}
     for line in _LINE.finditer(head):
-        keys[line["key"].decode("latin-1").strip()] = line["value"].decode("latin-1").strip()
+        keys[os.fsdecode(line["key"]).strip()] = os.fsdecode(line["value"]).strip()
         if "ElementDataFile" not in keys:
             continue
         for key in ("NDims", "DimSize", "ElementType"):
@@ -56,13 +56,19 @@ def _keys(head: bytes, name: str) -> tuple[dict[str, str], int]:
     raise ImageError(f"{name}: the MetaImage header does not end with ElementDataFile")
 
 
-def _dtype(keys: Mapping[str, str], name: str) -> "np.dtype[np.generic]":
-    element = keys["ElementType"]
-    kind = _TYPES.get(element.removeprefix("MET_").removesuffix("_ARRAY"))
-    if kind is None:
-        raise ImageError(f"{name}: a MetaImage of ElementType {element[:40]!r} is not supported")
+def _unsupported(keys: Mapping[str, str]) -> str:
+    if not _is_true(keys, "BinaryData", "True"):
+        return "a MetaImage with its numbers as text (BinaryData = False)"
+    return "" if _kind(keys) else f"a MetaImage of ElementType {keys['ElementType'][:40]!r}"
+
+
+def _kind(keys: Mapping[str, str]) -> str:
+    return _TYPES.get(keys["ElementType"].removeprefix("MET_").removesuffix("_ARRAY"), "")
+
+
+def _dtype(keys: Mapping[str, str]) -> "np.dtype[np.generic]":
     big_endian = "BinaryDataByteOrderMSB" if "BinaryDataByteOrderMSB" in keys else "ElementByteOrderMSB"
-    return np.dtype((">" if _is_true(keys, big_endian, "False") else "<") + kind)
+    return np.dtype((">" if _is_true(keys, big_endian, "False") else "<") + (_kind(keys) or "u1"))
 
 
 def _is_true(keys: Mapping[str, str], key: str, otherwise: str) -> bool:

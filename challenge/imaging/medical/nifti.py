@@ -60,8 +60,6 @@ def read_header(path: Path) -> Volume:
     if len(head) < HEAD_BYTES - 4:
         head += bytes(HEAD_BYTES - len(head))  # of version 1, all that is used has been seen
     order, fields = _fields(head, name)
-    if fields.kind not in _TYPES:
-        raise ImageError(f"{name}: a NIfTI file of data type {fields.kind} is not supported")
     count = fields.dimensions[0]
     axes = checked_axes(list(fields.dimensions[1 : 1 + count]) if 0 < count < 8 else [], name)
     channels = _CHANNELS.get(fields.kind)
@@ -76,13 +74,14 @@ def read_header(path: Path) -> Volume:
     return Volume(
         path=path,
         axes=(channels, *axes) if channels else axes,
-        dtype=np.dtype(order + _TYPES[fields.kind]),
+        dtype=np.dtype(order + _TYPES.get(fields.kind, "u1")),
         colour=0 if channels else 4 if is_vector else None,
         data_file=data_file,
         start=0 if compressed else start,
         compressed=compressed,
         skip=start if compressed else 0,
         scale=_scale(fields.slope, fields.intercept),
+        unsupported="" if fields.kind in _TYPES else f"a NIfTI file of data type {fields.kind}",
     )
 
 

@@ -1,5 +1,6 @@
 """The header of an NRRD file (.nrrd, or .nhdr with a data file beside it): lines of `field: value`, a blank line."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,13 +37,7 @@ def read_header(path: Path) -> Volume:
     axes = checked_axes(fields["sizes"].split(), name)
     if fields["dimension"] != str(len(axes)):
         raise ImageError(f"{name}: the dimension is {fields['dimension'][:20]!r}, but there are {len(axes)} sizes")
-    if fields["encoding"].lower() not in _ENCODINGS:
-        raise ImageError(
-            f"{name}: an NRRD file of encoding {fields['encoding'][:20]!r} is not supported; raw and gzip are"
-        )
-    compressed = _ENCODINGS[fields["encoding"].lower()]
-    if fields.get("lineskip", "0") != "0":
-        raise ImageError(f"{name}: an NRRD file with 'line skip' is not supported")
+    compressed = _ENCODINGS.get(fields["encoding"].lower(), False)
     data_file = fields.get("datafile")
     begin, skip = 0 if data_file else end, _skip(fields, name)
     if skip < 0 and compressed:
@@ -56,6 +51,7 @@ def read_header(path: Path) -> Volume:
         start=begin if compressed else -1 if skip < 0 else begin + skip,
         compressed=compressed,
         skip=skip if compressed else 0,
+        unsupported=_unsupported(fields),
     )
 
 
@@ -65,7 +61,7 @@ def _fields(head: bytes, name: str) -> tuple[dict[str, str], int]:
     if not head.startswith(MARK) or not (end or len(head) < _HEADER_BYTES):
         raise ImageError(f"{name}: the NRRD header is damaged")
     fields = {}
-    for line in head[: end.start() if end else len(head)].decode("latin-1").splitlines()[1:]:
+    for line in os.fsdecode(head[: end.start() if end else len(head)]).splitlines()[1:]:
         field, mark, value = line.partition(": ")
         if mark and not line.startswith("#"):
             fields[field.strip().lower().replace(" ", "")] = value.strip()
@@ -75,14 +71,23 @@ def _fields(head: bytes, name: str) -> tuple[dict[str, str], int]:
     return fields, end.end() if end else len(head)
 
 
+def _unsupported(fields: Mapping[str, str]) -> str:
+    if fields["encoding"].lower() not in _ENCODINGS:
+        return f"an NRRD file of encoding {fields['encoding'][:20]!r}"
+    if fields.get("lineskip", "0") != "0":
+        return "an NRRD file with 'line skip'"
+    return "" if _kind(fields) else f"an NRRD file of type {fields['type'][:40]!r}"
+
+
+def _kind(fields: Mapping[str, str]) -> str:
+    return _TYPES.get(re.sub(r"(short|long) int$", r"\1", fields["type"].lower()), "")
+
+
 def _dtype(fields: Mapping[str, str], name: str) -> "np.dtype[np.generic]":
-    kind = _TYPES.get(re.sub(r"(short|long) int$", r"\1", fields["type"].lower()))
-    if kind is None:
-        raise ImageError(f"{name}: an NRRD file of type {fields['type'][:40]!r} is not supported")
     order = _ORDERS.get(fields.get("endian", "little").lower())
     if order is None:
         raise ImageError(f"{name}: the NRRD header has a byte order that is neither little nor big")
-    return np.dtype(order + kind)
+    return np.dtype(order + (_kind(fields) or "u1"))
 
 
 def _colour(fields: Mapping[str, str], axes: int, name: str) -> int | None:

@@ -61,6 +61,8 @@ class Volume:
     """Bytes before the numbers in what is inflated."""
     scale: tuple[float, float] = (1.0, 0.0)
     """Slope and intercept of what the numbers mean."""
+    unsupported: str = ""
+    """What of the header keeps the numbers from being read; the size can be told all the same."""
 
     def size(self) -> tuple[int, int]:
         """Return (width, height) of a frame. Raises ImageError if the axes make no picture."""
@@ -92,7 +94,8 @@ def checked_axes(texts: list[str] | list[int], name: str) -> tuple[int, ...]:
 
 def sibling(path: Path, name: str) -> Path:
     """Return the file `name` in the folder of `path`. Raises ImageError for any other place, links included."""
-    if not name or set(name) & set("/\\%\0") or name.strip(".") == "" or name == "LIST":
+    name = name.removeprefix("./")
+    if not name or set(name) & set("/\\\0") or name.strip(".") == "" or name == "LIST":
         raise ImageError(f"{path.name}: the header names {name[:200]!r}; only a file beside it is read")
     found = path.parent / name
     try:
@@ -119,6 +122,8 @@ def with_colour_axis(volume: Volume) -> Volume:
 
 def read_volume(volume: Volume) -> Frame:
     """Return the middle frame. Raises ImageError if the file is too large, unreadable, or holds less than half."""
+    if volume.unsupported:
+        raise ImageError(f"{volume.path.name}: {volume.unsupported} is not supported")
     colours = _frames_as_colours(volume)
     if colours is None:
         return _read_frame(volume)
@@ -189,7 +194,7 @@ def _read_inflated(stream: BinaryIO, skip: int, first: int, length: int, total: 
             window += chunk[max(first - position, 0) : max(first + length - position, 0)]
             position += len(chunk)
     except (zlib.error, EOFError):
-        return bytes(window), (_CUT if position < total else "the checksum of the compressed pixels is wrong",)
+        return bytes(window), (_CUT if position < total - 1 else "the checksum of the compressed pixels is wrong",)
     return bytes(window), ()
 
 
@@ -201,7 +206,8 @@ def inflated(stream: BinaryIO, length: int) -> Iterator[bytes]:
     decompressor, pending = zlib.decompressobj(wbits=47), b""
     while True:
         pending = pending or stream.read(_STEP)
-        chunk = decompressor.decompress(pending, min(length, _CHUNK) or 1)
+        # All but the last byte first: a wrong checksum behind it takes with it what is inflated at the same time.
+        chunk = decompressor.decompress(pending, max(1, min(length - 1, _CHUNK)))
         if len(chunk) > length or not (chunk or pending or decompressor.eof):
             raise EOFError
         length -= len(chunk)

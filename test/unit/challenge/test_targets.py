@@ -21,7 +21,9 @@ def test_labels(text: str, expected: int) -> None:
     assert label(sample(mask=text)) == expected
 
 
-@pytest.mark.parametrize("cells", [{}, {"mask": ""}, {"mask": "NaN"}, {"mask": " none "}])
+@pytest.mark.parametrize(
+    "cells", [{}, {"mask": ""}, {"mask": "NaN"}, {"mask": " none "}, {"mask": "NA"}, {"mask": "n/a"}]
+)
 def test_absent_labels(cells: dict[str, str]) -> None:
     assert label(sample(**cells)) is None
 
@@ -48,7 +50,8 @@ def test_points_keep_their_place_when_one_is_missing() -> None:
     assert points(row) == [(1, 2.5), None, None, (30, -4)]
 
 
-@pytest.mark.parametrize("text", ["[1]", "[1, 2, 3]", "1, 2", "[1, null]", '{"1": 0, "2": 0}', '"12"', "7", "(1, 2)"])
+@pytest.mark.parametrize("text", ["[1]", "[1, 2, 3]", "1, 2", "[1, null]", '{"1": 0, "2": 0}', '"12"', "7", "(1, 2)",
+                                  "[true, 1]", f"[{'9' * 400}, 1]", "[" * 100_000])  # fmt: skip
 def test_malformed_points(text: str) -> None:
     with pytest.raises(ManifestError, match=r"a.csv, line 7: point_2_xy .* is not JSON \[x, y\]"):
         points(sample(TaskKind.REGRESSION, 2, point_1_xy="[0, 0]", point_2_xy=text))
@@ -59,6 +62,7 @@ def test_malformed_points(text: str) -> None:
     [
         (sample(mask="1,0"), "'1,0' has a decimal comma; write 1.0"),
         (sample(x_min="1", y_min="2", x_max="-12,50", y_max="4"), "'-12,50' has a decimal comma; write -12.50"),
+        (sample(x_min="1", y_min="2", x_max="1,050", y_max="4"), "'1,050' has a comma; write 1050 or 1.050"),
         (sample(TaskKind.REGRESSION, 1, point_1_xy="[12,5, 3,5]"), "'12,5' has a decimal comma; write 12.5"),
     ],
 )

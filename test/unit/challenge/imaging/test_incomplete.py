@@ -9,7 +9,8 @@ from PIL import Image
 
 from challenge.errors import ImageError
 from challenge.imaging import jpeg
-from challenge.imaging.decode import DecodedImage, read_image
+from challenge.imaging.decode import DecodedImage, read_image, read_size
+from test.unit.challenge.imaging.test_deep_images import tiff
 
 WIDTH, HEIGHT = 160, 200
 _NOISE = np.random.default_rng(0).integers(0, 64, (HEIGHT, WIDTH))
@@ -85,6 +86,41 @@ def test_a_hole_of_zeros_is_told(read, form: str, mode: str) -> None:
         assert image is None or image.notes, f"a hole at {share:.0%} of {form}"
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
+@pytest.mark.parametrize("form", ["BMP", "PPM", "TIFF", "JPEG TIFF", "WebP", "lossless WebP", "JPEG 2000"])
+def test_a_hole_is_told_in_pictures_with_dark_corners(read, form: str, share: float) -> None:
+    picture = PICTURE.copy()
+    picture[:40, :60] = 0
+    for mode in ("L", "RGB"):
+        whole = encoded(form, mode, picture)
+        reference = read(whole)
+        assert reference is not None
+        assert reference.notes == ()
+        image = read(damaged(whole, share, "hole"))
+        assert image is None or image.notes, f"a hole at {share:.0%} of {form}"
+
+
+def test_a_hole_is_told_where_white_is_zero_and_where_each_channel_stands_alone(read) -> None:
+    colours = np.dstack([PICTURE, PICTURE // 2 + 1, PICTURE]).astype(np.uint16)
+    for tags in ({"photometric": 0}, {"planar": True}):
+        values = PICTURE.astype(np.uint16) * 257 if "photometric" in tags else colours * 257
+        whole = tiff(values, **tags)
+        assert read(whole).notes == ()
+        assert read(whole[:40000] + bytes(2000) + whole[42000:]).notes
+
+
+def test_margins_and_panels_are_no_damage(read) -> None:
+    picture = np.zeros((HEIGHT, 2 * WIDTH), np.uint8)
+    picture[20:150, 10:100], picture[30:120, 110:300] = 90, 200
+    rows, columns = np.mgrid[:HEIGHT, : 2 * WIDTH]
+    sector = np.where(np.hypot(rows, columns - WIDTH) < 150, 77, 0).astype(np.uint8)
+    for ground in (0, 255, 40):
+        for drawn in (picture, sector, picture[::-1], PICTURE // 200 * 200):
+            image = read(encoded("BMP", picture=np.where(drawn == 0, np.uint8(ground), drawn)))
+            assert image is not None
+            assert image.notes in ((), ("80 rows of zeros; the file may be incomplete",)), ground
+
+
 @pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "PNG", "BMP"])
 def test_a_file_with_an_end_may_lack_its_middle(read, form: str) -> None:
     whole = encoded(form)
@@ -140,3 +176,15 @@ def test_a_wrong_checksum_is_told(read) -> None:
     assert image is not None
     assert image.notes
     np.testing.assert_array_equal(image.pixels[..., 0], PICTURE)
+
+
+@pytest.mark.parametrize("form", ["WebP", "lossless WebP", "WebP with alpha"])
+def test_the_size_of_a_webp_file_that_is_cut(tmp_path: Path, form: str) -> None:
+    alpha = form == "WebP with alpha"
+    picture = np.dstack([PICTURE] * 4) if alpha else PICTURE
+    whole = encoded("WebP" if alpha else form, "RGBA" if alpha else "RGB", picture)
+    (tmp_path / "file").write_bytes(whole[: len(whole) // 2])
+    assert read_size(tmp_path / "file") == (WIDTH, HEIGHT)
+    for length in (12, 20, 29):
+        (tmp_path / "file").write_bytes(whole[:length])
+        assert read_size(tmp_path / "file") is None

@@ -127,10 +127,26 @@ def test_the_size_of_what_is_refused(tmp_path, data):
         (WIDE * 257, {}, GREY, False),
         (4095 - WIDE * 16, {"bits": 12, "photometric": b"MONOCHROME1"}, (WIDE * 16) // 16, False),
         (255 - GREY, {"photometric": b"MONOCHROME1"}, GREY, False),
+        (4095 - WIDE * 16, {"photometric": b"MONOCHROME1"}, GREY, True),
+        (16383 - WIDE * 64, {"photometric": b"MONOCHROME1"}, GREY, True),
+        (255 - WIDE, {"bits": 12, "photometric": b"MONOCHROME1"}, GREY, True),
+        (65535 - WIDE * 257, {"photometric": b"MONOCHROME1"}, GREY, False),
     ],
 )
 def test_bits_stored(read, values, options, expected, is_noted):
     assert_grey(read(dicom(values, **options)), expected, is_noted)
+
+
+def test_numbers_in_the_upper_bits_are_refused(tmp_path):
+    upper = {0x102: (b"US", us(15))}
+    (tmp_path / "upper.dcm").write_bytes(dicom(WIDE * 256, bits=12, more=upper))
+    with pytest.raises(ImageError, match="upper bits .HighBit 15. is not supported"):
+        read_image(tmp_path / "upper.dcm")
+
+
+def test_a_high_bit_that_is_wrong_does_no_harm(read):
+    values = WIDE * 16 + 1
+    assert_grey(read(dicom(values, bits=12, more={0x102: (b"US", us(15))})), GREY)
 
 
 def window(center, width):
