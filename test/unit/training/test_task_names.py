@@ -63,7 +63,7 @@ def test_what_is_known_but_not_there_is_left_out_with_one_line(name, four_kinds,
         tmp_path / "run",
         Ranks(),
     )
-    assert list(run.data.sizes) == ["breast_2cls"]
+    assert list(run.parts.data.sizes) == ["breast_2cls"]
     lines = [record.getMessage() for record in caplog.records if record.name == "training.task_names"]
     assert len(lines) == 1
     assert f"{name} (data.tasks, tasks, loss.tasks, balance.tasks, sampling.weights)" in lines[0]

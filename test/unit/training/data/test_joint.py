@@ -108,11 +108,11 @@ def test_a_frozen_name_that_is_none_is_an_error(trainer):
 def test_a_run_can_be_read_off_in_another_way(four_kinds, tmp_path):
     source = DataSource(four_kinds, tmp_path / "cache")
     trained = train_run(tiny_config(**ATLAS), source, tmp_path / "run", Ranks())
-    assert trained.scores
+    assert trained.facts.dev
     same = score_run(tmp_path / "run", source)
     other = score_run(tmp_path / "run", source, ("system.options.reach=1",))
     points = next(line for line in same.splitlines() if line.startswith("| fetal_head_biometry"))
-    assert f"{trained.scores.tasks['fetal_head_biometry']['MRE']:.2f}" in points
+    assert f"{trained.facts.dev['fetal_head_biometry']['MRE']:.2f}" in points
     assert points not in other
     masks = next(line for line in same.splitlines() if line.startswith("| breast_lesion |"))
     assert masks in other

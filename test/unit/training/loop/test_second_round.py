@@ -66,7 +66,7 @@ def test_a_stopped_second_round_remembers_the_first(first, recipe, four_kinds, t
 
 
 def test_folds_begin_at_the_beginning(first, recipe, four_kinds, tmp_path):
-    with pytest.raises(UserError, match="--folds excludes"):
+    with pytest.raises(UserError, match="--folds cannot be combined"):
         train(recipe, four_kinds, tmp_path / "second", "--from", first, "--folds", "2")
 
 
@@ -79,7 +79,7 @@ def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
     second = replace(first, system=SystemConfig("atlas", {**options, "adapter": 4}),
                      optim=replace(first.optim, images=48, freeze_shared=1.0))  # fmt: skip
     start, _ = read_start(tmp_path / "first")
-    network = train_run(second, source, tmp_path / "second", Ranks(), start=start).network
+    network = train_run(second, source, tmp_path / "second", Ranks(), start=start).parts.network
     for name, value in network.state_dict().items():
         assert name.startswith(("heads.", "adapters.")) or torch.equal(value, start.state[name])
     assert network.adapters["breast_lesion"].up.weight.abs().max() > 0
@@ -95,7 +95,7 @@ def test_a_head_of_another_kind_is_reinitialised_and_everything_else_goes_on(fou
                      loss=replace(first.loss, tasks={"fetal_head_biometry": "ellipse"}),
                      optim=replace(first.optim, images=16, freeze_shared=1.0))  # fmt: skip
     start, _ = read_start(tmp_path / "first")
-    network = train_run(second, source, tmp_path / "second", Ranks(), start=start).network
+    network = train_run(second, source, tmp_path / "second", Ranks(), start=start).parts.network
     assert "fetal_head_biometry: the start has another kind of head; this one is reinitialised" in caplog.text
     for name, value in network.state_dict().items():
         assert name.startswith("heads.") or torch.equal(value, start.state[name])

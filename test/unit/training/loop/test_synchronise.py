@@ -65,7 +65,7 @@ def test_a_task_without_a_head_is_an_error(trained, tmp_path):
 
 def test_a_system_without_prompts_is_an_error(tmp_path):
     write_folder(tmp_path / "data", seed=3, per_task=4, only=TASKS[1:2])
-    with pytest.raises(UserError, match="'mh_mtl' has no prompts"):
+    with pytest.raises(UserError, match="this system has no prompts"):
         train_run(
             tiny_config(optim={"trained": "prompts"}), DataSource(tmp_path / "data", tmp_path / "cache"),
             tmp_path / "run", Ranks(),
