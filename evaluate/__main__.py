@@ -18,11 +18,11 @@ from challenge.host.console import LineFormatter, printable
 from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_answers_folder, is_stream
+from challenge.host.places import GivenPath
 from evaluate.outputs import check_targets, write_output
 from evaluate.pages.gallery import gallery
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER, _FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(dir_okay=False, path_type=Path)
 _PROFILES = ("fmc", "uusic")
 
 _data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/ and the truth.")

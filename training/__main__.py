@@ -10,10 +10,10 @@ import click
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import exit_code
+from challenge.host.places import GivenPath
 from training.loop.stopped import Stopped
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER, FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(dir_okay=False, path_type=Path)
 IMAGES = click.IntRange(1, 10**12)
 
 
@@ -23,7 +23,7 @@ def _minutes(_: click.Context, __: click.Parameter, value: float | None) -> floa
     return value
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
 def main(log_level: str) -> None:
     """Train the multi-task network and freeze it into weights that inference.py runs."""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from challenge.errors import UserError
+from challenge.host.places import GivenPath
 from challenge.host.progress import progress
 from challenge.manifest import Sample, read_manifest
 from challenge.readers import open_submission
@@ -88,15 +89,15 @@ def _task(rows: Sequence[Sample], cards: Sequence[Card], run: Run | None) -> Tas
 
 
 @click.command("gallery")
-@click.option("--data-root", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--data-root", required=True, type=GivenPath(exists=True, file_okay=False, path_type=Path),
               help="The data folder, with csv_files/.")  # fmt: skip
-@click.option("--predictions", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--predictions", required=True, type=GivenPath(exists=True, file_okay=False, path_type=Path),
               help="The folder that inference.py wrote.")  # fmt: skip
-@click.option("--output", required=True, type=click.Path(file_okay=False, path_type=Path),
+@click.option("--output", required=True, type=GivenPath(file_okay=False, path_type=Path),
               help="Folder for index.html.")  # fmt: skip
 @click.option("--per-task", default=6, show_default=True, type=click.IntRange(min=1), help="Pictures per task.")
 @click.option("--with-truth", is_flag=True, help="Draw the truth and score the pictures shown.")
-@click.option("--run-report", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--run-report", type=GivenPath(exists=True, dir_okay=False, path_type=Path),
               help="The file that inference.py --report wrote: says which weights the page shows.")  # fmt: skip
 def gallery(
     data_root: Path, predictions: Path, output: Path, per_task: int, with_truth: bool, run_report: Path | None
