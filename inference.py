@@ -38,7 +38,7 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @places.input_option
 @places.output_option
 @click.option("--profile", default="auto", type=click.Choice(["auto", *PROFILES]), show_default=True,
@@ -122,10 +122,10 @@ def _reporting(report: RunReport, path: Path | None) -> Iterator[None]:
 def _write(report: RunReport, path: Path) -> None:
     try:
         report.write(path)
-    except (OSError, DiskFullError) as error:
+    except (UserError, DiskFullError) as error:
         if report.status != "failed":
             raise
-        logger.error("the report %s could not be written: %s", path, error)  # the last line is for what went wrong
+        logger.error("%s", error)  # the last line is for what went wrong
 
 
 def run() -> int:

@@ -16,7 +16,7 @@ from bench.throughput import throughput
 from challenge.host.exits import exit_code
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Measure what the documents state; every command prints what it found."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -9,6 +9,15 @@ if [ $# -lt 2 ]; then
   echo "usage: $0 INPUT OUTPUT [inference.py options]" >&2
   exit 2
 fi
+# docker would make an empty folder, as root, in the place of what is not there.
+if [ ! -d "$1" ]; then
+  echo "there is no folder $1; give the data folder" >&2
+  exit 2
+fi
+if [ -n "${INPUT_JSON:-}" ] && [ ! -f "$INPUT_JSON" ]; then
+  echo "there is no file $INPUT_JSON; set INPUT_JSON to UUSIC's list" >&2
+  exit 2
+fi
 input=$(realpath "$1")
 mkdir -p "$2"
 output=$(realpath "$2")

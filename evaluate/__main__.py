@@ -18,10 +18,10 @@ from challenge.host.console import LineFormatter, printable
 from challenge.host.disk import DiskFullError
 from challenge.host.exits import Exit, exit_code
 from challenge.host.output_files import check_answers_folder, is_stream
+from challenge.host.places import GivenPath
 from evaluate.outputs import check_targets, write_output
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER, _FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(dir_okay=False, path_type=Path)
 _PROFILES = ("fmc", "uusic")
 
 _data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/, images and truth.")
@@ -185,7 +185,7 @@ def report(
 
 
 @main.command()
-@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.argument("results", type=GivenPath(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
 @click.option("--markdown", type=_FILE, help="Write the comparison as Markdown to this file (default: print it).")
 @click.option("--html", type=_FILE, help="Write the comparison as one self-contained HTML page.")
@@ -209,7 +209,7 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 
 
 @main.command()
-@click.argument("scores", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("scores", type=GivenPath(exists=True, dir_okay=False, path_type=Path))
 @_data_root
 @_predictions
 @click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.jpg.")

@@ -14,7 +14,7 @@ from training.loop.stopped import Stopped
 from training.options import FILE, FOLDER
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
 def main(log_level: str) -> None:
     """Train a multi-task network and export it as weights that inference.py runs."""

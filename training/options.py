@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from challenge.errors import UserError
+from challenge.host.places import GivenPath
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = GivenPath(file_okay=False, path_type=Path)
+FILE = GivenPath(dir_okay=False, path_type=Path)
 IMAGES = click.IntRange(1, 10**12)
 
 

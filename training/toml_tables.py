@@ -30,7 +30,7 @@ _WORDS = {
 def read_table(path: Path, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a TOML file and apply `section.key=value` overrides (values are TOML). Raises UserError."""
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read the config {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -51,9 +51,12 @@ def set_key(table: dict[str, Any], text: str) -> None:
         if not isinstance(table, dict):
             raise UserError(f"--set {text!r}: {section!r} is a value, not a section")
     try:
-        table[last] = tomllib.loads(f"value = {value}")["value"]
+        parsed = tomllib.loads(f"value = {value}")
     except (ValueError, RecursionError):
-        table[last] = value  # a bare word is a string
+        parsed = {"value": value}  # a bare word is a string
+    if len(parsed) > 1:
+        raise UserError(f"--set {text!r} holds more than one value; give --set once for each")
+    table[last] = parsed["value"]
 
 
 def from_table(kind: type[T], table: Mapping[str, Any], where: str = "") -> T:

@@ -16,7 +16,8 @@ from challenge.paths import MANIFEST_FOLDER, RESERVED
 from challenge.uusic.manifest import CLASSIFICATION_FILE
 from challenge.writers import write_atomically
 
-_KEPT_NAMES = {*RESERVED, CLASSIFICATION_FILE, "weights.json"}
+_WEIGHTS_FILE = "weights.json"
+_KEPT_NAMES = {*RESERVED, CLASSIFICATION_FILE, _WEIGHTS_FILE}
 _REPLACED_ENDINGS = {".json", ".zip", ".html", ".md", ".txt"}
 _MOST_LINKS = 40
 # A file that is mounted alone, or that lies in a folder of somebody else, cannot be replaced, but written.
@@ -24,16 +25,22 @@ _NOT_TO_BE_REPLACED = {errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def check_answers_folder(output_dir: Path, *inputs: Path) -> None:
-    """Raise UserError if `output_dir` is one of the folders `inputs`, or any data folder."""
+    """Raise UserError if `output_dir` is one of the folders `inputs`, or any data folder, its csv_files, or weights."""
     for folder in inputs:
         if is_same(output_dir, folder):
             raise UserError(f"--output {output_dir} is the folder {folder} that is read; give another folder")
-    manifests = Path(os.path.realpath(output_dir), MANIFEST_FOLDER)
-    if any(path.suffix.casefold() == ".csv" for path in files_in(manifests)):
+    folder = Path(os.path.realpath(output_dir))
+    if _holds_csv(folder / MANIFEST_FOLDER) or (folder.name == MANIFEST_FOLDER and _holds_csv(folder)):
         raise UserError(
             f"--output {output_dir} is a data folder (it holds {MANIFEST_FOLDER}/*.csv), whose masks would be "
             "replaced; give another folder"
         )
+    if (folder / _WEIGHTS_FILE).exists():
+        raise UserError(f"--output {output_dir} is a folder of weights (it holds {_WEIGHTS_FILE}); give another folder")
+
+
+def _holds_csv(folder: Path) -> bool:
+    return any(path.suffix.casefold() == ".csv" for path in files_in(folder))
 
 
 def check_inputs_are_kept(answers: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -3,6 +3,7 @@
 Light on purpose: what the image imports before it gives up its rights may start no thread.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,30 @@ INPUT_JSON = Path("/input_json")
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
 """The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
 
-FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
+
+class GivenPath(click.Path):
+    """A path of a command line: not empty, as an unset variable of a shell leaves it, and one that the host can have.
+
+    The empty path means the current folder elsewhere, which would then be filled with answers.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises click.BadParameter."""
+        if not os.fspath(value):
+            self.fail("the path is empty; is a variable of the shell unset?", param, ctx)
+        try:
+            place = Path(value).absolute()
+        except OSError:  # it was deleted
+            self.fail(f"{os.fspath(value)} is relative to a folder that is gone; change to another", param, ctx)
+        try:
+            place.lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"the name is too long: {os.fspath(value)}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER, FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(path_type=Path)
 
 input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
                             help="Data folder.")  # fmt: skip

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,9 @@ def _facts(table: Mapping[str, Any]) -> Facts:
         name=table["name"],
         system=table["system"],
         opset=table["opset"],
-        image_size=int(table["image_size"]),
-        mean=tuple(table["mean"]),
-        std=tuple(table["std"]),
+        image_size=_count(table["image_size"]),
+        mean=_three(table["mean"]),
+        std=_three(table["std"], above=0),
         resampling=Resampling(table["resize"]["method"]),
         fit=Fit(table["resize"]["fit"]),
         postprocess=table["postprocess"],
@@ -207,8 +208,8 @@ def _facts(table: Mapping[str, Any]) -> Facts:
 def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
     if table["answers"] not in ("network", "prior"):
         raise ValueError(f"task {task_id}: answers {table['answers']!r}")
-    spec = TaskSpec(task_id, TaskKind(table["kind"]), int(table["num_classes"]))
-    fallback, refinement = table.get("fallback"), table.get("refine") or {}
+    spec = TaskSpec(task_id, TaskKind(table["kind"]), _count(table["num_classes"]))
+    refinement = table.get("refine") or {}
     order = tuple(map(int, refinement.get("point_order", ())))
     return TaskFacts(
         spec=spec,
@@ -217,9 +218,32 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
         trained_on=table.get("trained_on"),
         index=table.get("index"),
         scores=table.get("scores") or {},
-        fallback=None if fallback is None else tuple(map(float, fallback)),
+        fallback=_fallback(spec, table.get("fallback")),
         refinement=Refinement(**{**refinement, "point_order": order}),
     )
+
+
+def _count(value: Any) -> int:
+    if int(value) < 1:
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
+
+
+def _three(values: Sequence[float], above: float = -math.inf) -> tuple[float, ...]:
+    """A value per colour. One alone, or nan, would be computed with: a wrong answer that looks right."""
+    if len(values) != 3 or not all(above < value < math.inf for value in values):
+        raise ValueError(f"{values!r} are no three numbers")
+    return tuple(values)
+
+
+def _fallback(spec: TaskSpec, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    numbers = tuple(map(float, values))
+    expected = {TaskKind.DETECTION: 4, TaskKind.REGRESSION: 2 * spec.num_classes}.get(spec.kind, len(numbers))
+    if len(numbers) != expected or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"task {spec.task_id}: fallback {values!r}")
+    return numbers
 
 
 def _check_paths(facts: Facts, path: Path) -> None:

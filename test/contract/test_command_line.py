@@ -1,6 +1,7 @@
 """`inference.py` as a process: exit codes, and one sentence on the last line of stderr."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -95,3 +96,48 @@ def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_op
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_path_that_is_empty_or_too_long_is_refused_before_any_work(call, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for option in ("--input", "--output", "--weights"):
+        result = call(**{option: ""})
+        assert result.returncode == 2
+        assert (
+            last_line(result)
+            == f"Error: Invalid value for '{option}': the path is empty; is a variable of the shell unset?"
+        )
+    result = call("--report", str(tmp_path / ("a" * 300)))
+    assert result.returncode == 2
+    assert "the name is too long" in last_line(result)
+    assert os.listdir() == []
+
+
+def test_a_relative_path_where_the_current_folder_was_deleted_is_refused(call, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = call(**{"--output": "out"})
+    assert result.returncode == 2
+    assert last_line(result).endswith("out is relative to a folder that is gone; change to another")
+    assert call().returncode == 0
+
+
+def test_a_report_that_nobody_reads_is_one_sentence_beside_all_answers(call, tmp_path):
+    os.mkfifo(tmp_path / "report")
+    result = call("--report", str(tmp_path / "report"))
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "the answers are not affected" in last_line(result)
+    assert (tmp_path / "out" / "classification_predictions.json").exists()
+
+
+@pytest.mark.parametrize("command", [("inference.py",), ("-m", "evaluate"), ("-m", "training"), ("-m", "bench")])
+def test_both_words_for_help(repository, command):
+    def shown(word):
+        call = [sys.executable, *command, word]
+        return subprocess.run(call, cwd=repository, capture_output=True, text=True, check=True).stdout
+
+    assert "-h, --help" in shown("-h")
+    assert shown("-h") == shown("--help")

@@ -7,6 +7,8 @@ not fit beside those that it does not need, it copies the needed ones into a new
 one; who still has the old one mapped can go on reading it.
 """
 
+import errno
+import os
 import shutil
 import sqlite3
 import uuid
@@ -134,7 +136,7 @@ class ArrayCache:
         home = self._folder / uuid.uuid4().hex
         home.mkdir()
         (home / _RECORDS).touch()
-        with closing(sqlite3.connect(home / _INDEX)) as database:
+        with _full_disk_as_os_error(home), closing(sqlite3.connect(home / _INDEX)) as database:
             database.execute(_SCHEMA)
         return home
 
@@ -150,5 +152,16 @@ class ArrayCache:
         # Without synchronous writes a crash of the machine may lose rows; their images are then decoded again.
         with closing(sqlite3.connect(self._home / _INDEX, timeout=60, isolation_level=None)) as database:
             database.execute("pragma synchronous = off")
-            with database:
+            with _full_disk_as_os_error(self._home), database:
                 yield database
+
+
+@contextmanager
+def _full_disk_as_os_error(folder: Path) -> Iterator[None]:
+    """SQLite tells of a full disk in its own way."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error

@@ -79,7 +79,7 @@ def read_sources(path: Path | None) -> dict[str, Source]:
     if path is None:
         return {}
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
         return {task_id: Source(entry["source"], entry["licence"]) for task_id, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a table of sources ({error}); each task needs source and licence") from error

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
@@ -104,7 +105,7 @@ class RunReport:
         }
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON; see `write_file`. Raises OSError, DiskFullError if that is what is wrong."""
+        """Write the report as JSON; see `write_file`. Raises DiskFullError if that is what is wrong, else UserError."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         # A file's name may hold bytes that are no text; JSON's escape for them is the one that Python writes.
         data = text.encode(errors="backslashreplace") + b"\n"
@@ -112,7 +113,10 @@ class RunReport:
             write_file(path, data)
         except OSError as error:
             if not is_full(error):
-                raise
+                raise UserError(
+                    f"the report {path} cannot be written ({error.strerror or error}); the answers are not affected, "
+                    "give another path"
+                ) from error
             raise DiskFullError(
                 f"no room is left for the report {path} of {len(data):,} bytes; the answers are not affected, make "
                 "room before you run the command again"

@@ -97,3 +97,26 @@ def test_graph_outside_the_folder_is_refused(folder):
 
     with pytest.raises(WeightsError, match="outside the weights folder"):
         verify(read_facts(edited(folder, change)), folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mean", [0.5]), ("mean", "abc"), ("std", [0.5, 0.5, 0]), ("std", [0.5, 0.5, float("nan")]), ("image_size", -1)],
+)
+def test_a_number_that_would_be_computed_with_in_silence_is_refused(folder, key, value):
+    with pytest.raises(WeightsError, match="incomplete or malformed"):
+        read_facts(edited(folder, lambda table: table.update({key: value})))
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "value"),
+    [
+        ("organ_cls", "num_classes", 0),
+        ("thyroid_nodule_det", "fallback", [0.5]),
+        ("thyroid_nodule_det", "fallback", [0.1, 0.2, 0.3, float("inf")]),
+        ("IUGC", "fallback", [0.1, 0.2, 0.3, 0.4]),
+    ],
+)
+def test_a_task_s_wrong_number_is_refused(folder, task, key, value):
+    with pytest.raises(WeightsError, match="incomplete or malformed"):
+        read_facts(edited(folder, lambda table: table["tasks"][task].update({key: value})))

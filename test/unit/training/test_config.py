@@ -203,6 +203,12 @@ def test_an_override_that_is_none_is_refused(tmp_path):
         load(tmp_path, "", "optim.images")
     with pytest.raises(UserError, match="is a value, not a section"):
         load(tmp_path, "seed = 1", "seed.more=1")
+    with pytest.raises(UserError, match="holds more than one value"):
+        load(tmp_path, "", "optim.images=1\nseed = 2")
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path):
+    assert load(tmp_path, "\ufeffname = 'a'").name == "a"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -206,6 +206,17 @@ def test_an_output_folder_that_is_read(tmp_path, data):
             check_answers_folder(folder, tmp_path / "other")
 
 
+def test_an_output_folder_of_csv_files_or_weights(tmp_path, data):
+    (data / "csv_files" / "a.csv").rename(data / "csv_files" / "A.CSV")
+    with pytest.raises(UserError, match="is a data folder"):
+        check_answers_folder(data / "csv_files", data)
+    (tmp_path / "weights").mkdir()
+    check_answers_folder(tmp_path / "weights", data)
+    (tmp_path / "weights" / "weights.json").touch()
+    with pytest.raises(UserError, match="is a folder of weights"):
+        check_answers_folder(tmp_path / "weights", data)
+
+
 def test_an_answer_in_the_place_of_an_input(tmp_path, data):
     image, copy, link = data / "images" / "a.png", tmp_path / "copy.png", tmp_path / "link.png"
     copy.write_bytes(image.read_bytes())

@@ -1,8 +1,11 @@
 """The cache: what goes in comes out, bounded, and damage is noticed."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 
+from challenge.host.disk import is_full
 from training.data.array_cache import ArrayCache, Entry
 
 SHAPE = (4, 4)
@@ -80,3 +83,17 @@ def test_two_writers_do_not_overwrite_each_other(tmp_path):
         records.update(pair)
     for number in range(15):
         np.testing.assert_array_equal(first.read(records[str(number)].slot), array(number))
+
+
+def test_a_full_disk_below_the_index_is_told_as_one(tmp_path, monkeypatch):
+    connect = sqlite3.connect
+
+    def tight(*where, **how):
+        database = connect(*where, **how)
+        database.execute("pragma max_page_count = 1")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", tight)
+    with pytest.raises(OSError, match="No space left") as caught:
+        ArrayCache(tmp_path, SHAPE, SIZE)
+    assert is_full(caught.value)

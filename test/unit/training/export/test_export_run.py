@@ -11,6 +11,7 @@ from phantoms import write_folder
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
+from challenge.host.disk import is_full
 from model.frozen.facts import read_facts, verify
 from training.__main__ import main
 from training.data.rows import DataSource
@@ -181,3 +182,11 @@ def test_a_mean_of_runs_adds_up_steps_and_images_on_its_card(run, weights, four_
     export_run(tmp_path / "mean", tmp_path / "weights", None, None)
     assert "Trained on 16 image presentations in 4 steps" in (tmp_path / "weights" / "README.md").read_text("utf-8")
     assert (tmp_path / "weights" / "LICENSE").read_text("utf-8") == LICENCE
+
+
+def test_a_disk_that_fills_under_the_tensors_is_told_as_one(run, tmp_path):
+    network, config, facts = module.load_network(run)
+    (tmp_path / FILE).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_trainable(network, config, facts, tmp_path)
+    assert is_full(caught.value)

@@ -1,0 +1,38 @@
+"""The scripts around the image, with an engine that only pretends: what they refuse, and what they leave."""
+
+import os
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def call(repository, tmp_path):
+    def run(script, *arguments, engine, **variables):
+        (tmp_path / "engine").write_text(f"#!/bin/sh\n{engine}\n")
+        (tmp_path / "engine").chmod(0o755)
+        return subprocess.run(
+            ["bash", str(repository / "docker" / script), *map(str, arguments)], capture_output=True, text=True,
+            check=False, env={**os.environ, "ENGINE": str(tmp_path / "engine"), **variables},
+        )  # fmt: skip
+
+    return run
+
+
+def test_an_image_that_cannot_be_saved_costs_no_earlier_archive(call, tmp_path):
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    assert call("do_save.sh", folder / "a.tar.gz", engine="echo whole").returncode == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["a.cdx.json", "a.tar.gz"]
+    assert call("do_save.sh", folder / "a.tar.gz", engine="echo half; exit 1").returncode != 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_test_run_on_what_is_not_there_is_refused(call, tmp_path):
+    done = call("do_test_run.sh", tmp_path / "nowhere", tmp_path / "out", engine="exit 0")
+    assert (done.returncode, done.stderr) == (2, f"there is no folder {tmp_path / 'nowhere'}; give the data folder\n")
+    done = call("do_test_run.sh", tmp_path, tmp_path / "out", engine="exit 0", INPUT_JSON="nowhere.json")
+    assert done.returncode == 2
+    assert "there is no file nowhere.json" in done.stderr
+    assert not (tmp_path / "out").exists()
