@@ -15,7 +15,7 @@ from challenge.paths import find_image
 from challenge.tasks import TaskKind
 from model.frozen.decode import decode
 from model.frozen.engine import open_engine
-from model.frozen.facts import Facts, read_facts
+from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch, plan
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
@@ -67,7 +67,7 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
     Raises UserError if the weights cannot be used or do not offer what is asked.
     """
     facts, report, clock = read_facts(options.weights), RunReport(), Clock()
-    engine = open_engine(facts, data_root, options, report)
+    engine, _ = open_engine(facts, data_root, options, verify(facts, options.weights))
     if not isinstance(engine, Pipeline):
         raise TypeError(f"{type(engine).__name__} does not work in this process")
     batches = plan(samples, options.batch_size)

@@ -13,7 +13,6 @@ from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from model.frozen.facts import Facts
-from model.frozen.run.journal import Stamp
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -76,15 +75,6 @@ def isolated(batches: Iterable[Batch], images: Collection[str]) -> list[Batch]:
     return [
         tuple(replace(job, isolated=True) if job.image_path in images else job for job in batch) for batch in batches
     ]
-
-
-def stamp(data_root: Path, image_path: str) -> Stamp:
-    """Return what tells whether an image is replaced later."""
-    try:
-        status = find_image(data_root, image_path).stat()
-    except (ImageError, PathError, OSError):
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def load(job: Job, data_root: Path, facts: Facts) -> Loaded:

@@ -16,6 +16,7 @@ from typing import Any
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
+from model.frozen.engine import Description
 from model.frozen.run.journal import Record
 
 SCHEMA = 1
@@ -48,6 +49,15 @@ class RunReport:
     def answered(self) -> int:
         """Rows that have an answer in the output folder."""
         return sum(self.counts.values())
+
+    def describe(self, requested: str, engine: Description) -> None:
+        """Take over what the engine uses; `requested` is the device that the command line asked for."""
+        self.device = {"requested": requested, "used": engine.device}
+        if engine.workers:
+            self.device["workers"] = list(engine.workers)
+        else:
+            self.device |= {"engine": engine.runtime, "providers": list(engine.providers)}
+        self.precision = engine.precision
 
     def add(self, record: Record) -> None:
         """Count an answered row, and tell of its fallback or of what was odd about it."""

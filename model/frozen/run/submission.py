@@ -50,8 +50,9 @@ def run_submission(
     report.prior_tasks = facts.with_priors(own_tasks).prior_tasks
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
-    engine = open_engine(facts, data_root, options, report)
-    logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
+    engine, description = open_engine(facts, data_root, options, report.weights["sha256"])
+    report.describe(options.device, description)
+    logger.info("weights %s on %s in %s", facts.name, description.device, description.precision)
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from challenge.errors import UserError
+from challenge.host.atomic import write_atomically
 from challenge.paths import JOURNAL
 from challenge.tasks import TaskKind
-from challenge.writers import write_atomically
 from model.frozen.run.journal import Identity, Record, open_journal
 
 
