@@ -14,6 +14,7 @@ from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
 from bench.stopwatch import FailedError, run
+from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
@@ -115,10 +116,6 @@ def draw(found: Sequence[Breakdown], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(ncols=len(STAGES), loc="lower center", bbox_to_anchor=(0.45, 1), frameon=False, handlelength=1)
     figure.savefig(path, dpi=110, format="png")
-
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()

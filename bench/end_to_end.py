@@ -13,6 +13,7 @@ from bench.agreement import MASK_SHARE, PIXELS, PROBABILITY, Agreement, compare
 from bench.contenders import Summary, Turn, ours, peer, summarise, take_turns
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
+from challenge.cli import FILE, FOLDER
 from challenge.manifest import Manifest, read_manifest
 from model.frozen.options import Options
 
@@ -71,9 +72,6 @@ def _images(manifest: Manifest) -> int:
     return len({sample.image_path for sample in manifest.samples})
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
 @click.command("end-to-end")
 @click.option("--same-weights", required=True, type=FOLDER, help="Exported mh_mtl with network.safetensors, for A, B.")
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Weights of C. [default: weights/]")
@@ -83,7 +81,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--workers", default=0, show_default=True, help="Processes of A's DataLoader.")
 @click.option("--mixed", is_flag=True, help="Shuffle the manifests; otherwise the rows of a task stand together.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Every run's numbers.")
+@click.option("--json", "json_file", type=FILE, help="Every run's numbers.")
 def end_to_end(
     same_weights: Path,
     weights: Path,

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from bench.machine import machine, machine_line
+from challenge.cli import FOLDER
 from challenge.tasks import TaskKind
 from model.frozen.facts import Facts, read_facts
 from model.frozen.options import Options
@@ -51,7 +52,7 @@ def cpu_milliseconds(
 
 
 @click.command()
-@click.option("--weights", default=ROOT / "weights", type=click.Path(path_type=Path), help="Exported weights.")
+@click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
 def engines(weights: Path, batch_size: int, rounds: int) -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from challenge.cli import FOLDER
 from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
@@ -153,9 +154,6 @@ def open_peer(weights: Path, output: Path) -> tuple[Peer, DataConfig]:
     network.load_state_dict(start.state)
     output.mkdir(parents=True, exist_ok=True)
     return Peer(network.eval(), output), config.data
-
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()

@@ -16,7 +16,8 @@ INPUT_JSON = Path("/input_json")
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
 """The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
 
-FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
                             help="Data folder.")  # fmt: skip
