@@ -18,7 +18,7 @@ from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def measure_all(
     data: Path, manifest: Manifest, weights: Path, precision: str, options: Options, work: Path
 ) -> Breakdown | None:
     """Run `inference.py` on the folder, then its stages one at a time; None if it does not offer the precision."""
-    name = f"{read_facts(weights).name}, {precision}"
+    name = f"{read_metadata(weights).name}, {precision}"
     choice = ("--precision", precision, "--mask-resize", options.mask_resize)
     contender = ours(name, weights, options.batch_size, *choice)
     work.mkdir()
@@ -157,5 +157,5 @@ def breakdown(
     if picture:
         draw(found, picture)
     if json_file:
-        facts = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
-        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        metadata = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
+        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")

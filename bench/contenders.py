@@ -42,7 +42,7 @@ class Turn:
 
 def peer(weights: Path, batch_size: int, workers: int) -> Contender:
     """The organisers' pipeline with the network of `weights`."""
-    head: Command = (sys.executable, "-m", "bench.peer", "--weights", weights, "--batch-size", batch_size)
+    head: Command = (sys.executable, "-m", "bench.baseline", "--weights", weights, "--batch-size", batch_size)
 
     def command(data: Path, output: Path, report: Path) -> Command:
         del report

@@ -119,7 +119,7 @@ def end_to_end(
     click.echo(speed_table(summaries, refused, len(manifest.samples), _images(manifest)))
     click.echo("\n" + agreement_table(agreements))
     if json_file:
-        facts = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
-        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        metadata = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
+        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")
     if not agreements[SAME].holds:
         raise click.ClickException("the same weights in float32 do not give the peer's answers")

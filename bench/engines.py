@@ -12,7 +12,7 @@ import numpy as np
 from bench.machine import machine, machine_line
 from challenge.cli import FOLDER
 from challenge.tasks import TaskKind
-from model.frozen.facts import Facts, read_facts
+from model.frozen.metadata import WeightsMetadata, read_metadata
 from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.runtimes.base import ProviderError, Runtime
@@ -25,28 +25,28 @@ ROOT = Path(__file__).resolve().parents[1]
 _WARM_UP = 2
 
 
-def open_all(folder: Path, facts: Facts) -> dict[str, Runtime]:
+def open_all(folder: Path, metadata: WeightsMetadata) -> dict[str, Runtime]:
     """Return every engine that works on this machine's CPU; the others are logged."""
-    found: dict[str, Runtime] = {"onnxruntime float32": OnnxRuntime(folder, facts.graphs)}
+    found: dict[str, Runtime] = {"onnxruntime float32": OnnxRuntime(folder, metadata.graphs)}
     for precision in ("float32", "bfloat16"):
         try:
-            found[f"OpenVINO {precision}"] = OpenVinoRuntime(folder, facts.graphs, precision)
+            found[f"OpenVINO {precision}"] = OpenVinoRuntime(folder, metadata.graphs, precision)
         except ProviderError as error:
             logger.warning("OpenVINO %s is left out: %s", precision, error)
     return found
 
 
 def cpu_milliseconds(
-    facts: Facts, engines: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
+    metadata: WeightsMetadata, engines: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
 ) -> dict[str, float]:
     """Return processor milliseconds per image (all threads) by engine: medians of `rounds`, in turn."""
-    size = facts.image_size
+    size = metadata.image_size
     images = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
     used: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(_WARM_UP + rounds):
         for name, engine in engines.items():
             start = time.process_time()
-            list(Router(facts, engine).run(images, [[task_id]] * batch_size))
+            list(Router(metadata, engine).run(images, [[task_id]] * batch_size))
             used[name].append(1000 * (time.process_time() - start) / batch_size)
     return {name: median(values[_WARM_UP:]) for name, values in used.items()}
 
@@ -57,12 +57,12 @@ def cpu_milliseconds(
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
 def engines(weights: Path, batch_size: int, rounds: int) -> None:
     """Print the processor time per image of one task of each kind in every engine."""
-    where, facts = machine(), read_facts(weights)
-    found = open_all(weights, facts)
+    where, metadata = machine(), read_metadata(weights)
+    found = open_all(weights, metadata)
     click.echo(f"{machine_line(where)}; batches of {batch_size}\n")
     click.echo(f"| CPU ms per image | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
     for kind in TaskKind:
-        answered = [t for t, task in facts.tasks.items() if task.spec.kind is kind and task.answers == "network"]
+        answered = [t for t, task in metadata.tasks.items() if task.spec.kind is kind and task.answers == "network"]
         for task_id in answered[:1]:
-            times = cpu_milliseconds(facts, found, task_id, batch_size, rounds)
+            times = cpu_milliseconds(metadata, found, task_id, batch_size, rounds)
             click.echo(f"| {kind} (`{task_id}`) | {' | '.join(f'{value:.1f}' for value in times.values())} |")

@@ -15,7 +15,7 @@ from challenge.host.places import Places
 from challenge.host.stepdown import step_down
 
 SWITCH = "FMC_UIA_STEP_DOWN"
-_WRITE_NOTHING = ("--help", "--list-tasks")
+_WRITE_NOTHING = ("-h", "--help", "--list-tasks")
 
 
 def give_up_rights(arguments: Sequence[str]) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
-from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch
+from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
@@ -66,7 +66,9 @@ class Description:
         return cls(", ".join(sorted({worker["device"] for worker in workers})), precision, workers=workers)
 
 
-def open_engine(facts: Facts, data_root: Path, options: Options, weights_sha256: str) -> tuple[Engine, Description]:
+def open_engine(
+    metadata: WeightsMetadata, data_root: Path, options: Options, weights_sha256: str
+) -> tuple[Engine, Description]:
     """Return the engine that `options` ask for, ready to answer, and what it uses.
 
     `weights_sha256` is what `verify` returned; workers on other machines must hold the same weights. Raises UserError
@@ -74,7 +76,7 @@ def open_engine(facts: Facts, data_root: Path, options: Options, weights_sha256:
     """
     if options.ray:
         return _open_ray(options.ray, data_root, options, weights_sha256)
-    pipeline = _pipeline(facts, data_root, options)
+    pipeline = _pipeline(metadata, data_root, options)
     return pipeline, Description.of_runtime(pipeline.router.runtime)
 
 
@@ -93,14 +95,14 @@ def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: s
     return engine, description
 
 
-def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
-    runtime = open_runtime(options.weights, facts, options.device, options.precision)
-    router = Router(facts.with_priors(options.profile.own_tasks), runtime)
-    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.refine)
+def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
+    runtime = open_runtime(options.weights, metadata, options.device, options.precision)
+    router = Router(metadata.with_priors(options.profile.own_tasks), runtime)
+    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.postprocess)
 
 
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:
-    facts = read_facts(options.weights)
-    if verify(facts, options.weights) != weights_sha256:
+    metadata = read_metadata(options.weights)
+    if verify(metadata, options.weights) != weights_sha256:
         raise WeightsError(f"{options.weights} on {platform.node()} holds other weights; copy the same to all nodes")
-    return _pipeline(facts, data_root, options)
+    return _pipeline(metadata, data_root, options)

@@ -1,23 +1,28 @@
 """What a run did: counts, fallbacks, notes, versions, times. Written only where `--report` says."""
 
 import json
+import logging
 import platform
 import re
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
 from model.frozen.engine import Description
 from model.frozen.run.journal import Record
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
@@ -127,6 +132,29 @@ class RunReport:
                 f"no room is left for the report {path} of {len(data):,} bytes; the answers are not affected, make "
                 "room before you run the command again"
             ) from error
+
+
+@contextmanager
+def written_at_end(report: RunReport, path: Path | None) -> Iterator[None]:
+    """Write the report to `path`, if given, at the end of the block, whether the block succeeds or raises."""
+    try:
+        yield
+    except UserError:
+        report.exit_code = Exit.USER
+        raise
+    finally:
+        if path:
+            _write(report, path)
+
+
+def _write(report: RunReport, path: Path) -> None:
+    try:
+        report.write(path)
+    except (OSError, DiskFullError) as error:
+        if report.status != "failed":
+            raise
+        # The last line on stderr is for the error that ended the run.
+        logger.error("the report %s could not be written: %s", path, error)
 
 
 def peak_memory_mib() -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import WeightsError
-from model.frozen.facts import Graph
+from model.frozen.metadata import Graph
 from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from challenge.errors import WeightsError
-from model.frozen.facts import Graph
+from model.frozen.metadata import Graph
 from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
 from model.frozen.runtimes.openvino_exact import keep_exact
 

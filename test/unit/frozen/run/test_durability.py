@@ -32,8 +32,8 @@ def events(monkeypatch, tmp_path):
     fsync, replace = os.fsync, os.replace
 
     def synced(descriptor):
-        facts = os.fstat(descriptor)
-        seen.append(("sync", facts.st_ino, facts.st_size))
+        status = os.fstat(descriptor)
+        seen.append(("sync", status.st_ino, status.st_size))
         fsync(descriptor)
 
     def renamed(source, target, **more):

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from bench.agreement import PROBABILITY, compare
-from bench.peer import Rows, open_peer
+from bench.baseline import Rows, open_peer
 from bench.stages import STAGES, measure
 from challenge.manifest import read_manifest
 from challenge.paths import JSON_FILES

@@ -1,4 +1,4 @@
-"""The organisers' pipeline, written anew to be measured against: `python -m bench.peer --input DATA ...`.
+"""The organisers' pipeline, written anew to be measured against: `python -m bench.baseline --input DATA ...`.
 
 As their container's program does it: PyTorch eager in float32, a DataLoader over the rows (a row is an image and a
 task, so an image of two tasks is decoded and encoded twice), batches split by task, masks brought to native size by
