@@ -4,8 +4,8 @@ import click
 
 from bench.breakdown import breakdown
 from bench.end_to_end import end_to_end
-from bench.engines import engines
 from bench.load import load
+from bench.runtimes import runtimes
 from bench.scaling import scaling
 from bench.scoring import scoring
 from bench.systems import systems
@@ -18,7 +18,7 @@ def main() -> None:
     """Measure what the documents state; every command prints what it found."""
 
 
-for command in (breakdown, end_to_end, engines, load, scaling, scoring, systems, throughput):
+for command in (breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput):
     main.add_command(command)
 
 if __name__ == "__main__":

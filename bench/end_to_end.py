@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bench.agreement import MASK_SHARE, PIXELS, PROBABILITY, Agreement, compare
-from bench.contenders import Summary, Turn, ours, peer, summarise, take_turns
+from bench.contenders import Summary, Turn, baseline_pipeline, ours, summarise, take_turns
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from challenge.cli import FILE, FOLDER
@@ -98,7 +98,7 @@ def end_to_end(
     tasks, where = answered_by(same_weights, weights), machine()
     labels = ("--mask-resize", "labels")  # as A does it
     contenders = (
-        peer(same_weights, batch_size, workers),
+        baseline_pipeline(same_weights, batch_size, workers),
         ours(SAME, same_weights, Options.batch_size, *labels, "--precision", "float32"),
         ours(REDUCED, same_weights, Options.batch_size, *labels, "--precision", "bfloat16", optional=True),
         ours(DEFAULT, weights, Options.batch_size),
@@ -119,7 +119,7 @@ def end_to_end(
     click.echo(speed_table(summaries, refused, len(manifest.samples), _images(manifest)))
     click.echo("\n" + agreement_table(agreements))
     if json_file:
-        metadata = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
-        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")
+        content = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
+        json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     if not agreements[SAME].holds:
-        raise click.ClickException("the same weights in float32 do not give the peer's answers")
+        raise click.ClickException("the same weights in float32 do not give the baseline pipeline's answers")

@@ -33,7 +33,7 @@ SHARES: Mapping[TaskKind, float] = {
     TaskKind.DETECTION: 0.11,
     TaskKind.REGRESSION: 0.08,
 }
-"""Shares of the rows, as in the challenge's training set (contract, section 1.4)."""
+"""Shares of the rows, as in the challenge's training set (docs/reference/contract.md, 1.4)."""
 
 SIDES = (256, 1100)
 """Least and greatest native width and height, in pixels."""

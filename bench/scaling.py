@@ -120,5 +120,5 @@ def scaling(
         by_tasks = list(with_tasks(numbers, images, tasks, phantoms, command, Path(name)))
     click.echo(f"{machine_line(where)}\n\n{table(by_rows)}\n\n{table(by_tasks)}")
     if json_file:
-        metadata = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
-        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")
+        content = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
+        json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")

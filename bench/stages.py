@@ -46,7 +46,7 @@ class Clock:
 class TimedRuntime(Runtime):
     """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
 
-    engine = "timed"
+    name = "timed"
 
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime, self._clock = runtime, clock

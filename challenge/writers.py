@@ -1,4 +1,4 @@
-"""Predictions -> the challenge's files (contract, section 1.3). Every file appears whole or not at all."""
+"""Predictions -> the challenge's files (docs/reference/contract.md, 1.3). Every file appears whole or not at all."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""`/input_json` -> samples, with file and entry number in every error (contract, section 2)."""
+"""`/input_json` -> samples, with file and entry number in every error (docs/reference/contract.md, 2)."""
 
 import json
 import logging

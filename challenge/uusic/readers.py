@@ -1,4 +1,4 @@
-"""UUSIC's `classification.json` back into predictions (contract, section 2). Masks: `challenge.readers`."""
+"""UUSIC's `classification.json` back into predictions (docs/reference/contract.md, 2). Masks: `challenge.readers`."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Predictions -> UUSIC's files: 0/255 masks and one `classification.json` (contract, section 2)."""
+"""Predictions -> UUSIC's files: 0/255 masks and one `classification.json` (docs/reference/contract.md, 2)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -54,7 +54,7 @@ class Description:
     @classmethod
     def of_runtime(cls, runtime: Runtime) -> "Description":
         """Describe an engine in this process."""
-        return cls(runtime.device, runtime.precision, runtime.engine, runtime.providers)
+        return cls(runtime.device, runtime.precision, runtime.name, runtime.providers)
 
     @classmethod
     def of_workers(cls, workers: Sequence[Mapping[str, Any]]) -> "Description":

@@ -1,4 +1,4 @@
-"""`Model`, the Python interface that the challenges' organisers know (contract, sections 1.1 and 2)."""
+"""`Model`, the Python interface that the challenges' organisers know (docs/reference/contract.md, 1.1 and 2)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What an engine can do wrong: numbers that are none, providers that are not there, downloads, weights read twice."""
+"""Faults of a runtime: outputs that are not numbers, missing providers, downloads, weights read twice."""
 
 import socket
 from collections import Counter

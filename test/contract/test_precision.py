@@ -17,7 +17,7 @@ from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import run_submission
 from model.frozen.runtimes import openvino as openvino_module
-from model.frozen.runtimes.base import ProviderError, engine_threads
+from model.frozen.runtimes.base import ProviderError, runtime_threads
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 
@@ -98,7 +98,7 @@ def test_threads_do_not_multiply_with_the_graphs(reduced):
     before = count()
     runtime = OpenVinoRuntime(reduced.weights, graphs, "bfloat16")
     answers_of(reduced.weights, runtime)
-    assert count() - before <= len(graphs) + engine_threads() + 4
+    assert count() - before <= len(graphs) + runtime_threads() + 4
 
 
 def test_bfloat16_is_near_to_float32(reduced):

@@ -1,4 +1,4 @@
-"""All 27 subtasks through the frozen submission: layout, schema, failures (contract, sections 1.2 and 1.3)."""
+"""All 27 subtasks through the frozen submission: layout, schema, failures (docs/reference/contract.md, 1.2 and 1.3)."""
 
 import csv
 import json

@@ -59,7 +59,7 @@ def _on_cpu(folder: Path, metadata: WeightsMetadata, precision: str) -> Runtime:
 
 
 def _chosen(runtime: Runtime, reason: str) -> Runtime:
-    logger.info("runtime: %s on %s in %s, because %s", runtime.engine, runtime.device, runtime.precision, reason)
+    logger.info("runtime: %s on %s in %s, because %s", runtime.name, runtime.device, runtime.precision, reason)
     return runtime
 
 

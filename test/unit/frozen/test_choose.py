@@ -1,4 +1,4 @@
-"""Which engine is chosen, on machines that are made up."""
+"""Which runtime is chosen, on made-up machines."""
 
 import sys
 from dataclasses import replace
@@ -94,9 +94,9 @@ def test_auto_takes_bfloat16_where_weights_and_processor_allow_it(tiny_weights, 
     processor("FP32", "BF16")
     with caplog.at_level("INFO"):
         runtime = open_runtime(tiny_weights, vouching, "cpu")
-    assert (runtime.engine, runtime.device, runtime.precision) == ("OpenVINO", "cpu", "bfloat16")
+    assert (runtime.name, runtime.device, runtime.precision) == ("OpenVINO", "cpu", "bfloat16")
     assert "runtime: OpenVINO on cpu in bfloat16, because the processor computes in it and the weights" in caplog.text
-    assert open_runtime(tiny_weights, vouching, "cpu", "float32").engine == "onnxruntime"
+    assert open_runtime(tiny_weights, vouching, "cpu", "float32").name == "onnxruntime"
 
 
 def test_a_processor_without_bfloat16(tiny_weights, metadata, vouching, processor, caplog):
@@ -122,7 +122,7 @@ def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, vouchi
 def test_without_openvino(tiny_weights, metadata, vouching, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level("INFO"):
-        assert open_runtime(tiny_weights, vouching, "cpu").engine == "onnxruntime"
+        assert open_runtime(tiny_weights, vouching, "cpu").name == "onnxruntime"
     assert "because OpenVINO is not installed" in caplog.text
     with pytest.raises(UserError, match="--precision bfloat16: OpenVINO is not installed"):
         open_runtime(tiny_weights, metadata, "cpu", "bfloat16")

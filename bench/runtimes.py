@@ -1,4 +1,4 @@
-"""Processor time of the frozen graphs alone, in every engine, side by side."""
+"""Processor time of the frozen graphs alone, in each runtime, side by side."""
 
 import logging
 import time
@@ -26,7 +26,7 @@ _WARM_UP = 2
 
 
 def open_all(folder: Path, metadata: WeightsMetadata) -> dict[str, Runtime]:
-    """Return every engine that works on this machine's CPU; the others are logged."""
+    """Return every runtime that works on this machine's CPU; log the others."""
     found: dict[str, Runtime] = {"onnxruntime float32": OnnxRuntime(folder, metadata.graphs)}
     for precision in ("float32", "bfloat16"):
         try:
@@ -37,16 +37,16 @@ def open_all(folder: Path, metadata: WeightsMetadata) -> dict[str, Runtime]:
 
 
 def cpu_milliseconds(
-    metadata: WeightsMetadata, engines: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
+    metadata: WeightsMetadata, runtimes: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
 ) -> dict[str, float]:
-    """Return processor milliseconds per image (all threads) by engine: medians of `rounds`, in turn."""
+    """Return processor milliseconds per image (all threads) by runtime: medians of `rounds`, in turn."""
     size = metadata.image_size
     images = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    used: dict[str, list[float]] = {name: [] for name in engines}
+    used: dict[str, list[float]] = {name: [] for name in runtimes}
     for _ in range(_WARM_UP + rounds):
-        for name, engine in engines.items():
+        for name, runtime in runtimes.items():
             start = time.process_time()
-            list(Router(metadata, engine).run(images, [[task_id]] * batch_size))
+            list(Router(metadata, runtime).run(images, [[task_id]] * batch_size))
             used[name].append(1000 * (time.process_time() - start) / batch_size)
     return {name: median(values[_WARM_UP:]) for name, values in used.items()}
 
@@ -55,8 +55,8 @@ def cpu_milliseconds(
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
-def engines(weights: Path, batch_size: int, rounds: int) -> None:
-    """Print the processor time per image of one task of each kind in every engine."""
+def runtimes(weights: Path, batch_size: int, rounds: int) -> None:
+    """Print the processor time per image of one task of each kind in each runtime."""
     where, metadata = machine(), read_metadata(weights)
     found = open_all(weights, metadata)
     click.echo(f"{machine_line(where)}; batches of {batch_size}\n")
