@@ -1,32 +1,30 @@
-"""The frozen entry point: challenge data in, the challenge's output folder out.
+"""The entry point for inference: reads the challenge's data folder and writes the challenge's output folder.
 
-Exit codes: 0 complete; 1 unexpected, or the disk is full; 2 usage, manifest or weights (the user can fix it);
-3 complete, but with fallbacks, under --strict; 128 + n stopped by signal n (143 SIGTERM, 130 Ctrl-C), to be resumed. On
-failure the last line of stderr is one sentence.
+Exit codes: 0 complete; 1 unexpected error or full disk; 2 wrong usage, manifest or weights; 3 complete with fallbacks
+(only with --strict); 128 + n stopped by signal n (143 SIGTERM, 130 Ctrl-C), continue with --resume. On failure the last
+line of stderr is one sentence that says why.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
-from challenge.errors import UserError
+from challenge.cli import FOLDER, LOG_LEVEL, SETTINGS
+from challenge.cli import run as run_command
 from challenge.host import places
 from challenge.host.console import log_to_stderr, say
-from challenge.host.disk import DiskFullError
-from challenge.host.exits import Exit, exit_code
+from challenge.host.exits import Exit
 from challenge.host.output_files import check_file_target, is_stream
 from challenge.host.signals import StopRequest
 from challenge.profile import PROFILES, choose_profile
-from model.frozen.facts import task_lines
 from model.frozen.interface import Model
+from model.frozen.metadata import task_lines
 from model.frozen.options import Options
-from model.frozen.refine import Refine
+from model.frozen.postprocess import Postprocess
 from model.frozen.run.merge import merge
-from model.frozen.run.report import RunReport
+from model.frozen.run.report import RunReport, written_at_end
 from model.frozen.run.submission import run_submission
 
 __all__ = ["Model", "main", "run"]
@@ -38,60 +36,81 @@ def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError("--refine is now --postprocess, and its value mirror is now flip")
+
+
+@click.command(context_settings=SETTINGS)
 @places.input_option
 @places.output_option
 @click.option("--profile", default="auto", type=click.Choice(["auto", *PROFILES]), show_default=True,
-              help="Challenge; auto: uusic if --input-json exists.")  # fmt: skip
+              help="Challenge; auto means uusic if --input-json exists, else fmc.")  # fmt: skip
 @places.input_json_option
 @places.weights_option
 @click.option("--batch-size", default=4, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
-@click.option("--precision", default="auto", show_default=True, help="Less than float32 only if the weights allow it.",
-              type=click.Choice(["auto", "float32", "bfloat16", "float16"]))  # fmt: skip
+@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+              show_default=True,
+              help="Numeric precision; auto uses bfloat16 only where these weights were tested in it.")  # fmt: skip
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
-              help="Resize logits, then arg max; or labels, as the official baseline does.")  # fmt: skip
-@click.option("--refine", default="none", type=click.Choice(Refine, case_sensitive=False), show_default=True,
-              help="What the weights were found to gain by: tidied masks; the mirror image too.")  # fmt: skip
-@click.option("--tasks", default="", callback=_names, help="Comma-separated task ids, other rows are skipped.")
-@click.option("--resume", is_flag=True, help="Go on where a killed or stopped run of the same command ended.")
+              help="Resize logits, then take the arg max; or the reverse, as the official baseline does.")  # fmt: skip
+@click.option("--postprocess", default="none", type=click.Choice(Postprocess, case_sensitive=False), show_default=True,
+              help="Post-processing that helped on held-out rows: clean masks; flip also averages with the flipped "
+                   "image (slower).")  # fmt: skip
+@click.option("--refine", hidden=True, expose_value=False, callback=_refuse_refine)
+@click.option("--tasks", default="", callback=_names, help="Comma-separated task ids; rows of other tasks are skipped.")
+@click.option("--resume", is_flag=True, help="Continue a run of the same command that was killed or stopped.")
 @click.option("--num-parts", default=1, type=click.IntRange(1), show_default=True, help="Split the images in N parts.")
 @click.option("--part-id", default=0, type=click.IntRange(0), show_default=True, help="Answer this part (0..N-1).")
-@click.option("--merge", "merging", is_flag=True, help="Join the outputs of all PARTS into OUTPUT, and nothing else.")
-@click.option("--ray", metavar="ADDRESS", help="Answer on the Ray cluster at ADDRESS, or `auto`.")
-@click.option("--strict", is_flag=True, help="Exit with 3 if any row got a fallback.")
+@click.option("--merge", "merging", is_flag=True, help="Only join the outputs of all PARTS into OUTPUT.")
+@click.option("--ray", metavar="ADDRESS", help="Use the Ray cluster at ADDRESS, or `auto`.")
+@click.option("--strict", is_flag=True, help="Exit with code 3 if any row got a fallback.")
 @places.report_option
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
-@click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
-              show_default=True)  # fmt: skip
-@click.argument("parts", nargs=-1, type=places.FOLDER)
+@click.option("--log-level", default="INFO", type=LOG_LEVEL, show_default=True, help="Least severe log lines to show.")
+@click.argument("parts", nargs=-1, type=FOLDER)
 def main(
     data_root: Path,
     output_dir: Path,
-    parts: tuple[Path, ...],
     profile: str,
     input_json: Path,
+    weights: Path,
+    batch_size: int,
+    device: str,
+    precision: str,
+    mask_resize: str,
+    postprocess: Postprocess,
+    tasks: tuple[str, ...],
+    resume: bool,
+    num_parts: int,
+    part_id: int,
     merging: bool,
+    ray: str | None,
     strict: bool,
     report_file: Path | None,
     list_tasks: bool,
     log_level: str,
-    **how: Any,
+    parts: tuple[Path, ...],
 ) -> int:
-    """Answer every row of INPUT/csv_files/*.csv (or of UUSIC's list) in the layout that the challenge scores."""
+    """Answer every row of INPUT/csv_files/*.csv (or of UUSIC's list) in the challenge's output format."""
     log_to_stderr(log_level, copy_progress=report_file is None or not is_stream(report_file))
-    options = Options(profile=choose_profile(profile, input_json), **how)
     if list_tasks:
-        click.echo("\n".join(task_lines(options.weights)))
+        click.echo("\n".join(task_lines(weights)))
         return Exit.OK
     if merging != bool(parts):
-        raise click.UsageError("--merge takes the outputs of all parts, as in --merge PART... --output OUT")
-    if options.part_id >= options.num_parts:
-        raise click.UsageError(f"--part-id {options.part_id} is not below --num-parts {options.num_parts}")
+        raise click.UsageError("--merge needs the outputs of all parts: --merge PART... --output OUT")
+    if part_id >= num_parts:
+        raise click.UsageError(f"--part-id {part_id} is not below --num-parts {num_parts}")
     if report_file:
-        check_file_target(report_file, (output_dir, data_root, options.weights, input_json, *parts))
+        check_file_target(report_file, (output_dir, data_root, weights, input_json, *parts))
+    options = Options(
+        weights=weights, batch_size=batch_size, device=device, precision=precision, mask_resize=mask_resize,
+        postprocess=postprocess, tasks=tasks, resume=resume, num_parts=num_parts, part_id=part_id, ray=ray,
+        profile=choose_profile(profile, input_json),
+    )  # fmt: skip
     report, stop = RunReport(), StopRequest()
-    with nullcontext() if merging else stop, _reporting(report, report_file):
+    with nullcontext() if merging else stop, written_at_end(report, report_file):
         if merging:
             merge(parts, output_dir, report)
         else:
@@ -106,31 +125,9 @@ def main(
     return report.exit_code
 
 
-@contextmanager
-def _reporting(report: RunReport, path: Path | None) -> Iterator[None]:
-    """Write the report at the end of the block, whatever becomes of it."""
-    try:
-        yield
-    except UserError:
-        report.exit_code = Exit.USER
-        raise
-    finally:
-        if path:
-            _write(report, path)
-
-
-def _write(report: RunReport, path: Path) -> None:
-    try:
-        report.write(path)
-    except (UserError, DiskFullError) as error:
-        if report.status != "failed":
-            raise
-        logger.error("%s", error)  # the last line is for what went wrong
-
-
 def run() -> int:
     """Run the command line and return its exit code; the last line on stderr says what went wrong."""
-    return exit_code(lambda: main(standalone_mode=False))
+    return run_command(main)
 
 
 if __name__ == "__main__":

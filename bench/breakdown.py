@@ -14,10 +14,11 @@ from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
 from bench.stopwatch import FailedError, run
+from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def measure_all(
     data: Path, manifest: Manifest, weights: Path, precision: str, options: Options, work: Path
 ) -> Breakdown | None:
     """Run `inference.py` on the folder, then its stages one at a time; None if it does not offer the precision."""
-    name = f"{read_facts(weights).name}, {precision}"
+    name = f"{read_metadata(weights).name}, {precision}"
     choice = ("--precision", precision, "--mask-resize", options.mask_resize)
     contender = ours(name, weights, options.batch_size, *choice)
     work.mkdir()
@@ -117,10 +118,6 @@ def draw(found: Sequence[Breakdown], path: Path) -> None:
     figure.savefig(path, dpi=110, format="png")
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-
-
 @click.command()
 @click.option("--weights", "folders", multiple=True, default=[ROOT / "weights"], type=FOLDER,
               help="Exported weights; may be repeated. [default: weights/]")  # fmt: skip
@@ -160,5 +157,5 @@ def breakdown(
     if picture:
         draw(found, picture)
     if json_file:
-        facts = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
-        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        metadata = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
+        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")

@@ -40,15 +40,15 @@ class Turn:
     first_answer: float | None = None
 
 
-def peer(weights: Path, batch_size: int, workers: int) -> Contender:
+def baseline_pipeline(weights: Path, batch_size: int, workers: int) -> Contender:
     """The organisers' pipeline with the network of `weights`."""
-    head: Command = (sys.executable, "-m", "bench.peer", "--weights", weights, "--batch-size", batch_size)
+    head: Command = (sys.executable, "-m", "bench.baseline", "--weights", weights, "--batch-size", batch_size)
 
     def command(data: Path, output: Path, report: Path) -> Command:
         del report
         return (*head, "--workers", workers, "--input", data, "--output", output)
 
-    return Contender("A: the peer", command)
+    return Contender("A: the baseline pipeline", command)
 
 
 def ours(name: str, weights: Path, batch_size: int, *more: str, optional: bool = False) -> Contender:

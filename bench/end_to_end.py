@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from bench.agreement import MASK_SHARE, PIXELS, PROBABILITY, Agreement, compare
-from bench.contenders import Summary, Turn, ours, peer, summarise, take_turns
+from bench.contenders import Summary, Turn, baseline_pipeline, ours, summarise, take_turns
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
+from challenge.cli import FILE, FOLDER
 from challenge.manifest import Manifest, read_manifest
 from model.frozen.options import Options
 
@@ -71,9 +72,6 @@ def _images(manifest: Manifest) -> int:
     return len({sample.image_path for sample in manifest.samples})
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
 @click.command("end-to-end")
 @click.option("--same-weights", required=True, type=FOLDER, help="Exported mh_mtl with network.safetensors, for A, B.")
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Weights of C. [default: weights/]")
@@ -83,7 +81,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--workers", default=0, show_default=True, help="Processes of A's DataLoader.")
 @click.option("--mixed", is_flag=True, help="Shuffle the manifests; otherwise the rows of a task stand together.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Every run's numbers.")
+@click.option("--json", "json_file", type=FILE, help="Every run's numbers.")
 def end_to_end(
     same_weights: Path,
     weights: Path,
@@ -100,7 +98,7 @@ def end_to_end(
     tasks, where = answered_by(same_weights, weights), machine()
     labels = ("--mask-resize", "labels")  # as A does it
     contenders = (
-        peer(same_weights, batch_size, workers),
+        baseline_pipeline(same_weights, batch_size, workers),
         ours(SAME, same_weights, Options.batch_size, *labels, "--precision", "float32"),
         ours(REDUCED, same_weights, Options.batch_size, *labels, "--precision", "bfloat16", optional=True),
         ours(DEFAULT, weights, Options.batch_size),
@@ -121,7 +119,7 @@ def end_to_end(
     click.echo(speed_table(summaries, refused, len(manifest.samples), _images(manifest)))
     click.echo("\n" + agreement_table(agreements))
     if json_file:
-        facts = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
-        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        content = {"machine": where} | record(turns, summaries, agreements, refused, manifest)
+        json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     if not agreements[SAME].holds:
-        raise click.ClickException("the same weights in float32 do not give the peer's answers")
+        raise click.ClickException("the same weights in float32 do not give the baseline pipeline's answers")

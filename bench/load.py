@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from bench.rows import ROOT, repeat, write_phantoms
+from challenge.cli import FOLDER
 from model.frozen.options import Options
 
 # Two looks at the same load differ by a few files that happen to be open; the engine's pools fill within 2,000 rows.
@@ -64,7 +65,7 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
 
 @click.command()
 @click.option("--rows", default=20_000, show_default=True, help="Rows in the one manifest.")
-@click.option("--weights", default=ROOT / "weights", type=click.Path(path_type=Path), help="Exported weights.")
+@click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--every", default=0.5, show_default=True, help="Seconds between two looks.")
 def load(rows: int, weights: Path, batch_size: int, every: float) -> None:

@@ -23,7 +23,7 @@ from challenge.imaging.decode import read_image
 from challenge.manifest import Sample, read_manifest
 from challenge.paths import MANIFEST_FOLDER, find_image, inside_root
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ SHARES: Mapping[TaskKind, float] = {
     TaskKind.DETECTION: 0.11,
     TaskKind.REGRESSION: 0.08,
 }
-"""Shares of the rows, as in the challenge's training set (contract, section 1.4)."""
+"""Shares of the rows, as in the challenge's training set (docs/reference/contract.md, 1.4)."""
 
 SIDES = (256, 1100)
 """Least and greatest native width and height, in pixels."""
@@ -79,11 +79,11 @@ def answered_by(*weights: Path) -> dict[str, TaskSpec]:
 
     Raises WeightsError for unusable weights, UserError if a kind of task is left without any.
     """
-    facts = [read_facts(folder) for folder in weights]
+    metadata = [read_metadata(folder) for folder in weights]
     tasks = {
         task_id: task.spec
-        for task_id, task in facts[0].tasks.items()
-        if all(task_id in other.tasks and other.tasks[task_id].answers == "network" for other in facts)
+        for task_id, task in metadata[0].tasks.items()
+        if all(task_id in other.tasks and other.tasks[task_id].answers == "network" for other in metadata)
     }
     for kind in SHARES:
         if not any(spec.kind is kind for spec in tasks.values()):

@@ -13,6 +13,7 @@ from bench.contenders import ours
 from bench.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, repeat, spread, write_rows
 from bench.stopwatch import run
+from challenge.cli import FILE, FOLDER
 from challenge.manifest import read_manifest
 from challenge.tasks import TaskSpec
 from model.frozen.options import Options
@@ -94,14 +95,14 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 
 
 @click.command()
-@click.option("--weights", default=ROOT / "weights", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--weights", default=ROOT / "weights", type=FOLDER,
               help="Exported weights. [default: weights/]")  # fmt: skip
 @click.option("--rows", "counts", default="1000,4000,16000", show_default=True, callback=_numbers)
 @click.option("--tasks-per-image", "numbers", default="1,2,4", show_default=True, callback=_numbers)
 @click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="For --tasks-per-image.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="As for inference.py.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="All numbers.")
+@click.option("--json", "json_file", type=FILE, help="All numbers.")
 def scaling(
     weights: Path,
     counts: tuple[int, ...],
@@ -119,5 +120,5 @@ def scaling(
         by_tasks = list(with_tasks(numbers, images, tasks, phantoms, command, Path(name)))
     click.echo(f"{machine_line(where)}\n\n{table(by_rows)}\n\n{table(by_tasks)}")
     if json_file:
-        facts = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
-        json_file.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        content = {"machine": where, "rows": list(map(asdict, by_rows)), "tasks": list(map(asdict, by_tasks))}
+        json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")

@@ -12,11 +12,10 @@ from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from challenge.tasks import TaskKind
-from model.frozen.decode import decode
+from model.frozen.decode import answer
 from model.frozen.engine import open_engine
-from model.frozen.facts import Facts, read_facts
 from model.frozen.loading import Batch, plan
+from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
@@ -47,7 +46,7 @@ class Clock:
 class TimedRuntime(Runtime):
     """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
 
-    engine = "timed"
+    name = "timed"
 
     def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self._runtime, self._clock = runtime, clock
@@ -66,8 +65,8 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
 
     Raises UserError if the weights cannot be used or do not offer what is asked.
     """
-    facts, report, clock = read_facts(options.weights), RunReport(), Clock()
-    engine = open_engine(facts, data_root, options, report)
+    metadata, report, clock = read_metadata(options.weights), RunReport(), Clock()
+    engine, _ = open_engine(metadata, data_root, options, verify(metadata, options.weights))
     if not isinstance(engine, Pipeline):
         raise TypeError(f"{type(engine).__name__} does not work in this process")
     batches = plan(samples, options.batch_size)
@@ -87,35 +86,41 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
 
 
 def _answers(batch: Batch, data_root: Path, router: Router, options: Options, clock: Clock) -> Iterator[Answer]:
-    facts = router.facts
+    metadata = router.metadata
     with clock.time("decode"):
         decoded = [read_image(find_image(data_root, job.image_path)) for job in batch]
     with clock.time("resize"):
-        resizes = [Resize.of(*image.size, facts.image_size, facts.fit) for image in decoded]
-        images = [_resized(resize, image, facts) for resize, image in zip(resizes, decoded, strict=True)]
+        resizes = [Resize.of(*image.size, metadata.image_size, metadata.fit) for image in decoded]
+        images = [_resized(resize, image, metadata) for resize, image in zip(resizes, decoded, strict=True)]
     network = sum(clock.seconds.values())
     start = time.process_time()
     tasks = [{sample.task_id: sample for sample in job.samples} for job in batch]
     outputs = list(router.run(np.stack(images), [list(names) for names in tasks]))
     clock.seconds["post-processing"] += time.process_time() - start - (sum(clock.seconds.values()) - network)
     for task_id, numbers, raw in outputs:
-        spec, refinement = facts.tasks[task_id].spec, facts.tasks[task_id].refinement.up_to(options.refine)
+        task = metadata.tasks[task_id]
         for number, output in zip(numbers, raw, strict=True):
             with clock.time("post-processing"):
-                tidy = facts.postprocess == "own"
-                output = refinement.tidied(output) if spec.kind is TaskKind.SEGMENTATION else output
-                prediction = decode(output, spec, resizes[number], mask_resize=options.mask_resize, tidy=tidy)
-            yield Answer(tasks[number][task_id], prediction)
+                prediction, reason = answer(
+                    output,
+                    task.spec,
+                    resizes[number],
+                    postprocessing=task.postprocessing.up_to(options.postprocess),
+                    mean=task.fallback,
+                    mask_resize=options.mask_resize,
+                    tidy_coordinates=metadata.tidy_coordinates,
+                )
+            yield Answer(tasks[number][task_id], prediction, reason)
 
 
-def _resized(resize: Resize, image: DecodedImage, facts: Facts) -> Array:
-    return resize.image(image.pixels, facts.resampling)
+def _resized(resize: Resize, image: DecodedImage, metadata: WeightsMetadata) -> Array:
+    return resize.image(image.pixels, metadata.resampling)
 
 
 def _warm_up(router: Router, batches: Sequence[Batch]) -> None:
     """Run every task once on black images: graphs are loaded and memory is planned at first use."""
     asked = sorted({sample.task_id for batch in batches for job in batch for sample in job.samples})
-    size = router.facts.image_size
+    size = router.metadata.image_size
     black = np.zeros((max(map(len, batches)), size, size, 3), np.uint8)
     for _ in router.run(black, [asked] * len(black)):
         pass
@@ -131,7 +136,7 @@ def _identity(samples: Sequence[Sample], options: Options) -> Identity:
         batch_size=options.batch_size,
         precision=options.precision,
         mask_resize=options.mask_resize,
-        refine=options.refine,
+        postprocess=options.postprocess,
         tasks="",
         num_parts=1,
         part_id=0,

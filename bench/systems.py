@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.tables import replace_table
+from challenge.cli import FILE
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, nearest
 from evaluate.scores.metric_table import METRICS, Column
@@ -162,9 +163,6 @@ def table(rows: Sequence[Row], scores: Mapping[str, Mapping[str, float | None]])
         cells += [metric.text(own.get(metric.name)) if own else "" for metric in metrics]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import torch
 
+from challenge.cli import FILE, FOLDER
 from training.config import Config, RuntimeConfig, load_config
 from training.data.loader import steps
 from training.data.rows import DataSource
@@ -71,11 +72,8 @@ def _measure(name: str, config: Config, parts: Parts, count: int) -> Variant:
     return Variant(name, rate, cpu / sum(images))
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
 @click.command()
-@click.option("--config", "config_file", required=True, type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--config", "config_file", required=True, type=FILE,
               help="Recipe (TOML).")  # fmt: skip
 @click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
 @click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")

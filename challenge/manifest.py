@@ -1,4 +1,4 @@
-"""`csv_files/*.csv` -> samples, with file and line in every error (contract, sections 1.2 and 1.3b)."""
+"""`csv_files/*.csv` -> samples, with file and line in every error (docs/reference/contract.md, 1.2 and 1.3b)."""
 
 import csv
 import io
@@ -125,7 +125,7 @@ def check_mask_folders(samples: Collection[Sample], column: str) -> None:
 
 
 def superseded(samples: Iterable[Sample]) -> list[Sample]:
-    """Return the samples whose mask a later one overwrites (contract, section 1.3b); a warning names each."""
+    """Return the samples whose mask a later one overwrites (docs/reference/contract.md, 1.3b); a warning names each."""
     last: dict[PurePosixPath, Sample] = {}
     lost = []
     for sample in samples:

@@ -20,6 +20,8 @@ JSON_FILES = {
     TaskKind.REGRESSION: "regression_predictions.json",
 }
 """The JSON file of each kind that has one, at the root of the output folder."""
+UUSIC_JSON_FILE = "classification.json"
+"""The one JSON file of UUSIC's answers, at the root of the output folder."""
 JOURNAL = ".journal"
 """The record of a run under way, at the root of the output folder."""
 RESERVED = frozenset({*JSON_FILES.values(), JOURNAL})

@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+PRIOR_BOX = (0.25, 0.25, 0.75, 0.75)
+"""The prior's box, in 0..1 of the image: what a detection head without training data answers."""
+PRIOR_COORDINATE = 0.5
+"""Both coordinates of each of the prior's points, in 0..1 of the image."""
+
 
 @dataclass(frozen=True)
 class MaskPrediction:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from challenge.host.places import INPUT_JSON
 from challenge.manifest import Manifest, Sample, read_manifest
-from challenge.paths import JSON_FILES
+from challenge.paths import JSON_FILES, UUSIC_JSON_FILE
 from challenge.predictions import BlankMask, MaskFile, MaskPrediction, Prediction
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic import writers as uusic_writers
 from challenge.uusic.heads import head_table
-from challenge.uusic.manifest import CLASSIFICATION_FILE, parse_list, read_list
+from challenge.uusic.manifest import parse_list, read_list
 from challenge.writers import Entry, entry, write_json, write_mask
 
 
@@ -57,7 +57,7 @@ UUSIC = Profile(
     uusic_writers.write_mask,
     uusic_writers.entry,
     uusic_writers.write_json,
-    (CLASSIFICATION_FILE,),
+    (UUSIC_JSON_FILE,),
     head_table().own_tasks,
 )
 

@@ -1,4 +1,4 @@
-"""The output folder back into predictions: what a submission answers, file by file (contract, section 1.3)."""
+"""Read a submission's output folder back into predictions, file by file (docs/reference/contract.md, 1.3)."""
 
 import json
 import math

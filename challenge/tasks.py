@@ -1,4 +1,4 @@
-"""The 27 subtasks of FMC_UIA 2026, and the type that describes any task (contract, section 1.4)."""
+"""The 27 subtasks of FMC_UIA 2026, and the type that describes any task (docs/reference/contract.md, 1.4)."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,5 @@
-"""Predictions -> the challenge's files (contract, section 1.3). Every file appears whole or not at all."""
+"""Predictions -> the challenge's files (docs/reference/contract.md, 1.3). Every file appears whole or not at all."""
 
-import hashlib
 import io
 import json
 import struct
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from challenge.host.disk import flush
+from challenge.host.atomic import write_atomically
 from challenge.manifest import Sample
 from challenge.paths import JSON_FILES, output_file
 from challenge.predictions import (
@@ -75,30 +74,6 @@ def entry(sample: Sample, prediction: Prediction) -> Entry:
             }
         case _:
             raise TypeError(f"{type(prediction).__name__} is a file of its own")
-
-
-def write_atomically(target: Path, chunks: Iterable[bytes], *, durable: bool = True) -> tuple[int, int]:
-    """Write to a temporary name in the same folder, flush to disk if `durable`, rename. Return size and CRC-32.
-
-    Raises OSError; leaves no partial file.
-    """
-    # Of one length, so that the longest name that a file system takes can be written too.
-    partial = target.with_name(f".{hashlib.blake2b(target.name.encode(), digest_size=16).hexdigest()}.partial")
-    size = crc32 = 0
-    try:
-        partial.unlink(missing_ok=True)
-        with partial.open("xb") as stream:  # never through a link that lies there
-            for chunk in chunks:
-                stream.write(chunk)
-                size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
-            if durable:
-                stream.flush()
-                flush(stream.fileno())
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return size, crc32
 
 
 def _json_list(entries: Iterable[Entry]) -> Iterator[bytes]:

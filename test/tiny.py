@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.frozen.facts import Facts
+from model.frozen.metadata import WeightsMetadata
 from model.networks import build
 from model.networks.system import System
 from training.export.graphs import ExportFacts, export
@@ -29,7 +29,7 @@ def tiny_network(seed: int = 0) -> System:
     return network.eval()
 
 
-def export_tiny(folder: Path, seed: int = 0) -> Facts:
+def export_tiny(folder: Path, seed: int = 0) -> WeightsMetadata:
     """Export `tiny_network`; the heads of `UNTRAINED` answer with the prior."""
     trained = {spec.task_id: "random numbers" for spec in TASKS if spec.task_id not in UNTRAINED}
     facts = ExportFacts("tiny", "mh_mtl", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), trained_on=trained,

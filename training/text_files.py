@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from challenge.writers import write_atomically
+from challenge.host.atomic import write_atomically
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from challenge.errors import UserError
+from challenge.host.lfs import START_BYTES, is_lfs_pointer
 
 _WRAPPERS = ("model_state_dict", "state_dict")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile put these before every key
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -55,12 +55,12 @@ def refuse_pointer(path: Path) -> None:
     """Raise UserError if the file cannot be read, is empty, or is a Git LFS pointer."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(len(_LFS_POINTER))
+            head = stream.read(START_BYTES)
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
     if not head:
         raise UserError(f"{path} is empty; copy it again")
-    if head == _LFS_POINTER:
+    if is_lfs_pointer(head):
         raise UserError(f"{path} is a Git LFS pointer, not the checkpoint itself; run `git lfs pull` there")
 
 

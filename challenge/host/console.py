@@ -85,7 +85,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def log_to_stderr(level: str, *, copy_progress: bool) -> None:
+def log_to_stderr(level: str, *, copy_progress: bool = False) -> None:
     """Log to stderr; the lines that tell how far the run is go to stdout as well if `copy_progress`.
 
     Some hosts keep stdout alone. No copy is made for a terminal, or where both are the same file.

@@ -28,6 +28,12 @@ def exit_code(command: Callable[[], object]) -> int:
         return _exit_code(command)
 
 
+def tell(error: UserError | DiskFullError) -> Exit:
+    """Write the error's sentence to stderr and return its exit code."""
+    say(str(error))
+    return Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED
+
+
 def _exit_code(command: Callable[[], object]) -> int:
     try:
         code = command()
@@ -37,8 +43,7 @@ def _exit_code(command: Callable[[], object]) -> int:
         sys.stderr.write(printable(shown.getvalue(), keep="\n"))
         return Exit.USER
     except (UserError, DiskFullError) as error:
-        say(str(error))
-        return Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED
+        return tell(error)
     except (KeyboardInterrupt, click.Abort):
         say("interrupted; run the same command with --resume")
         return 130

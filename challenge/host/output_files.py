@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from challenge.errors import UserError
-from challenge.paths import MANIFEST_FOLDER, RESERVED
-from challenge.uusic.manifest import CLASSIFICATION_FILE
-from challenge.writers import write_atomically
+from challenge.host.atomic import write_atomically
+from challenge.paths import MANIFEST_FOLDER, RESERVED, UUSIC_JSON_FILE
 
 _WEIGHTS_FILE = "weights.json"
-_KEPT_NAMES = {*RESERVED, CLASSIFICATION_FILE, _WEIGHTS_FILE}
+_KEPT_NAMES = {*RESERVED, UUSIC_JSON_FILE, _WEIGHTS_FILE}
 _REPLACED_ENDINGS = {".json", ".zip", ".html", ".md", ".txt"}
 _MOST_LINKS = 40
 # A file that is mounted alone, or that lies in a folder of somebody else, cannot be replaced, but written.

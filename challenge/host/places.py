@@ -40,7 +40,8 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-FOLDER, FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(path_type=Path)
+FOLDER = GivenPath(file_okay=False, path_type=Path)
+FILE = GivenPath(dir_okay=False, path_type=Path)
 
 input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
                             help="Data folder.")  # fmt: skip

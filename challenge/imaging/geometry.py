@@ -2,7 +2,7 @@
 
 Convention: coordinates are continuous, with the origin at the outer corner of the first pixel; pixel i covers
 [i, i + 1) and its centre is i + 0.5. A stretch is then a plain factor, x * 256 / width, which is also how the
-organisers normalise boxes and points (contract, section 1.3).
+organisers normalise boxes and points (docs/reference/contract.md, 1.3).
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""UUSIC 2025, the second challenge: its list, its answers, which head answers what (contract, section 2)."""
+"""UUSIC 2025, the second challenge: its list, its answers, which head answers what (docs/reference/contract.md, 2)."""

@@ -1,4 +1,4 @@
-"""`/input_json` -> samples, with file and entry number in every error (contract, section 2)."""
+"""`/input_json` -> samples, with file and entry number in every error (docs/reference/contract.md, 2)."""
 
 import json
 import logging
@@ -7,13 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from challenge.errors import ManifestError, PathError
 from challenge.manifest import Manifest, Row, Sample, check_mask_folders
-from challenge.paths import RESERVED, inside_root
+from challenge.paths import RESERVED, UUSIC_JSON_FILE, inside_root
 from challenge.tasks import TaskKind, TaskSpec
 from challenge.uusic.heads import choose_head
 
 logger = logging.getLogger(__name__)
 
-CLASSIFICATION_FILE = "classification.json"
 _SHOWN = 100  # characters of a cell in an error
 _KINDS = (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION)
 _TRUTH_CELLS = {"label": "mask", "mask_path_relative": "true_mask", "group": "group"}
@@ -91,7 +90,7 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
         mask_file = mask_target(image_path) if kind is TaskKind.SEGMENTATION else None
     except PathError as error:
         raise PathError(f"{row}: {error}; correct 'img_path_relative'") from error
-    if mask_file and mask_file.parts[0].casefold() in RESERVED | {CLASSIFICATION_FILE}:
+    if mask_file and mask_file.parts[0].casefold() in RESERVED | {UUSIC_JSON_FILE}:
         raise PathError(f"{row}: the mask {str(mask_file)!r} has the name of another file; rename the image")
     choice = choose_head(dataset, organ, kind, tasks)
     cells = {"dataset_name": dataset, "organ": organ}
@@ -107,6 +106,6 @@ def _target(sample: Sample) -> tuple[TaskKind, str]:
 
 def _check_repeated(earlier: Sample, later: Sample) -> None:
     if (earlier.image_path, earlier.task_id) != (later.image_path, later.task_id):
-        place = str(later.mask_file) if later.mask_file else CLASSIFICATION_FILE
+        place = str(later.mask_file) if later.mask_file else UUSIC_JSON_FILE
         raise ManifestError(f"{earlier.row} and {later.row} are both answered in {place!r}; remove one of them")
     logger.info("%s repeats %s; answered once", later.row, earlier.row)

@@ -1,11 +1,11 @@
-"""UUSIC's `classification.json` back into predictions (contract, section 2). Masks: `challenge.readers`."""
+"""UUSIC's `classification.json` back into predictions (docs/reference/contract.md, 2). Masks: `challenge.readers`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from challenge.paths import UUSIC_JSON_FILE
 from challenge.predictions import ClassPrediction
 from challenge.readers import Malformed, SubmissionError, finite_numbers, load_json
-from challenge.uusic.manifest import CLASSIFICATION_FILE
 
 
 def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
@@ -15,7 +15,7 @@ def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
     """
     if not folder.is_dir():
         raise SubmissionError(f"there is no folder {folder}; give the folder that inference.py wrote")
-    path = folder / CLASSIFICATION_FILE
+    path = folder / UUSIC_JSON_FILE
     if not path.is_file():
         return None
     content = load_json(path)

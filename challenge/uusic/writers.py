@@ -1,4 +1,4 @@
-"""Predictions -> UUSIC's files: 0/255 masks and one `classification.json` (contract, section 2)."""
+"""Predictions -> UUSIC's files: 0/255 masks and one `classification.json` (docs/reference/contract.md, 2)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from challenge import writers
+from challenge.host.atomic import write_atomically
 from challenge.manifest import Sample
-from challenge.paths import output_file
+from challenge.paths import UUSIC_JSON_FILE, output_file
 from challenge.predictions import BlankMask, ClassPrediction, MaskFile, MaskPrediction, Prediction
 from challenge.tasks import TaskKind
-from challenge.uusic.manifest import CLASSIFICATION_FILE
 from challenge.writers import Entry
 
 
@@ -27,8 +27,8 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
 
 def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[Entry]]) -> None:
     """Write `classification.json`, one object of all `entries`; an empty one without any."""
-    target = output_file(output_dir, PurePosixPath(CLASSIFICATION_FILE))
-    writers.write_atomically(target, _object(entries(TaskKind.CLASSIFICATION)))
+    target = output_file(output_dir, PurePosixPath(UUSIC_JSON_FILE))
+    write_atomically(target, _object(entries(TaskKind.CLASSIFICATION)))
 
 
 def entry(sample: Sample, prediction: Prediction) -> Entry:

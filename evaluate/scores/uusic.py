@@ -6,11 +6,12 @@ from pathlib import Path
 
 from challenge.errors import ManifestError, MaskError, PathError
 from challenge.manifest import Sample
+from challenge.paths import UUSIC_JSON_FILE
 from challenge.predictions import ClassPrediction
 from challenge.readers import SubmissionError, mask_path
 from challenge.targets import label
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
+from challenge.uusic.manifest import read_list
 from challenge.uusic.readers import read_answers
 from evaluate.scores.cases import Case, ForegroundCase, LabelCase, Outcome
 from evaluate.scores.mask_cases import mask_oddities, stored_mask
@@ -34,7 +35,7 @@ def measure_list(list_file: Path, data_root: Path, predictions: Path) -> Measure
     remarks = []
     if unknown:
         remarks.append(
-            f"{CLASSIFICATION_FILE}: {len(unknown)} answers to images that the list does not classify; they "
+            f"{UUSIC_JSON_FILE}: {len(unknown)} answers to images that the list does not classify; they "
             f"are not counted (the first: {unknown[0]!r})"
         )
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, 2 if s.mask_file else s.num_classes) for s in samples}
@@ -63,10 +64,10 @@ def _label_case(sample: Sample, answers: Mapping[str, ClassPrediction]) -> Case:
     if true is None:
         return LabelCase.of(sample, Outcome.NO_TRUTH, "the list has no label")
     if answer is None:
-        return LabelCase.of(sample, Outcome.MISSING, f"no entry in {CLASSIFICATION_FILE}", true=true)
+        return LabelCase.of(sample, Outcome.MISSING, f"no entry in {UUSIC_JSON_FILE}", true=true)
     if len(answer.probabilities) != sample.num_classes:
         raise SubmissionError(
-            f"{CLASSIFICATION_FILE}, {sample.image_path!r}: 'probability' must hold "
+            f"{UUSIC_JSON_FILE}, {sample.image_path!r}: 'probability' must hold "
             f"{sample.num_classes} numbers, one per class ({sample.row})"
         )
     return measure_one(sample, answer)

@@ -1,4 +1,4 @@
-"""Raw outputs of one image -> predictions in native pixels; priors and fallbacks (contract, section 1.3c)."""
+"""Raw outputs of one image -> predictions in native pixels; priors and fallbacks (docs/reference/contract.md)."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from challenge.imaging.geometry import Resize
 from challenge.predictions import (
+    PRIOR_BOX,
+    PRIOR_COORDINATE,
     BlankMask,
     BoxPrediction,
     ClassPrediction,
@@ -15,20 +17,43 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.tasks import TaskKind, TaskSpec
+from model.frozen.postprocess import Postprocessing
 
 Floats = npt.NDArray[np.float32]
 
-_PRIOR_BOX = (0.25, 0.25, 0.75, 0.75)
+NO_POSTPROCESSING = Postprocessing()
+
+
+def answer(
+    raw: Floats,
+    spec: TaskSpec,
+    resize: Resize,
+    *,
+    postprocessing: Postprocessing = NO_POSTPROCESSING,
+    mean: tuple[float, ...] | None = None,
+    mask_resize: str = "logits",
+    tidy_coordinates: bool = True,
+) -> tuple[Prediction, str | None]:
+    """Clean up and decode one image's raw output. Return the prediction, and a reason if it is only the fallback.
+
+    `mean` is for `fallback`, the other arguments are for `decode`.
+    """
+    if spec.kind is TaskKind.SEGMENTATION:
+        raw = postprocessing.clean_mask(raw)
+    try:
+        return decode(raw, spec, resize, mask_resize=mask_resize, tidy_coordinates=tidy_coordinates), None
+    except ValueError as error:
+        return fallback(spec, resize.width, resize.height, mean), str(error)
 
 
 def decode(
-    raw: Floats, spec: TaskSpec, resize: Resize, *, mask_resize: str = "logits", tidy: bool = True
+    raw: Floats, spec: TaskSpec, resize: Resize, *, mask_resize: str = "logits", tidy_coordinates: bool = True
 ) -> Prediction:
-    """Return the prediction that one image's raw output (no batch axis; shapes in `System`) means.
+    """Return the prediction in native pixels for one image's raw output (no batch axis; shapes as in `System`).
 
-    `mask_resize` is `logits` (resized, then arg max) or `labels` (the other way round). `tidy` sorts box corners and
-    clips boxes and points to the image; converted official weights are written as they come. Raises ValueError if the
-    output holds NaN or infinity.
+    `mask_resize` is `logits` (resize, then arg max) or `labels` (arg max, then resize). `tidy_coordinates` sorts box
+    corners and clips boxes and points to the image; without it they stay as the network gives them. Raises ValueError
+    if the output holds NaN or infinity.
     """
     if not np.isfinite(raw).all():
         raise ValueError("the network's output is not finite")
@@ -38,18 +63,18 @@ def decode(
         case TaskKind.CLASSIFICATION:
             return _classes(raw)
         case TaskKind.DETECTION:
-            return _box(_best_box(raw), resize, tidy)
+            return _box(_best_box(raw), resize, tidy_coordinates)
         case TaskKind.REGRESSION:
-            return _points(raw.reshape(-1, 2), resize, tidy)
+            return _points(raw.reshape(-1, 2), resize, tidy_coordinates)
 
 
 def prior(spec: TaskSpec, width: int, height: int) -> Prediction:
-    """Return what a head without training answers for a native image of this size."""
+    """Return the answer of a head without training data for an image of this native size."""
     return fallback(spec, width, height, None)
 
 
 def fallback(spec: TaskSpec, width: int, height: int, mean: tuple[float, ...] | None) -> Prediction:
-    """Return what an unreadable row gets: the prior, or the training set's `mean` box or points (0..1)."""
+    """Return the answer for an unreadable image: the prior, or the training set's `mean` box or points (in 0..1)."""
     whole = Resize.of(width, height, 1)
     match spec.kind:
         case TaskKind.SEGMENTATION:
@@ -57,9 +82,10 @@ def fallback(spec: TaskSpec, width: int, height: int, mean: tuple[float, ...] | 
         case TaskKind.CLASSIFICATION:
             return ClassPrediction((1 / spec.num_classes,) * spec.num_classes, 0)
         case TaskKind.DETECTION:
-            return _box(np.array(mean or _PRIOR_BOX), whole, tidy=True)
+            return _box(np.array(mean or PRIOR_BOX), whole, tidy=True)
         case TaskKind.REGRESSION:
-            return _points(np.array(mean or (0.5, 0.5) * spec.num_classes).reshape(-1, 2), whole, tidy=True)
+            points = mean or (PRIOR_COORDINATE,) * 2 * spec.num_classes
+            return _points(np.array(points).reshape(-1, 2), whole, tidy=True)
 
 
 def _mask(raw: Floats, resize: Resize, mask_resize: str) -> npt.NDArray[np.uint8]:

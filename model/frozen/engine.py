@@ -2,20 +2,20 @@
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
-from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch
+from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
-from model.frozen.run.report import RunReport
+from model.frozen.runtimes.base import Runtime
 from model.frozen.runtimes.choose import open_runtime
 
 logger = logging.getLogger(__name__)
@@ -39,39 +39,70 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(facts: Facts, data_root: Path, options: Options, report: RunReport) -> Engine:
-    """Make ready who answers, and tell the report. Raises UserError if the device or the cluster cannot be had."""
-    if options.ray:
-        from model.frozen.ray_engine import RayEngine
+@dataclass(frozen=True)
+class Description:
+    """What an engine uses: its device and precision, and either its runtime (this process) or its workers (Ray)."""
 
-        here = replace(options, weights=options.weights.resolve())
-        build = partial(_pipeline_of_node, data_root.resolve(), here, report.weights["sha256"])
-        engine = RayEngine(options.ray, build, gpu=options.device != "cpu")
-        used = sorted({worker["device"] for worker in engine.workers})
-        report.device = {"requested": options.device, "used": ", ".join(used), "workers": engine.workers}
-        report.precision, *others = sorted({worker["precision"] for worker in engine.workers})
+    device: str
+    """`cpu` or `cuda`; of a cluster every kind that it has, separated by commas."""
+    precision: str
+    runtime: str | None = None
+    providers: tuple[str, ...] = ()
+    workers: Sequence[Mapping[str, Any]] = ()
+    """Node, process, device, runtime, providers and precision of each worker."""
+
+    @classmethod
+    def of_runtime(cls, runtime: Runtime) -> "Description":
+        """Describe an engine in this process."""
+        return cls(runtime.device, runtime.precision, runtime.name, runtime.providers)
+
+    @classmethod
+    def of_workers(cls, workers: Sequence[Mapping[str, Any]]) -> "Description":
+        """Describe an engine on a cluster. Raises UserError if its workers compute in different precisions."""
+        precision, *others = sorted({worker["precision"] for worker in workers})
         if others:
-            engine.close()
-            raise UserError(f"some workers compute in {report.precision}, some in {', '.join(others)}; "
+            raise UserError(f"some workers compute in {precision}, some in {', '.join(others)}; "
                             "name one with --precision, so that no answer depends on who gave it")  # fmt: skip
-        logger.info("%d workers on a Ray cluster, %s", len(engine.workers), report.device["used"])
-        return engine
-    pipeline = _pipeline(facts, data_root, options)
-    runtime = pipeline.router.runtime
-    report.device = {"requested": options.device, "used": runtime.device,
-                     "engine": runtime.engine, "providers": list(runtime.providers)}  # fmt: skip
-    report.precision = runtime.precision
-    return pipeline
+        return cls(", ".join(sorted({worker["device"] for worker in workers})), precision, workers=workers)
 
 
-def _pipeline(facts: Facts, data_root: Path, options: Options) -> Pipeline:
-    runtime = open_runtime(options.weights, facts, options.device, options.precision)
-    router = Router(facts.with_priors(options.profile.own_tasks), runtime)
-    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.refine)
+def open_engine(
+    metadata: WeightsMetadata, data_root: Path, options: Options, weights_sha256: str
+) -> tuple[Engine, Description]:
+    """Return the engine that `options` ask for, ready to answer, and what it uses.
+
+    `weights_sha256` is what `verify` returned; workers on other machines must hold the same weights. Raises UserError
+    if the device, the precision or the cluster is not available.
+    """
+    if options.ray:
+        return _open_ray(options.ray, data_root, options, weights_sha256)
+    pipeline = _pipeline(metadata, data_root, options)
+    return pipeline, Description.of_runtime(pipeline.router.runtime)
+
+
+def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: str) -> tuple[Engine, Description]:
+    from model.frozen.ray_engine import RayEngine
+
+    here = replace(options, weights=options.weights.resolve())
+    build = partial(_pipeline_of_node, data_root.resolve(), here, weights_sha256)
+    engine = RayEngine(address, build, gpu=options.device != "cpu")
+    try:
+        description = Description.of_workers(engine.workers)
+    except UserError:
+        engine.close()
+        raise
+    logger.info("%d workers on a Ray cluster, %s", len(engine.workers), description.device)
+    return engine, description
+
+
+def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
+    runtime = open_runtime(options.weights, metadata, options.device, options.precision)
+    router = Router(metadata.with_priors(options.profile.own_tasks), runtime)
+    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.postprocess)
 
 
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:
-    facts = read_facts(options.weights)
-    if verify(facts, options.weights) != weights_sha256:
+    metadata = read_metadata(options.weights)
+    if verify(metadata, options.weights) != weights_sha256:
         raise WeightsError(f"{options.weights} on {platform.node()} holds other weights; copy the same to all nodes")
-    return _pipeline(facts, data_root, options)
+    return _pipeline(metadata, data_root, options)

@@ -1,4 +1,4 @@
-"""`Model`, the Python interface that the challenges' organisers know (contract, sections 1.1 and 2)."""
+"""`Model`, the Python interface that the challenges' organisers know (docs/reference/contract.md, 1.1 and 2)."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from challenge.host.places import DEFAULT_WEIGHTS
+from challenge.paths import UUSIC_JSON_FILE
 from challenge.profile import uusic
-from challenge.uusic.manifest import CLASSIFICATION_FILE
 from model.frozen.options import Options
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import run_submission
@@ -30,4 +30,4 @@ class Model:
         """Answer UUSIC's list into `output_dir`; return what `classification.json` there holds. Raises UserError."""
         options = Options(self.weights, profile=uusic(data_list))
         run_submission(Path(input_dir), Path(output_dir), options, RunReport())
-        return dict(json.loads((Path(output_dir) / CLASSIFICATION_FILE).read_text("utf-8")))
+        return dict(json.loads((Path(output_dir) / UUSIC_JSON_FILE).read_text("utf-8")))

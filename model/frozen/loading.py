@@ -12,8 +12,7 @@ from challenge.imaging.decode import Pixels, read_image, read_size
 from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from model.frozen.facts import Facts
-from model.frozen.run.journal import Stamp
+from model.frozen.metadata import WeightsMetadata
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -78,16 +77,7 @@ def isolated(batches: Iterable[Batch], images: Collection[str]) -> list[Batch]:
     ]
 
 
-def stamp(data_root: Path, image_path: str) -> Stamp:
-    """Return what tells whether an image is replaced later."""
-    try:
-        status = find_image(data_root, image_path).stat()
-    except (ImageError, PathError, OSError):
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def load(job: Job, data_root: Path, facts: Facts) -> Loaded:
+def load(job: Job, data_root: Path, metadata: WeightsMetadata) -> Loaded:
     """Decode and resize a job's image. An unreadable one gives the reason and the size that its header claims."""
     path = None
     try:
@@ -97,9 +87,9 @@ def load(job: Job, data_root: Path, facts: Facts) -> Loaded:
         width, height = (read_size(path, isolated=job.isolated) if path else None) or _NO_HEADER
         if not 0 < width * height <= _LARGEST_BLANK:
             width, height = _NO_HEADER
-        return Loaded(job, None, Resize.of(width, height, facts.image_size), reason=str(error))
-    resize = Resize.of(*image.size, facts.image_size, facts.fit)
-    return Loaded(job, resize.image(image.pixels, facts.resampling), resize, "; ".join(image.notes) or None)
+        return Loaded(job, None, Resize.of(width, height, metadata.image_size), reason=str(error))
+    resize = Resize.of(*image.size, metadata.image_size, metadata.fit)
+    return Loaded(job, resize.image(image.pixels, metadata.resampling), resize, "; ".join(image.notes) or None)
 
 
 def prefetch(pool: Executor, function: Callable[[A], B], items: Iterable[A], depth: int) -> Iterator[B]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from challenge.profile import FMC_UIA, Profile
-from model.frozen.refine import Refine
+from model.frozen.postprocess import Postprocess
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     mask_resize: str = "logits"
-    refine: Refine = Refine.NONE
+    postprocess: Postprocess = Postprocess.NONE
     tasks: tuple[str, ...] = ()
     resume: bool = False
     num_parts: int = 1

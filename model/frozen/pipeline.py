@@ -15,11 +15,11 @@ from challenge.host.limits import available_cpus
 from challenge.imaging.decode import Pixels
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
-from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.decode import decode, fallback, prior
-from model.frozen.facts import Facts
+from challenge.tasks import TaskSpec
+from model.frozen.decode import answer, fallback, prior
 from model.frozen.loading import Batch, Job, Loaded, load, prefetch
-from model.frozen.refine import Refine, Refinement
+from model.frozen.metadata import WeightsMetadata
+from model.frozen.postprocess import Postprocess, Postprocessing
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
 
@@ -35,12 +35,12 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What the network side says of a row: its raw output, or why there is none (`reason`; None means the prior)."""
+class _Output:
+    """A row's raw output, or the `reason` why there is none; without either the prior answers."""
 
     sample: Sample
     loaded: Loaded
-    output: npt.NDArray[np.float32] | None = None
+    raw: npt.NDArray[np.float32] | None = None
     reason: str | None = None
 
 
@@ -53,12 +53,12 @@ class Pipeline:
     batch_size: int = 4
     """How many images are read ahead, in multiples; the batches themselves come with `run`."""
     mask_resize: str = "logits"
-    refine: Refine = Refine.NONE
+    postprocess: Postprocess = Postprocess.NONE
 
     @property
-    def facts(self) -> Facts:
-        """Facts of the weights that answer."""
-        return self.router.facts
+    def metadata(self) -> WeightsMetadata:
+        """WeightsMetadata of the weights that answer."""
+        return self.router.metadata
 
     def run(
         self,
@@ -75,7 +75,7 @@ class Pipeline:
         its images are read.
         """
         workers, lanes = available_cpus(), self.router.runtime.lanes
-        read = partial(load, data_root=self.data_root, facts=self.facts)
+        read = partial(load, data_root=self.data_root, metadata=self.metadata)
         finishing: deque[Future[None]] = deque()
         with (
             ThreadPoolExecutor(workers, "load") as loaders,
@@ -86,10 +86,10 @@ class Pipeline:
             ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
                 # One batch waits, so that no lane does.
-                for outcomes in prefetch(network, lambda batch: list(self._outcomes(batch)), ready, lanes + 1):
-                    for outcome in outcomes:
-                        finishing.append(finishers.submit(self._finish, outcome, consume))
-                        yield outcome.sample
+                for outputs in prefetch(network, lambda batch: list(self._raw_outputs(batch)), ready, lanes + 1):
+                    for output in outputs:
+                        finishing.append(finishers.submit(self._finish, output, consume))
+                        yield output.sample
                     while len(finishing) > 4 * self.batch_size:
                         finishing.popleft().result()
                 for future in finishing:
@@ -101,23 +101,23 @@ class Pipeline:
     def close(self) -> None:
         """Nothing is held between runs."""
 
-    def _outcomes(self, batch: Sequence[Loaded]) -> Iterator[_Outcome]:
+    def _raw_outputs(self, batch: Sequence[Loaded]) -> Iterator[_Output]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]
         for loaded in batch:
             for sample in loaded.job.samples:
                 if loaded.pixels is None:
-                    yield _Outcome(sample, loaded, reason=loaded.reason)
-                elif sample.task_id not in self.facts.tasks:
-                    yield _Outcome(sample, loaded, reason=f"the weights have no task {sample.task_id!r}")
+                    yield _Output(sample, loaded, reason=loaded.reason)
+                elif sample.task_id not in self.metadata.tasks:
+                    yield _Output(sample, loaded, reason=f"the weights have no task {sample.task_id!r}")
                 elif not self._is_answered(sample):
-                    yield _Outcome(sample, loaded)
+                    yield _Output(sample, loaded)
         asked = [self._asked(loaded.job.samples) for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
             for task_id, numbers, outputs in self._outputs(images, [list(tasks) for tasks in asked]):
                 for number, output in zip(numbers, outputs, strict=True):
                     for sample in asked[number][task_id]:
-                        yield _Outcome(sample, readable[number], output)
+                        yield _Output(sample, readable[number], output)
 
     def _asked(self, samples: Sequence[Sample]) -> Mapping[str, list[Sample]]:
         """What the network is asked of an image: its tasks, each with the rows that get the answer (two masks, say)."""
@@ -128,45 +128,47 @@ class Pipeline:
         return asked
 
     def _outputs(self, images: Pixels, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
-        """What `Router.run` yields; with the mirror image's answers in it for tasks that gain by them."""
-        twice = [[task_id for task_id in names if self._refinement(task_id).mirror] for names in tasks]
-        mirrored: dict[str, Array] = {}
+        """Yield what `Router.run` yields, averaged with the flipped images' outputs for tasks that gain by it."""
+        twice = [[task_id for task_id in names if self._postprocessing(task_id).flip] for names in tasks]
+        of_flipped: dict[str, Array] = {}
         if any(twice):
             flipped = np.ascontiguousarray(images[:, :, ::-1])
-            mirrored = {task_id: outputs for task_id, _, outputs in self.router.run(flipped, twice)}
+            of_flipped = {task_id: outputs for task_id, _, outputs in self.router.run(flipped, twice)}
         for task_id, numbers, outputs in self.router.run(images, tasks):
-            if task_id in mirrored:
-                kind = self.facts.tasks[task_id].spec.kind
-                outputs = self._refinement(task_id).with_mirrored(outputs, mirrored[task_id], kind)
+            if task_id in of_flipped:
+                kind = self.metadata.tasks[task_id].spec.kind
+                outputs = self._postprocessing(task_id).average_with_flipped(outputs, of_flipped[task_id], kind)
             yield task_id, numbers, outputs
 
-    def _refinement(self, task_id: str) -> Refinement:
-        return self.facts.tasks[task_id].refinement.up_to(self.refine)
+    def _postprocessing(self, task_id: str) -> Postprocessing:
+        return self.metadata.tasks[task_id].postprocessing.up_to(self.postprocess)
 
     def _is_answered(self, sample: Sample) -> bool:
-        task = self.facts.tasks.get(sample.task_id)
+        task = self.metadata.tasks.get(sample.task_id)
         return task is not None and task.answers == "network"
 
-    def _finish(self, outcome: _Outcome, consume: Callable[[Answer], None]) -> None:
-        prediction, reason = self._prediction(outcome)
-        consume(Answer(outcome.sample, prediction, reason, outcome.loaded.note))
+    def _finish(self, output: _Output, consume: Callable[[Answer], None]) -> None:
+        prediction, reason = self._prediction(output)
+        consume(Answer(output.sample, prediction, reason, output.loaded.note))
 
-    def _prediction(self, outcome: _Outcome) -> tuple[Prediction, str | None]:
-        sample, resize, reason = outcome.sample, outcome.loaded.resize, outcome.reason
-        task = self.facts.tasks.get(sample.task_id)
+    def _prediction(self, output: _Output) -> tuple[Prediction, str | None]:
+        sample, resize = output.sample, output.loaded.resize
+        task = self.metadata.tasks.get(sample.task_id)
         spec = task.spec if task else TaskSpec(sample.task_id, sample.kind, sample.num_classes)
-        if outcome.output is not None:
-            tidy = self.facts.postprocess == "own"
-            raw = outcome.output
-            if spec.kind is TaskKind.SEGMENTATION:
-                raw = self._refinement(spec.task_id).tidied(raw)
-            try:
-                return decode(raw, spec, resize, mask_resize=self.mask_resize, tidy=tidy), None
-            except ValueError as error:
-                reason = str(error)
-        if reason is None:
+        mean = task.fallback if task else None
+        if output.raw is not None:
+            return answer(
+                output.raw,
+                spec,
+                resize,
+                postprocessing=self._postprocessing(spec.task_id),
+                mean=mean,
+                mask_resize=self.mask_resize,
+                tidy_coordinates=self.metadata.tidy_coordinates,
+            )
+        if output.reason is None:
             return prior(spec, resize.width, resize.height), None
-        return fallback(spec, resize.width, resize.height, task.fallback if task else None), reason
+        return fallback(spec, resize.width, resize.height, mean), output.reason
 
 
 def _jobs(batches: Iterable[Batch], announce: Callable[[Batch], None]) -> Iterator[Job]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.frozen.facts import Facts
+from model.frozen.metadata import WeightsMetadata
 from model.frozen.runtimes.base import Array, Runtime
 
 IMAGES, TASK, OUTPUT = "images", "task", "output"
@@ -26,13 +26,13 @@ class _Node:
 class Router:
     """Runs a batch of images along the paths of their tasks."""
 
-    facts: Facts
+    metadata: WeightsMetadata
     runtime: Runtime
 
     def steps(self, task_id: str) -> tuple[Step, ...]:
         """Return the task's path, with its index at the graphs that take one."""
-        task = self.facts.tasks[task_id]
-        return tuple((name, task.index if TASK in self.facts.graphs[name].inputs else None) for name in task.path)
+        task = self.metadata.tasks[task_id]
+        return tuple((name, task.index if TASK in self.metadata.graphs[name].inputs else None) for name in task.path)
 
     def run(self, images: Array, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
         """Yield (task_id, image numbers, raw outputs) for every task of a batch.
@@ -65,7 +65,7 @@ class Router:
 
     def _advance(self, parent: _Node, step: Step, rows: list[int]) -> _Node:
         name, index = step
-        inputs = {key: _take(parent, key, rows) for key in self.facts.graphs[name].inputs if key != TASK}
+        inputs = {key: _take(parent, key, rows) for key in self.metadata.graphs[name].inputs if key != TASK}
         if index is not None:
             inputs[TASK] = np.full(len(rows), index, np.int64)
         values = {key: value for key, value in parent.values.items() if key != OUTPUT}

@@ -1,4 +1,4 @@
-"""What an engine can do wrong: numbers that are none, providers that are not there, downloads, weights read twice."""
+"""Faults of a runtime: outputs that are not numbers, missing providers, downloads, weights read twice."""
 
 import socket
 from collections import Counter
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from challenge.tasks import CATALOGUE
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.runtimes import choose
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.networks.registry import build, list_systems
@@ -106,7 +106,7 @@ def test_a_silent_fallback_to_the_cpu_is_told_and_reported_for_auto(data, call, 
 
 
 def test_a_gpu_without_enough_memory_gets_smaller_batches(tiny_weights, monkeypatch):
-    runtime = OnnxRuntime(tiny_weights, read_facts(tiny_weights).graphs, "cpu")
+    runtime = OnnxRuntime(tiny_weights, read_metadata(tiny_weights).graphs, "cpu")
     images = np.random.default_rng(0).integers(0, 256, (5, 256, 256, 3), np.uint8)
     expected = runtime.run("encoder", {"images": images})
     session, sizes = runtime._sessions["encoder"], []
@@ -154,7 +154,7 @@ def test_sessions_have_their_threads_set_and_do_not_spin(tiny_weights, monkeypat
         return session(path, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", recording)
-    runtime = OnnxRuntime(tiny_weights, read_facts(tiny_weights).graphs, "cpu")
+    runtime = OnnxRuntime(tiny_weights, read_metadata(tiny_weights).graphs, "cpu")
     runtime.run("encoder", {"images": np.zeros((1, 256, 256, 3), np.uint8)})
     (options,) = asked
     assert options.intra_op_num_threads >= 1

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from phantoms.bad_inputs import BAD_INPUTS
 
 from challenge.errors import WeightsError
-from model.frozen.facts import Graph
+from model.frozen.metadata import Graph
 from model.frozen.runtimes.onnx import OnnxRuntime
 
 # Installed before inference.py is imported. Building a socket object is harmless; the events below are not.
@@ -89,9 +89,9 @@ def test_openvino_tells_nobody(repository, tiny_weights):
     """Its import reports itself where openvino-telemetry is installed; the block stands in the runtime's module."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     code = (
-        "import sys; from pathlib import Path; from model.frozen.facts import read_facts; "
+        "import sys; from pathlib import Path; from model.frozen.metadata import read_metadata; "
         "from model.frozen.runtimes.openvino import OpenVinoRuntime; import numpy as np; "
-        f"folder = Path({str(tiny_weights)!r}); runtime = OpenVinoRuntime(folder, read_facts(folder).graphs); "
+        f"folder = Path({str(tiny_weights)!r}); runtime = OpenVinoRuntime(folder, read_metadata(folder).graphs); "
         "assert runtime.run('encoder', {'images': np.zeros((1, 256, 256, 3), np.uint8)}); "
         "assert [name for name in sys.modules if name.startswith('openvino_telemetry.')] == []; sys.exit(0)"
     )
@@ -103,14 +103,14 @@ def test_openvino_tells_nobody(repository, tiny_weights):
 def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
     """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
     weights = shutil.copytree(tiny_weights, tmp_path / "weights")
-    facts = json.loads((weights / "weights.json").read_text())
-    graph = next(iter(facts["graphs"].values()))
+    metadata = json.loads((weights / "weights.json").read_text())
+    graph = next(iter(metadata["graphs"].values()))
     content = pickle.dumps({"state_dict": print})
     (weights / graph["file"]).write_bytes(content)
     arguments = ("--input", phantom_folder, "--output", tmp_path / "out", "--weights", weights)
     for digest in (graph["sha256"], hashlib.sha256(content).hexdigest()):
         graph["sha256"] = digest
-        (weights / "weights.json").write_text(json.dumps(facts))
+        (weights / "weights.json").write_text(json.dumps(metadata))
         run = watched(repository, *arguments)
         assert run.returncode == 2
         assert "FORBIDDEN" not in run.stderr

@@ -118,19 +118,19 @@ def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, 
     output, report = tmp_path / "out", tmp_path / "report.json"
     result = disturbed(signal, 3, "--report", report, events="os.rename")  # when the third mask takes its name
     assert result.returncode == code, result.stderr
-    facts = json.loads(report.read_text())
-    assert (facts["status"], facts["exit_code"]) == ("stopped", code)
-    assert 0 < facts["answered"] < facts["rows"]
+    told = json.loads(report.read_text())
+    assert (told["status"], told["exit_code"]) == ("stopped", code)
+    assert 0 < told["answered"] < told["rows"]
     assert result.stderr.splitlines()[-1] == (
-        f"stopped by a signal after {facts['answered']} of {facts['rows']} rows; run the same command with --resume"
+        f"stopped by a signal after {told['answered']} of {told['rows']} rows; run the same command with --resume"
     )
     entries = [item for kind in ("classification", "detection", "regression")
                for item in json.loads((output / f"{kind}_predictions.json").read_text("utf-8"))]  # fmt: skip
-    assert len(entries) + sum(path.is_file() for path in output.glob("Segmentation/**/*")) == facts["answered"]
+    assert len(entries) + sum(path.is_file() for path in output.glob("Segmentation/**/*")) == told["answered"]
     assert {path.name for path in output.iterdir() if path.name.startswith(".")} == {".journal"}
     again = disturbed(9, 0, "--resume", "--report", report)
     assert again.returncode == 0, again.stderr
-    assert json.loads(report.read_text())["resumed"] == facts["answered"]
+    assert json.loads(report.read_text())["resumed"] == told["answered"]
     assert contents(output) == undisturbed
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import run_submission
 from model.frozen.runtimes import openvino as openvino_module
-from model.frozen.runtimes.base import ProviderError, engine_threads
+from model.frozen.runtimes.base import ProviderError, runtime_threads
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 
@@ -28,9 +28,9 @@ def contents(folder):
 
 def answers_of(weights, runtime):
     """The outputs for a batch of noise, by task."""
-    facts = read_facts(weights)
+    metadata = read_metadata(weights)
     images = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
-    return {task_id: output for task_id, _, output in Router(facts, runtime).run(images, [list(facts.tasks)] * 2)}
+    return {task_id: output for task_id, _, output in Router(metadata, runtime).run(images, [list(metadata.tasks)] * 2)}
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +94,17 @@ def test_threads_do_not_multiply_with_the_graphs(reduced):
     def count():
         return int(re.search(r"^Threads:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
-    graphs = read_facts(reduced.weights).graphs
+    graphs = read_metadata(reduced.weights).graphs
     before = count()
     runtime = OpenVinoRuntime(reduced.weights, graphs, "bfloat16")
     answers_of(reduced.weights, runtime)
-    assert count() - before <= len(graphs) + engine_threads() + 4
+    assert count() - before <= len(graphs) + runtime_threads() + 4
 
 
 def test_bfloat16_is_near_to_float32(reduced):
-    exact = answers_of(reduced.weights, OnnxRuntime(reduced.weights, read_facts(reduced.weights).graphs))
+    exact = answers_of(reduced.weights, OnnxRuntime(reduced.weights, read_metadata(reduced.weights).graphs))
     rounded = answers_of(
-        reduced.weights, OpenVinoRuntime(reduced.weights, read_facts(reduced.weights).graphs, "bfloat16")
+        reduced.weights, OpenVinoRuntime(reduced.weights, read_metadata(reduced.weights).graphs, "bfloat16")
     )
     for task_id, output in exact.items():
         assert rounded[task_id].dtype == np.float32
@@ -115,7 +115,7 @@ def test_bfloat16_is_near_to_float32(reduced):
 def test_both_engines_agree_in_float32_on_the_shipped_graphs(repository):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     weights = repository / "weights"
-    graphs = read_facts(weights).graphs
+    graphs = read_metadata(weights).graphs
     ours = answers_of(weights, OnnxRuntime(weights, graphs))
     for task_id, output in answers_of(weights, OpenVinoRuntime(weights, graphs)).items():
         np.testing.assert_allclose(output, ours[task_id], rtol=1e-3, atol=1e-3, err_msg=task_id)
@@ -132,7 +132,7 @@ def test_weights_that_vouch_for_bfloat16_are_answered_in_it(reduced, data, tmp_p
 
 def test_the_first_filters_stay_in_float32(reduced, repository, phantom_folder, monkeypatch):
     weights = repository / "weights"
-    graphs = read_facts(weights).graphs
+    graphs = read_metadata(weights).graphs
     files = sorted(phantom_folder.rglob("*.png"))[:2]
     inputs = {"images": np.stack([np.asarray(Image.open(file).convert("RGB").resize((256, 256))) for file in files])}
     exact = OpenVinoRuntime(weights, graphs).run("encoder", inputs)["f4"]

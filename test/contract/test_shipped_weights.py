@@ -10,7 +10,7 @@ from challenge.tasks import CATALOGUE, TaskKind
 from evaluate.scores.metric_table import Column
 from evaluate.scores.result import Result, summarise
 from evaluate.scores.scoring import measure
-from model.frozen.facts import read_facts, verify
+from model.frozen.metadata import read_metadata, verify
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
 
@@ -25,10 +25,10 @@ def weights(repository):
 
 
 def test_hashes_match_and_every_subtask_has_a_head(weights):
-    facts = read_facts(weights)
-    verify(facts, weights)
-    assert set(facts.tasks) >= set(CATALOGUE)
-    for task_id, task in facts.tasks.items():
+    metadata = read_metadata(weights)
+    verify(metadata, weights)
+    assert set(metadata.tasks) >= set(CATALOGUE)
+    for task_id, task in metadata.tasks.items():
         assert (task.answers == "prior") == (task.trained_on is None), task_id
         assert task.answers == "network" or not task.scores, f"{task_id} is untrained and must claim no score"
         if task.answers == "network" and task.spec.kind in (TaskKind.DETECTION, TaskKind.REGRESSION):
@@ -59,7 +59,7 @@ def _means_over_answered_tasks(result: Result, weights: Path) -> dict[str, float
     Strict: every row is answered, so that it differs from official in one place alone. `val` has no bladder and no
     gallbladder, for which the official AUC of organ_cls is 0 whatever the answers are.
     """
-    tasks = read_facts(weights).tasks
+    tasks = read_metadata(weights).tasks
     values: dict[str, list[float]] = defaultdict(list)
     for task_id, task in result.tasks.items():
         if task_id in tasks and tasks[task_id].answers == "network":

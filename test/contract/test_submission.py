@@ -1,4 +1,4 @@
-"""All 27 subtasks through the frozen submission: layout, schema, failures (contract, sections 1.2 and 1.3)."""
+"""All 27 subtasks through the frozen submission: layout, schema, failures (docs/reference/contract.md, 1.2 and 1.3)."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from challenge.errors import ManifestError, PathError, UserError
 from challenge.manifest import read_manifest
 from challenge.tasks import CATALOGUE, TaskKind
 from inference import Model
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import Options, run_submission
 
@@ -50,7 +50,7 @@ def native_size(data, sample):
 
 def test_folder_holds_the_contract_s_files_and_nothing_else(answered, phantom_folder, tiny_weights):
     output, report = answered
-    samples = read_manifest(phantom_folder, read_facts(tiny_weights).specs).samples
+    samples = read_manifest(phantom_folder, read_metadata(tiny_weights).specs).samples
     masks = {str(sample.mask_file) for sample in samples if sample.kind is TaskKind.SEGMENTATION}
     assert files(output) == masks | {f"{kind}_predictions.json" for kind in SCHEMAS}
     assert report.answered == report.rows == len(samples)
@@ -73,7 +73,7 @@ def test_masks_are_native_size_class_indices(answered, phantom_folder):
 def test_json_entries_echo_the_manifest_in_its_order(answered, phantom_folder, tiny_weights, kind):
     output, _ = answered
     entries = load(output, kind)
-    samples = [s for s in read_manifest(phantom_folder, read_facts(tiny_weights).specs).samples if s.kind == kind]
+    samples = [s for s in read_manifest(phantom_folder, read_metadata(tiny_weights).specs).samples if s.kind == kind]
     assert [(e["image_path"], e["task_id"]) for e in entries] == [(s.image_path, s.task_id) for s in samples]
     assert all(set(entry) == SCHEMAS[kind] for entry in entries)
 

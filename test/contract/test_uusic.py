@@ -1,4 +1,4 @@
-"""UUSIC 2025 through the frozen submission and `inference.py`, on phantoms in its layout (contract, section 2)."""
+"""UUSIC 2025 through the frozen submission and `inference.py`, on phantoms (docs/reference/contract.md, 2)."""
 
 import json
 import shutil

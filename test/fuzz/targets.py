@@ -14,9 +14,9 @@ from challenge.errors import ImageError, ManifestError, PathError
 from challenge.imaging import decode as image_reader
 from challenge.imaging.decode import decode_file, header_size
 from challenge.manifest import Sample, read_manifest, superseded
-from challenge.paths import JSON_FILES, find_image, inside_root, output_file
+from challenge.paths import JSON_FILES, UUSIC_JSON_FILE, find_image, inside_root, output_file
 from challenge.tasks import CATALOGUE, TaskKind
-from challenge.uusic.manifest import CLASSIFICATION_FILE, read_list
+from challenge.uusic.manifest import read_list
 from challenge.uusic.writers import write_json
 
 SEPARATOR = b"\n====\n"
@@ -56,11 +56,11 @@ def uusic_list(data: bytes) -> None:
             _one_sentence(str(error), "list.json")
             return
         _write_masks(root / "out", [s for s in found.samples if s.mask_file])
-        assert not (root / "out" / CLASSIFICATION_FILE).exists()
+        assert not (root / "out" / UUSIC_JSON_FILE).exists()
         classified = [s.image_path for s in found.samples if s.kind is TaskKind.CLASSIFICATION]
         (root / "out").mkdir(exist_ok=True)
         write_json(root / "out", lambda _: [{image_path: None} for image_path in classified])
-        assert list(json.loads((root / "out" / CLASSIFICATION_FILE).read_text("utf-8"))) == classified
+        assert list(json.loads((root / "out" / UUSIC_JSON_FILE).read_text("utf-8"))) == classified
 
 
 def _write_masks(out: Path, samples: list[Sample]) -> None:

@@ -200,7 +200,7 @@ class SystemMixin:
                 expected = network(images[numbers], task_id).numpy()
                 tolerance = 1e-4 if exact else 0.2 * max(1, np.abs(expected).max())
                 np.testing.assert_allclose(
-                    frozen, expected, atol=tolerance, rtol=1e-3, err_msg=f"{task_id} by {runtime.engine}"
+                    frozen, expected, atol=tolerance, rtol=1e-3, err_msg=f"{task_id} by {runtime.name}"
                 )
                 seen.add(task_id)
             assert seen == set(EXPORTED)

@@ -39,7 +39,7 @@ def convert_file(checkpoint: Path, output: Path) -> KeyReport:
         mean=MEAN,
         std=STD,
         resampling=Resampling.OPENCV,
-        postprocess="official",
+        tidy_coordinates=False,
         trained_on=dict.fromkeys(system.tasks, TRAINED_ON),
         extra={"converted_from": source},
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from challenge.errors import UserError
-from model.frozen.facts import FILE
+from model.frozen.metadata import FILE
 from model.networks.system import System
 
 TRAINED_ON = "unknown (converted)"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
-from model.frozen.facts import Facts, Graph, TaskFacts, write_facts
-from model.frozen.refine import Refinement
+from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, write_metadata
+from model.frozen.postprocess import Postprocessing
 from model.networks.system import IMAGES, TASK, Stage, System
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,12 @@ class ExportFacts:
     image_size: int = 256
     resampling: Resampling = Resampling.ANTIALIASED
     fit: Fit = Fit.STRETCH
-    postprocess: str = "own"
+    tidy_coordinates: bool = True
     trained_on: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32",)
-    refinements: Mapping[str, Refinement] = field(default_factory=dict)
+    refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,7 +58,7 @@ class FromPixels(nn.Module):
         return self.stage((pixels / 255 - self.mean) / self.std)
 
 
-def export(network: System, facts: ExportFacts, output: Path) -> Facts:
+def export(network: System, facts: ExportFacts, output: Path) -> WeightsMetadata:
     """Write every stage of `network` as `output/**.onnx`, and `weights.json`; return what was written.
 
     Tasks without an entry in `facts.trained_on` are marked to answer with the prior.
@@ -87,7 +87,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
     tasks = {}
     for task_id, spec in network.tasks.items():
         trained_on = facts.trained_on.get(task_id)
-        tasks[task_id] = TaskFacts(
+        tasks[task_id] = TaskMetadata(
             spec=spec,
             path=network.paths[task_id],
             answers="network" if trained_on else "prior",
@@ -95,9 +95,9 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
             index=network.indices.get(task_id),
             scores=facts.scores.get(task_id, {}),
             fallback=facts.fallback.get(task_id),
-            refinement=facts.refinements.get(task_id, Refinement()),
+            postprocessing=facts.refinements.get(task_id, Postprocessing()),
         )
-    written = Facts(
+    written = WeightsMetadata(
         name=facts.name,
         system=facts.system,
         opset=OPSET,
@@ -106,13 +106,13 @@ def export(network: System, facts: ExportFacts, output: Path) -> Facts:
         std=facts.std,
         resampling=facts.resampling,
         fit=facts.fit,
-        postprocess=facts.postprocess,
+        tidy_coordinates=facts.tidy_coordinates,
         graphs=graphs,
         tasks=tasks,
         precisions=facts.precisions,
         extra=facts.extra,
     )
-    write_facts(written, output)
+    write_metadata(written, output)
     logger.info("%d graphs for %d tasks", len(graphs), len(tasks))
     return written
 

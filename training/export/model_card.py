@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from challenge.tasks import TaskKind
-from model.frozen.facts import Facts, TaskFacts
+from model.frozen.metadata import TaskMetadata, WeightsMetadata
 from training.run_folder.provenance import LICENCE_FILE
 
 FILE = "README.md"
@@ -17,13 +17,13 @@ _HEADLINE = {
 }
 
 
-def write_model_card(facts: Facts, scores: Mapping[str, Any], output: Path) -> None:
+def write_model_card(facts: WeightsMetadata, scores: Mapping[str, Any], output: Path) -> None:
     """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty."""
     lines = _lines(facts, scores, licensed=(output / LICENCE_FILE).is_file())
     (output / FILE).write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterable[str]:
+def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool) -> Iterable[str]:
     training = facts.extra.get("training", {})
     recipe = facts.extra.get("recipe", {})
     options = recipe.get("system", {}).get("options", {})
@@ -74,7 +74,7 @@ def _lines(facts: Facts, scores: Mapping[str, Any], *, licensed: bool) -> Iterab
     yield f"- Licences of the training data restrict the weights: see {where}."
 
 
-def _score(task: TaskFacts, scored: Mapping[str, Any] | None) -> str:
+def _score(task: TaskMetadata, scored: Mapping[str, Any] | None) -> str:
     name = _HEADLINE[task.spec.kind]
     estimate = (scored or {}).get("metrics", {}).get(name, {}).get("official")
     if not estimate or estimate.get("value") is None:

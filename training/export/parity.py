@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from challenge.errors import UserError
-from model.frozen.facts import Facts
+from model.frozen.metadata import WeightsMetadata
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.networks.system import System
@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3
 
 
 @torch.no_grad()
-def check_parity(network: System, facts: Facts, folder: Path) -> float:
+def check_parity(network: System, facts: WeightsMetadata, folder: Path) -> float:
     """Compare the graphs in `folder` with `network` (in eval mode, on the CPU) for every task, on noise.
 
     Return the largest relative difference. Raises UserError, naming the task, where they differ.

@@ -13,7 +13,7 @@ import torch
 from challenge.errors import UserError, WeightsError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
-from model.frozen.facts import FILE, Facts, read_facts
+from model.frozen.metadata import FILE, WeightsMetadata, read_metadata
 from model.networks.system import System
 from training.config import to_dict
 from training.export.graphs import ExportFacts, export
@@ -37,7 +37,7 @@ def export_run(
     reduced: Sequence[str] = (),
     *,
     overwrite: bool = False,
-) -> Facts:
+) -> WeightsMetadata:
     """Export the run's network (its EMA where there is one).
 
     `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
@@ -96,7 +96,7 @@ def _same_tensors(network: System, output: Path) -> bool:
 def _clear(output: Path) -> None:
     """Remove the graphs of the weights in `output`: the new ones may have others."""
     try:
-        graphs = read_facts(output).graphs.values()
+        graphs = read_metadata(output).graphs.values()
     except WeightsError:
         return
     for graph in graphs:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from challenge.errors import UserError
+from challenge.host.atomic import write_atomically
 from challenge.host.disk import DiskFullError, is_full
-from challenge.writers import write_atomically
 from training.run_folder.state import FORMAT, RunState
 from training.torch_files import read_torch_file
 

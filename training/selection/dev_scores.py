@@ -29,7 +29,7 @@ from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, P
 from evaluate.scores.columns import task_score
 from evaluate.scores.metric_table import Column
 from model.frozen.decode import decode, fallback
-from model.frozen.refine import Refinement
+from model.frozen.postprocess import Postprocessing
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
@@ -61,7 +61,7 @@ class DevScorer:
     data: DataConfig
     means: Mapping[str, tuple[float, ...]]
     view: Callable[[Sample, Pixels], Pixels] | None = None
-    refinements: Mapping[str, Refinement] = field(default_factory=dict)
+    refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
     _priors: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -83,10 +83,10 @@ class DevScorer:
         device = next(network.parameters()).device
         cases: list[Case] = []
 
-        refinement = self.refinements.get(spec.task_id, Refinement())
+        refinement = self.refinements.get(spec.task_id, Postprocessing())
 
         def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
-            raw = refinement.tidied(raw) if spec.kind is TaskKind.SEGMENTATION else raw
+            raw = refinement.clean_mask(raw) if spec.kind is TaskKind.SEGMENTATION else raw
             return _case(self.part.store, sample, decode(raw, spec, self.part.store.resize_of(sample)))
 
         with ThreadPoolExecutor() as pool:
@@ -95,9 +95,9 @@ class DevScorer:
                 pixels = torch.from_numpy(np.stack([self._pixels(sample) for sample in rows]))
                 images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data.mean, self.data.std)
                 raw = network(images, spec.task_id).float().cpu().numpy()
-                if refinement.mirror:
+                if refinement.flip:
                     mirrored = network(images.flip(3), spec.task_id).float().cpu().numpy()
-                    raw = refinement.with_mirrored(raw, mirrored, spec.kind)
+                    raw = refinement.average_with_flipped(raw, mirrored, spec.kind)
                 cases += pool.map(measure, rows, raw)
         return cases
 

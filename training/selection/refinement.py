@@ -1,4 +1,4 @@
-"""Choosing what the answers of a trained run gain by (`model.frozen.refine`), task by task, on its dev rows."""
+"""Choosing what the answers of a trained run gain by (`model.frozen.postprocess`), task by task, on its dev rows."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import Metric, metrics_of
-from model.frozen.refine import Refinement
+from model.frozen.postprocess import Postprocessing
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
@@ -23,9 +23,9 @@ FILE = "refinements.json"
 _LEAST_GAIN = {False: 0.001, True: 0.003}
 PLAIN, MIRROR = "as it is", "mirror"
 _TIDY = {
-    "one piece": Refinement(one_piece=True),
-    "no holes": Refinement(fill_holes=True),
-    "both": Refinement(one_piece=True, fill_holes=True),
+    "one piece": Postprocessing(largest_component=True),
+    "no holes": Postprocessing(fill_holes=True),
+    "both": Postprocessing(largest_component=True, fill_holes=True),
 }
 VARIANTS = (PLAIN, *_TIDY, MIRROR)
 
@@ -38,7 +38,7 @@ class Choice:
     metric: Metric
     tried: Mapping[str, float]
     chosen: str
-    refinement: Refinement
+    refinement: Postprocessing
 
     def text(self, name: str) -> str:
         """Return the score of one variant as text, bold if it was chosen; empty if it was not tried."""
@@ -59,48 +59,48 @@ def refine(run: Path, source: DataSource) -> Iterator[Choice]:
     for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
         spec = network.tasks[task_id]
         choice = choose(spec, rules_of(spec, state.config.tasks), partial(_score, network, scorer, spec))
-        if choice.refinement != Refinement():
+        if choice.refinement != Postprocessing():
             kept[task_id] = asdict(choice.refinement)
         yield choice
     write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
 
 
-def read_refinements(run: Path) -> dict[str, Refinement]:
+def read_refinements(run: Path) -> dict[str, Postprocessing]:
     """Return the refinements by task; empty if none were chosen. Raises UserError if the file is damaged."""
     if not (run / FILE).is_file():
         return {}
     try:
         table = json.loads((run / FILE).read_text("utf-8"))
         return {
-            task_id: Refinement(**{**entry, "point_order": tuple(entry["point_order"])})
+            task_id: Postprocessing(**{**entry, "point_order": tuple(entry["point_order"])})
             for task_id, entry in table.items()
         }
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{run / FILE} is damaged ({error}); run `python -m training refine` again") from error
 
 
-def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Refinement], float]) -> Choice:
+def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Postprocessing], float]) -> Choice:
     """Try what a task allows; `score` gives the task's main score under a refinement."""
     metric = metrics_of(spec.kind)[0]
-    best, chosen = Refinement(), PLAIN
+    best, chosen = Postprocessing(), PLAIN
     tried = {PLAIN: score(best)}
 
-    def helps(name: str, candidate: Refinement) -> bool:
+    def helps(name: str, candidate: Postprocessing) -> bool:
         tried[name] = score(candidate)
         gain = (tried[name] - tried[chosen]) * (1 if metric.higher_is_better else -1)
-        return gain > _LEAST_GAIN[candidate.mirror] * abs(tried[chosen])
+        return gain > _LEAST_GAIN[candidate.flip] * abs(tried[chosen])
 
     for name, candidate in _TIDY.items() if spec.kind is TaskKind.SEGMENTATION else ():
         if helps(name, candidate):
             best, chosen = candidate, name
     if rules.hflip:
-        mirrored = replace(best, mirror=True, point_order=_mirrored_order(spec, rules))
+        mirrored = replace(best, flip=True, point_order=_mirrored_order(spec, rules))
         if helps(MIRROR, mirrored):
             best, chosen = mirrored, MIRROR
     return Choice(spec.task_id, metric, tried, chosen, best)
 
 
-def _score(network: System, scorer: DevScorer, spec: TaskSpec, refinement: Refinement) -> float:
+def _score(network: System, scorer: DevScorer, spec: TaskSpec, refinement: Postprocessing) -> float:
     refined = replace(scorer, refinements={spec.task_id: refinement})
     return refined.score(network, [spec.task_id]).tasks[spec.task_id][metrics_of(spec.kind)[0].name]
 

@@ -28,7 +28,7 @@ from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 _SYNC_EVERY = 64  # rows; only a power cut can cost these, and they would be answered again
 
 Stamp = tuple[int, int] | None
@@ -48,7 +48,7 @@ class Identity:
     batch_size: int
     precision: str
     mask_resize: str
-    refine: str
+    postprocess: str
     tasks: str
     num_parts: int
     part_id: int

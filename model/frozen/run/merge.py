@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from challenge.errors import UserError
+from challenge.host.atomic import write_atomically
 from challenge.host.disk import DiskFullError, is_full, on_disk
 from challenge.host.leftovers import refusal
 from challenge.host.output_files import check_answers_folder, is_same
@@ -18,7 +19,7 @@ from challenge.paths import output_file
 from challenge.predictions import MaskFile
 from challenge.profile import PROFILES
 from challenge.tasks import TaskKind
-from challenge.writers import Entry, write_atomically
+from challenge.writers import Entry
 from model.frozen.run.journal import Identity, Journal, read_journal
 from model.frozen.run.report import RunReport
 

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from challenge.errors import UserError
+from challenge.errors import ImageError, PathError, UserError
 from challenge.host.disk import DiskFullError, on_disk, reserve
 from challenge.manifest import Row, Sample
+from challenge.paths import find_image
 from challenge.predictions import BlankMask, MaskPrediction
 from challenge.profile import Profile
 from challenge.tasks import TaskKind
-from model.frozen.loading import Batch, stamp
+from model.frozen.loading import Batch
 from model.frozen.pipeline import Answer
-from model.frozen.run.journal import Journal, Record
+from model.frozen.run.journal import Journal, Record, Stamp
 from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Recorder:
 
     def announce(self, batch: Batch) -> None:
         """Write down which images are about to be read. Raises OSError."""
-        self._journal.about_to_read({job.image_path: stamp(self._data_root, job.image_path) for job in batch})
+        self._journal.about_to_read({job.image_path: _stamp(self._data_root, job.image_path) for job in batch})
 
     @property
     def suspects(self) -> set[str]:
@@ -68,7 +69,7 @@ class Recorder:
         """Raise UserError if an image was replaced after an earlier process of this run answered for it."""
         answered = {record.image_path for record in self._journal.records()}
         stamps = self._journal.stamps.items()
-        changed = [name for name, was in stamps if name in answered and stamp(self._data_root, name) != was]
+        changed = [name for name, was in stamps if name in answered and _stamp(self._data_root, name) != was]
         if changed:
             raise UserError(
                 f"--resume: {len(changed)} images were replaced since they were answered, the first {changed[0]!r}; "
@@ -144,6 +145,15 @@ class Recorder:
 def json_bytes(samples: Iterable[Sample]) -> int:
     """Return an upper bound of the bytes that the JSON files of these rows take."""
     return on_disk(sum(_entry_bytes(sample) for sample in samples))
+
+
+def _stamp(data_root: Path, image_path: str) -> Stamp:
+    """Return what changes when an image is replaced."""
+    try:
+        status = find_image(data_root, image_path).stat()
+    except (ImageError, PathError, OSError):
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _entry_bytes(sample: Sample) -> int:

@@ -1,13 +1,15 @@
 """What a run did: counts, fallbacks, notes, versions, times. Written only where `--report` says."""
 
 import json
+import logging
 import platform
 import re
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +19,10 @@ from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
+from model.frozen.engine import Description
 from model.frozen.run.journal import Record
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
@@ -49,6 +54,15 @@ class RunReport:
     def answered(self) -> int:
         """Rows that have an answer in the output folder."""
         return sum(self.counts.values())
+
+    def describe(self, requested: str, engine: Description) -> None:
+        """Take over what the engine uses; `requested` is the device that the command line asked for."""
+        self.device = {"requested": requested, "used": engine.device}
+        if engine.workers:
+            self.device["workers"] = list(engine.workers)
+        else:
+            self.device |= {"engine": engine.runtime, "providers": list(engine.providers)}
+        self.precision = engine.precision
 
     def add(self, record: Record) -> None:
         """Count an answered row, and tell of its fallback or of what was odd about it."""
@@ -121,6 +135,28 @@ class RunReport:
                 f"no room is left for the report {path} of {len(data):,} bytes; the answers are not affected, make "
                 "room before you run the command again"
             ) from error
+
+
+@contextmanager
+def written_at_end(report: RunReport, path: Path | None) -> Iterator[None]:
+    """Write the report to `path`, if given, at the end of the block, whether the block succeeds or raises."""
+    try:
+        yield
+    except UserError:
+        report.exit_code = Exit.USER
+        raise
+    finally:
+        if path:
+            _write(report, path)
+
+
+def _write(report: RunReport, path: Path) -> None:
+    try:
+        report.write(path)
+    except (UserError, DiskFullError) as error:
+        if report.status != "failed":
+            raise
+        logger.error("%s", error)  # the last line on stderr is for the error that ended the run
 
 
 def peak_memory_mib() -> float:

@@ -18,8 +18,8 @@ from challenge.manifest import Sample, superseded
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
 from challenge.tasks import check_task_names, with_extra_tasks
 from model.frozen.engine import Engine, open_engine
-from model.frozen.facts import Facts, read_facts, verify
 from model.frozen.loading import Batch, isolated, plan, rows_of
+from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
 from model.frozen.run.journal import Identity, open_journal
 from model.frozen.run.recorder import Recorder, json_bytes
@@ -41,17 +41,18 @@ def run_submission(
     stays, and `report.status` is `stopped`. Raises UserError before any work if the manifests or the weights cannot be
     used, or if an answer would replace an input; DiskFullError; OSError if `output_dir` cannot be written.
     """
-    facts = read_facts(options.weights)
-    report.weights = {"name": facts.name, "sha256": verify(facts, options.weights)}
-    samples = _samples(data_root, options, facts, report)
+    metadata = read_metadata(options.weights)
+    report.weights = {"name": metadata.name, "sha256": verify(metadata, options.weights)}
+    samples = _samples(data_root, options, metadata, report)
     _check_output(data_root, output_dir, samples, options)
     asked = {sample.task_id for sample in samples}
     own_tasks = (spec for spec in options.profile.own_tasks if spec.task_id in asked)
-    report.prior_tasks = facts.with_priors(own_tasks).prior_tasks
+    report.prior_tasks = metadata.with_priors(own_tasks).prior_tasks
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
-    engine = open_engine(facts, data_root, options, report)
-    logger.info("weights %s on %s in %s", facts.name, report.device["used"], report.precision)
+    engine, description = open_engine(metadata, data_root, options, report.weights["sha256"])
+    report.describe(options.device, description)
+    logger.info("weights %s on %s in %s", metadata.name, description.device, description.precision)
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
@@ -124,8 +125,8 @@ def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, 
         raise RuntimeError(f"{report.rows} rows but {report.answered} answers; please report this as a bug")
 
 
-def _samples(data_root: Path, options: Options, facts: Facts, report: RunReport) -> list[Sample]:
-    known = with_extra_tasks(facts.specs.values())
+def _samples(data_root: Path, options: Options, metadata: WeightsMetadata, report: RunReport) -> list[Sample]:
+    known = with_extra_tasks(metadata.specs.values())
     check_task_names(options.tasks, [*known, *(spec.task_id for spec in options.profile.own_tasks)])
     manifest = options.profile.read_manifest(data_root, known)
     report.duplicates = len(manifest.repeated)
@@ -170,7 +171,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
         batch_size=options.batch_size,
         precision=report.precision,
         mask_resize=options.mask_resize,
-        refine=options.refine,
+        postprocess=options.postprocess,
         tasks=",".join(options.tasks),
         num_parts=options.num_parts,
         part_id=options.part_id,

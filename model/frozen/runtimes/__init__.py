@@ -1,1 +1,1 @@
-"""Engines that run the frozen graphs, behind one protocol."""
+"""Runtimes: libraries that run the frozen graphs, behind one protocol."""

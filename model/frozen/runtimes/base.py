@@ -1,4 +1,4 @@
-"""The protocol that every engine implements."""
+"""The protocol of a runtime, a library that runs graphs."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -16,17 +16,17 @@ _MOST_LANES = 2
 class Runtime(Protocol):
     """Runs graphs, which are loaded when first used. `run` may be called from several threads."""
 
-    engine: str
+    name: str
     """`onnxruntime` or `OpenVINO`."""
     device: str
-    """`cpu` or `cuda`: what is really used."""
+    """`cpu` or `cuda`, the device in use."""
     providers: tuple[str, ...]
-    """The engine's own names of what it really uses, best first."""
+    """The runtime's own names for what it uses, best first."""
     precision: str
-    """`float32`, `bfloat16` or `float16`: what the large sums are computed in. Outputs are float32."""
+    """`float32`, `bfloat16` or `float16`: the type of convolutions and matrix products. Outputs are float32."""
 
     lanes: int
-    """How many batches should be under way at once: where one keeps a core idle, another uses it."""
+    """How many batches to run at once, so that one uses the cores that another leaves idle."""
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run `graph` on arrays whose first axis is the batch; return its outputs by name."""
@@ -34,14 +34,14 @@ class Runtime(Protocol):
 
 
 class ProviderError(Exception):
-    """An engine cannot use what it was asked to; the text says why."""
+    """A runtime cannot use what it was asked to use; the text says why."""
 
 
-def engine_threads() -> int:
-    """Threads of all graphs together: the processors that this process may use, but not more than help."""
+def runtime_threads() -> int:
+    """Return the number of threads for all graphs together: the available processors, up to a useful limit."""
     return min(available_cpus(), _MOST_THREADS)
 
 
 def lanes() -> int:
-    """Batches that pass the network at once on CPUs: each more takes the memory of a batch's largest tensors."""
+    """Return how many batches to run at once on a CPU. Each takes the memory of a batch's largest tensors."""
     return min(available_cpus(), _MOST_LANES)

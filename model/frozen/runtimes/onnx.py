@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from challenge.errors import WeightsError
-from model.frozen.facts import Graph
-from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
+from model.frozen.metadata import Graph
+from model.frozen.runtimes.base import Array, ProviderError, lanes, runtime_threads
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class OnnxRuntime:
     Raises ProviderError if onnxruntime cannot really use the device in that precision.
     """
 
-    engine = "onnxruntime"
+    name = "onnxruntime"
 
     def __init__(
         self, folder: Path, graphs: Mapping[str, Graph], device: str = "cpu", precision: str = "float32"
@@ -83,7 +83,7 @@ class OnnxRuntime:
     def _load(self, graph: str) -> ort.InferenceSession:
         path = self._folder / self._graphs[graph].file
         options = ort.SessionOptions()
-        options.intra_op_num_threads = engine_threads() // self.lanes if path.stat().st_size > _LARGE_BYTES else 1
+        options.intra_op_num_threads = runtime_threads() // self.lanes if path.stat().st_size > _LARGE_BYTES else 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Spinning threads would take the processors from the threads that decode images and write masks.

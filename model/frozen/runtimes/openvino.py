@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from challenge.errors import WeightsError
-from model.frozen.facts import Graph
-from model.frozen.runtimes.base import Array, ProviderError, engine_threads, lanes
+from model.frozen.metadata import Graph
+from model.frozen.runtimes.base import Array, ProviderError, lanes, runtime_threads
 from model.frozen.runtimes.openvino_exact import keep_exact
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16"}
@@ -26,7 +26,7 @@ class OpenVinoRuntime:
     not installed, or for `bfloat16` if the processor has no such instructions or there is no temporary folder.
     """
 
-    engine = "OpenVINO"
+    name = "OpenVINO"
     device = "cpu"
 
     def __init__(self, folder: Path, graphs: Mapping[str, Graph], precision: str = "float32") -> None:
@@ -66,7 +66,7 @@ class OpenVinoRuntime:
         how = {
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
             "NUM_STREAMS": self.lanes,
-            "INFERENCE_NUM_THREADS": engine_threads(),
+            "INFERENCE_NUM_THREADS": runtime_threads(),
             # Pinned threads would fight with those that decode images and write masks.
             "ENABLE_CPU_PINNING": False,
             # One thread per model beside the common ones, not two: containers may limit their number.

@@ -12,7 +12,7 @@ from challenge.errors import UserError
 from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.tasks import CATALOGUE, TaskKind
-from model.frozen.facts import read_facts, write_facts
+from model.frozen.metadata import read_metadata, write_metadata
 
 
 def test_the_mix_is_the_challenges(phantoms):
@@ -60,11 +60,11 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path, phantoms):
 
 def test_only_tasks_of_all_networks_are_asked(tiny_weights, tmp_path):
     assert not set(UNTRAINED) & set(answered_by(tiny_weights))
-    facts = read_facts(tiny_weights)
+    metadata = read_metadata(tiny_weights)
     known = ("lung", "lung_2cls", "thyroid_nodule_det", "IUGC", "cervix")
-    write_facts(replace(facts, tasks={name: facts.tasks[name] for name in known}), tmp_path)
+    write_metadata(replace(metadata, tasks={name: metadata.tasks[name] for name in known}), tmp_path)
     assert set(answered_by(tiny_weights, tmp_path)) == {*known} - {"cervix"}
-    write_facts(replace(facts, tasks={name: facts.tasks[name] for name in known[:3]}), tmp_path)
+    write_metadata(replace(metadata, tasks={name: metadata.tasks[name] for name in known[:3]}), tmp_path)
     with pytest.raises(UserError, match="no regression task is answered"):
         answered_by(tiny_weights, tmp_path)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from challenge.manifest import Row, Sample
 from challenge.predictions import BlankMask, BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction
 from challenge.tasks import TaskKind
-from challenge.writers import entry, write_atomically, write_json, write_mask
+from challenge.writers import entry, write_json, write_mask
 
 
 def sample(kind, line=2, mask_file=None):
@@ -57,17 +57,3 @@ def test_blank_mask_is_a_valid_png_of_zeros(tmp_path, size):
     with Image.open(tmp_path / "m.png") as image:
         image.load()
         assert (image.size, image.mode, image.getextrema()) == (size, "L", (0, 0))
-
-
-def test_a_failed_write_leaves_the_earlier_file(tmp_path):
-    target = tmp_path / "file"
-    target.write_bytes(b"earlier")
-
-    def failing():
-        yield b"half"
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, failing())
-    assert target.read_bytes() == b"earlier"
-    assert os.listdir(tmp_path) == ["file"]

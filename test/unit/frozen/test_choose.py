@@ -1,4 +1,4 @@
-"""Which engine is chosen, on machines that are made up."""
+"""Which runtime is chosen, on made-up machines."""
 
 import sys
 from dataclasses import replace
@@ -8,20 +8,20 @@ import onnxruntime
 import pytest
 
 from challenge.errors import UserError, WeightsError
-from model.frozen.facts import Graph, read_facts
+from model.frozen.metadata import Graph, read_metadata
 from model.frozen.runtimes import choose
 from model.frozen.runtimes.choose import choose_device, open_runtime
 from model.frozen.runtimes.onnx import CPU, CUDA, TENSORRT, OnnxRuntime
 
 
 @pytest.fixture
-def facts(tiny_weights):
-    return read_facts(tiny_weights)
+def metadata(tiny_weights):
+    return read_metadata(tiny_weights)
 
 
 @pytest.fixture
-def vouching(facts):
-    return replace(facts, precisions=("float32", "bfloat16"))
+def vouching(metadata):
+    return replace(metadata, precisions=("float32", "bfloat16"))
 
 
 @pytest.fixture
@@ -74,38 +74,38 @@ def test_missing_cuda_is_an_error_for_cuda_and_a_log_line_for_auto(monkeypatch, 
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_cuda_is_taken_where_it_is(gpu, tiny_weights, facts, device):
+def test_cuda_is_taken_where_it_is(gpu, tiny_weights, metadata, device):
     sessions = gpu(TENSORRT, CUDA)
-    runtime = open_runtime(tiny_weights, facts, device)
+    runtime = open_runtime(tiny_weights, metadata, device)
     assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", "float32", (CUDA, CPU))
     assert sessions == [[(CUDA, {"use_tf32": "0"}), (CPU, {})]]
 
 
-def test_float32_by_onnxruntime_is_the_rule(tiny_weights, facts, processor, caplog):
+def test_float32_by_onnxruntime_is_the_rule(tiny_weights, metadata, processor, caplog):
     processor("FP32", "BF16")
     with caplog.at_level("INFO"):
-        runtime = open_runtime(tiny_weights, facts, "cpu")
+        runtime = open_runtime(tiny_weights, metadata, "cpu")
     assert isinstance(runtime, OnnxRuntime)
     assert "runtime: onnxruntime on cpu in float32, because the weights vouch for no other precision" in caplog.text
-    assert open_runtime(tiny_weights, facts, "cpu", "float32").precision == "float32"
+    assert open_runtime(tiny_weights, metadata, "cpu", "float32").precision == "float32"
 
 
 def test_auto_takes_bfloat16_where_weights_and_processor_allow_it(tiny_weights, vouching, processor, caplog):
     processor("FP32", "BF16")
     with caplog.at_level("INFO"):
         runtime = open_runtime(tiny_weights, vouching, "cpu")
-    assert (runtime.engine, runtime.device, runtime.precision) == ("OpenVINO", "cpu", "bfloat16")
+    assert (runtime.name, runtime.device, runtime.precision) == ("OpenVINO", "cpu", "bfloat16")
     assert "runtime: OpenVINO on cpu in bfloat16, because the processor computes in it and the weights" in caplog.text
-    assert open_runtime(tiny_weights, vouching, "cpu", "float32").engine == "onnxruntime"
+    assert open_runtime(tiny_weights, vouching, "cpu", "float32").name == "onnxruntime"
 
 
-def test_a_processor_without_bfloat16(tiny_weights, facts, vouching, processor, caplog):
+def test_a_processor_without_bfloat16(tiny_weights, metadata, vouching, processor, caplog):
     processor("FP32", "INT8")
     with caplog.at_level("INFO"):
         assert open_runtime(tiny_weights, vouching, "cpu").precision == "float32"
     assert "because this processor has neither AVX512-BF16 nor AMX" in caplog.text
     with pytest.raises(UserError, match="--precision bfloat16: this processor has neither .*; use --precision float32"):
-        open_runtime(tiny_weights, facts, "cpu", "bfloat16")
+        open_runtime(tiny_weights, metadata, "cpu", "bfloat16")
 
 
 def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, vouching, processor, monkeypatch, caplog):
@@ -119,27 +119,27 @@ def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, vouchi
     assert "because OpenVINO needs a writable temporary folder" in caplog.text
 
 
-def test_without_openvino(tiny_weights, facts, vouching, monkeypatch, caplog):
+def test_without_openvino(tiny_weights, metadata, vouching, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level("INFO"):
-        assert open_runtime(tiny_weights, vouching, "cpu").engine == "onnxruntime"
+        assert open_runtime(tiny_weights, vouching, "cpu").name == "onnxruntime"
     assert "because OpenVINO is not installed" in caplog.text
     with pytest.raises(UserError, match="--precision bfloat16: OpenVINO is not installed"):
-        open_runtime(tiny_weights, facts, "cpu", "bfloat16")
+        open_runtime(tiny_weights, metadata, "cpu", "bfloat16")
 
 
-def test_bfloat16_is_for_the_cpu_even_beside_a_gpu(gpu, processor, tiny_weights, facts):
+def test_bfloat16_is_for_the_cpu_even_beside_a_gpu(gpu, processor, tiny_weights, metadata):
     gpu(CUDA)
     processor("BF16")
-    assert open_runtime(tiny_weights, facts, "auto", "bfloat16").device == "cpu"
+    assert open_runtime(tiny_weights, metadata, "auto", "bfloat16").device == "cpu"
     with pytest.raises(UserError, match="bfloat16 is for CPUs; use --device cpu"):
-        open_runtime(tiny_weights, facts, "cuda", "bfloat16")
+        open_runtime(tiny_weights, metadata, "cuda", "bfloat16")
 
 
-def test_float16_is_tensorrt(gpu, tiny_weights, facts, caplog):
+def test_float16_is_tensorrt(gpu, tiny_weights, metadata, caplog):
     sessions = gpu(TENSORRT, CUDA)
     with caplog.at_level("INFO"):
-        runtime = open_runtime(tiny_weights, facts, "auto", "float16")
+        runtime = open_runtime(tiny_weights, metadata, "auto", "float16")
     assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", "float16", (TENSORRT, CUDA, CPU))
     assert sessions[0][0] == (TENSORRT, {"trt_fp16_enable": "1"})
     assert "runtime: onnxruntime on cuda in float16, because --precision asks for it" in caplog.text
@@ -150,15 +150,17 @@ def test_float16_is_tensorrt(gpu, tiny_weights, facts, caplog):
     ("listed", "reason"),
     [((CUDA,), "this onnxruntime has no TensorrtExecutionProvider"), ((TENSORRT, CUDA), "TensorRT was found but")],
 )
-def test_float16_without_tensorrt_is_refused_and_not_answered_by_cuda(gpu, tiny_weights, facts, device, listed, reason):
+def test_float16_without_tensorrt_is_refused_and_not_answered_by_cuda(
+    gpu, tiny_weights, metadata, device, listed, reason
+):
     gpu(*listed, obtained=2)
     with pytest.raises(UserError, match=f"--precision float16: {reason}.*; use --precision float32"):
-        open_runtime(tiny_weights, facts, device, "float16")
+        open_runtime(tiny_weights, metadata, device, "float16")
 
 
-def test_float16_without_a_gpu_is_refused(tiny_weights, facts):
+def test_float16_without_a_gpu_is_refused(tiny_weights, metadata):
     with pytest.raises(UserError, match="--precision float16 needs a GPU with TensorRT"):
-        open_runtime(tiny_weights, facts, "cpu", "float16")
+        open_runtime(tiny_weights, metadata, "cpu", "float16")
 
 
 def test_a_graph_that_openvino_cannot_load_is_a_weights_error(tmp_path):

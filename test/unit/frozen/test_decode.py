@@ -31,7 +31,7 @@ def test_tidy_sorts_corners_and_clips_and_official_does_neither():
     grid[:4] = raw[:, None, None]
     tidy = decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE)
     np.testing.assert_allclose(tidy.pixels, (0, 32, 460.8, 64), rtol=1e-6)
-    official = decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE, tidy=False)
+    official = decode(grid, CATALOGUE["thyroid_nodule_det"], RESIZE, tidy_coordinates=False)
     np.testing.assert_allclose(official.pixels, (460.8, 64, -51.2, 32), rtol=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_what_lies_outside_is_clipped_to_either_side_of_the_image():
     tidy = decode(raw, CATALOGUE["IUGC"], RESIZE)
     assert tidy.pixels == (0, 64, 512, 128, 256, 0)
     assert tidy.normalized == (0, 0.5, 1, 1, 0.5, 0)
-    official = decode(raw, CATALOGUE["IUGC"], RESIZE, tidy=False)
+    official = decode(raw, CATALOGUE["IUGC"], RESIZE, tidy_coordinates=False)
     np.testing.assert_allclose(official.pixels, (-102.4, 64, 768, 160, 256, -128), rtol=1e-6)
     np.testing.assert_allclose(official.normalized, raw, rtol=1e-6)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from challenge.manifest import read_manifest
-from model.frozen.facts import read_facts
 from model.frozen.loading import plan, rows_of
+from model.frozen.metadata import read_metadata
 from model.frozen.pipeline import Pipeline
 from model.frozen.router import Router
 from model.frozen.runtimes import base
@@ -32,19 +32,21 @@ class Meeting:
 
 @pytest.fixture
 def pipeline(tiny_weights, phantom_folder):
-    facts = read_facts(tiny_weights)
-    return Pipeline(Router(facts, OnnxRuntime(tiny_weights, facts.graphs)), phantom_folder, 2)
+    metadata = read_metadata(tiny_weights)
+    return Pipeline(Router(metadata, OnnxRuntime(tiny_weights, metadata.graphs)), phantom_folder, 2)
 
 
 @pytest.fixture
 def batches(pipeline, phantom_folder):
-    samples = read_manifest(phantom_folder, pipeline.facts.specs).samples
-    asked = [s for s in samples if s.task_id in pipeline.facts.tasks and s.task_id not in pipeline.facts.prior_tasks]
+    samples = read_manifest(phantom_folder, pipeline.metadata.specs).samples
+    asked = [
+        s for s in samples if s.task_id in pipeline.metadata.tasks and s.task_id not in pipeline.metadata.prior_tasks
+    ]
     return plan(asked, 2)[:6]
 
 
 def test_two_batches_pass_the_network_at_once(pipeline, batches):
-    meeting = Pipeline(Router(pipeline.facts, Meeting(pipeline.router.runtime)), pipeline.data_root, 2)
+    meeting = Pipeline(Router(pipeline.metadata, Meeting(pipeline.router.runtime)), pipeline.data_root, 2)
     answers = []
     assert set(meeting.run(batches, answers.append)) == set(rows_of(batches))
     assert Counter(answer.sample for answer in answers) == Counter(rows_of(batches))
@@ -64,7 +66,7 @@ def test_a_stop_keeps_what_is_ready_and_takes_no_more(pipeline, batches):
 def runtime_of(name, folder, cpus, monkeypatch):
     monkeypatch.setattr(base, "available_cpus", lambda: cpus)
     engine, precision = name.split()
-    graphs = read_facts(folder).graphs
+    graphs = read_metadata(folder).graphs
     try:
         return OnnxRuntime(folder, graphs) if engine == "onnxruntime" else OpenVinoRuntime(folder, graphs, precision)
     except ProviderError as error:
@@ -74,12 +76,12 @@ def runtime_of(name, folder, cpus, monkeypatch):
 @pytest.mark.parametrize("name", ["onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"])
 def test_neither_threads_nor_lanes_change_a_byte(name, repository, monkeypatch):
     weights = repository / "weights"
-    facts = read_facts(weights)
+    metadata = read_metadata(weights)
     tasks = ["breast_lesion", "breast_2cls", "thyroid_nodule_det", "FUGC"]
     batches = np.random.default_rng(0).integers(0, 256, (4, 3, 256, 256, 3), np.uint8)
 
     def answers(runtime, images):
-        found = Router(facts, runtime).run(images, [tasks] * len(images))
+        found = Router(metadata, runtime).run(images, [tasks] * len(images))
         return {task_id: output.tobytes() for task_id, _, output in found}
 
     one = runtime_of(name, weights, 1, monkeypatch)
@@ -94,4 +96,4 @@ def test_neither_threads_nor_lanes_change_a_byte(name, repository, monkeypatch):
 
 def test_a_gpu_has_one_lane(tiny_weights, monkeypatch):
     monkeypatch.setattr(OnnxRuntime, "_check_provider", lambda self: None)
-    assert OnnxRuntime(tiny_weights, read_facts(tiny_weights).graphs, "cuda").lanes == 1
+    assert OnnxRuntime(tiny_weights, read_metadata(tiny_weights).graphs, "cuda").lanes == 1

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from model.frozen.facts import Facts, Graph, TaskFacts, read_facts
+from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, read_metadata
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 
@@ -21,8 +21,8 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def parts(tiny_weights):
-    facts = read_facts(tiny_weights)
-    return facts, OnnxRuntime(tiny_weights, facts.graphs, "cpu")
+    metadata = read_metadata(tiny_weights)
+    return metadata, OnnxRuntime(tiny_weights, metadata.graphs, "cpu")
 
 
 @pytest.fixture
@@ -39,10 +39,10 @@ def answers(router, images, tasks):
 
 
 def test_encoder_runs_once_per_image_and_the_pyramid_only_where_needed(parts, images):
-    facts, runtime = parts
+    metadata, runtime = parts
     counting = Counting(runtime)
     tasks = [["breast_lesion", "breast_2cls", "breast_3cls"], ["organ_cls"], ["breast_lesion"], ["IUGC"]]
-    answers(Router(facts, counting), images, tasks)
+    answers(Router(metadata, counting), images, tasks)
     assert counting.images == {
         "encoder": 4, "pyramid": 2, "head.breast_lesion": 2, "head.breast_2cls": 1,
         "head.breast_3cls": 1, "head.organ_cls": 1, "head.IUGC": 1,
@@ -60,10 +60,10 @@ def test_every_answer_is_that_of_the_image_alone(parts, images):
 
 
 def test_images_without_tasks_cost_nothing(parts, images):
-    facts, runtime = parts
+    metadata, runtime = parts
     counting = Counting(runtime)
-    assert answers(Router(facts, counting), images, [[], [], [], []]) == {}
-    answers(Router(facts, counting), images, [[], ["organ_cls"], [], []])
+    assert answers(Router(metadata, counting), images, [[], [], [], []]) == {}
+    answers(Router(metadata, counting), images, [[], ["organ_cls"], [], []])
     assert counting.images == {"encoder": 1, "head.organ_cls": 1}
 
 
@@ -78,15 +78,15 @@ def test_graph_with_a_task_input_runs_per_task_and_shares_what_comes_before(part
                 return {"features": inputs["images"].astype(np.float32).mean(axis=(1, 2, 3))}
             return {"output": inputs["features"] + 1000 * inputs["task"]}
 
-    facts, _ = parts
-    spec = facts.tasks["organ_cls"].spec
+    metadata, _ = parts
+    spec = metadata.tasks["organ_cls"].spec
     graphs = {
         "trunk": Graph("", "", ("images",), ("features",)),
         "head": Graph("", "", ("features", "task"), ("output",)),
     }
     path = ("trunk", "head")
-    tasks = {"a": TaskFacts(spec, path, "network", index=1), "b": TaskFacts(spec, path, "network", index=2)}
-    prompted = Facts(**{**vars(facts), "graphs": graphs, "tasks": tasks})
+    tasks = {"a": TaskMetadata(spec, path, "network", index=1), "b": TaskMetadata(spec, path, "network", index=2)}
+    prompted = WeightsMetadata(**{**vars(metadata), "graphs": graphs, "tasks": tasks})
     runtime = Prompted()
     images = np.stack([np.full((2, 2, 3), value, np.uint8) for value in (10, 20)])
     result = answers(Router(prompted, runtime), images, [["a", "b"], ["b"]])

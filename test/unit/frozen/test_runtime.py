@@ -4,14 +4,14 @@ import pytest
 
 from challenge.errors import WeightsError
 from challenge.host import limits
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from model.frozen.runtimes.onnx import OnnxRuntime
 
 
 def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
-    facts = read_facts(tiny_weights)
+    metadata = read_metadata(tiny_weights)
     (tmp_path / "encoder.onnx").write_bytes(b"nothing")
-    runtime = OnnxRuntime(tmp_path, facts.graphs, "cpu")
+    runtime = OnnxRuntime(tmp_path, metadata.graphs, "cpu")
     with pytest.raises(WeightsError, match="cannot load"):
         runtime.run("encoder", {})
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from challenge.host.atomic import write_atomically
 from challenge.host.disk import DiskFullError, flush, reserve, set_mode
-from challenge.writers import write_atomically
 
 LACKING = [errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS]
 REAL = [errno.EIO, errno.ENOSPC, errno.EDQUOT]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from challenge.errors import UserError
+from challenge.host.atomic import write_atomically
 from challenge.paths import JOURNAL
 from challenge.tasks import TaskKind
-from challenge.writers import write_atomically
 from model.frozen.run.journal import Identity, Record, open_journal
 
 
@@ -32,8 +32,8 @@ def events(monkeypatch, tmp_path):
     fsync, replace = os.fsync, os.replace
 
     def synced(descriptor):
-        facts = os.fstat(descriptor)
-        seen.append(("sync", facts.st_ino, facts.st_size))
+        status = os.fstat(descriptor)
+        seen.append(("sync", status.st_ino, status.st_size))
         fsync(descriptor)
 
     def renamed(source, target, **more):

@@ -95,7 +95,9 @@ def test_a_part_with_fewer_rows_than_it_was_given_is_not_complete(part, tmp_path
         merge(folders, tmp_path / "out", RunReport())
 
 
-@pytest.mark.parametrize("name", ["weights", "manifest", "precision", "mask_resize", "refine", "tasks", "batch_size"])
+@pytest.mark.parametrize(
+    "name", ["weights", "manifest", "precision", "mask_resize", "postprocess", "tasks", "batch_size"]
+)
 def test_parts_of_different_runs_are_refused(part, tmp_path, name):
     other = 9 if name == "batch_size" else "other"
     folders = [part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(3)], **{name: other})]

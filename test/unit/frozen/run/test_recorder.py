@@ -19,8 +19,8 @@ from challenge.predictions import BoxPrediction, ClassPrediction, PointsPredicti
 from challenge.profile import FMC_UIA
 from challenge.tasks import TaskKind
 from challenge.writers import entry, write_json
-from model.frozen.facts import read_facts
 from model.frozen.loading import Job, cut, load, plan, rows_of
+from model.frozen.metadata import read_metadata
 from model.frozen.run.journal import Identity, open_journal
 from model.frozen.run.recorder import Recorder, json_bytes
 from model.frozen.run.report import RunReport
@@ -73,8 +73,8 @@ def test_the_journal_is_on_the_disk_before_the_files_that_are_made_from_it(tmp_p
         events.append(PurePosixPath(target).name)
         replace_(source, target, **more)
 
-    facts = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
-    with open_journal(tmp_path, Identity(**facts), resume=False) as journal:
+    values = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
+    with open_journal(tmp_path, Identity(**values), resume=False) as journal:
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(os, "replace", renamed)
         Recorder(tmp_path, tmp_path, FMC_UIA, journal, [], RunReport()).write_json()
@@ -83,15 +83,15 @@ def test_the_journal_is_on_the_disk_before_the_files_that_are_made_from_it(tmp_p
 
 
 @pytest.fixture
-def facts(tiny_weights):
-    return read_facts(tiny_weights)
+def metadata(tiny_weights):
+    return read_metadata(tiny_weights)
 
 
-def test_an_image_is_loaded_as_the_weights_record(facts, tmp_path):
+def test_an_image_is_loaded_as_the_weights_record(metadata, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 70, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     for fit, method in ((Fit.LETTERBOX, Resampling.OPENCV), (Fit.STRETCH, Resampling.ANTIALIASED)):
-        own = replace(facts, fit=fit, resampling=method, image_size=64)
+        own = replace(metadata, fit=fit, resampling=method, image_size=64)
         loaded = load(Job("../a.png", ()), tmp_path, own)
         assert (loaded.resize.width, loaded.resize.height, loaded.resize.size) == (70, 30, 64)
         assert (loaded.resize.inner_height < 64) is (fit is Fit.LETTERBOX)
@@ -101,7 +101,7 @@ def test_an_image_is_loaded_as_the_weights_record(facts, tmp_path):
 
 @pytest.mark.parametrize(("width", "height", "told"), [(70, 30, (70, 30)), (60_000, 60_000, (256, 256))])
 def test_an_unreadable_image_keeps_the_size_that_its_header_claims_within_reason(
-    facts, tmp_path, monkeypatch, width, height, told
+    metadata, tmp_path, monkeypatch, width, height, told
 ):
     def broken(_, **__):
         raise ImageError("broken")
@@ -111,9 +111,9 @@ def test_an_unreadable_image_keeps_the_size_that_its_header_claims_within_reason
     raw = bytearray((tmp_path / "a.bmp").read_bytes())
     raw[18:26] = np.array([width, height], "<i4").tobytes()
     (tmp_path / "a.bmp").write_bytes(raw)
-    loaded = load(Job("../a.bmp", ()), tmp_path, facts)
+    loaded = load(Job("../a.bmp", ()), tmp_path, metadata)
     assert (loaded.pixels, loaded.reason) == (None, "broken")
     assert (loaded.resize.width, loaded.resize.height) == told
-    missing = load(Job("../none.png", ()), tmp_path, facts)
+    missing = load(Job("../none.png", ()), tmp_path, metadata)
     assert (missing.resize.width, missing.resize.height) == (256, 256)
     assert "no such file" in missing.reason

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.frozen.facts import read_facts
+from model.frozen.metadata import read_metadata
 from training.__main__ import main, run
 from training.conversion.ultraupconvnet import convert, published_tasks
 
@@ -209,7 +209,7 @@ def test_from_the_checkpoint_to_answers(state, tmp_path, phantom_folder):
     arguments = ["convert-ultraupconvnet", str(tmp_path / "best.pth"), "--output", str(tmp_path / "weights")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert "465" in result.output
-    facts = read_facts(tmp_path / "weights")
+    facts = read_metadata(tmp_path / "weights")
     assert set(facts.tasks) == {spec.task_id for spec in published_tasks()}
     served = CliRunner().invoke(
         inference.main,

@@ -12,7 +12,7 @@ from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
 from challenge.host.disk import is_full
-from model.frozen.facts import read_facts, verify
+from model.frozen.metadata import read_metadata, verify
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
@@ -70,7 +70,7 @@ def test_another_network_is_replaced_only_if_asked_to(run, other, weights, tmp_p
         CliRunner().invoke(main, command, catch_exceptions=False)
     assert contents(folder) == before
     assert CliRunner().invoke(main, [*command, "--overwrite"], catch_exceptions=False).exit_code == 0
-    verify(read_facts(folder), folder)
+    verify(read_metadata(folder), folder)
     start = read_start(folder)[0].state
     assert all(torch.equal(value, start[name]) for name, value in read_start(other)[0].state.items())
 
@@ -82,7 +82,7 @@ def test_the_same_network_is_exported_again(run, weights, tmp_path):
         export_run(run, folder, None, None)
     finally:
         (run / "temperatures.json").unlink()
-    assert read_facts(folder).extra["temperatures"] == {"breast_2cls": 2.0}
+    assert read_metadata(folder).extra["temperatures"] == {"breast_2cls": 2.0}
     assert (folder / "LICENSE").read_text("utf-8") == LICENCE
 
 
@@ -154,7 +154,7 @@ def test_a_second_round_on_the_same_rows_has_the_same_sources(weights, run, four
     start, config = read_start(weights)
     train_run(config, DataSource(four_kinds, run.parent / "cache"), tmp_path / "second", Ranks(), start=start)
     facts = export_run(tmp_path / "second", tmp_path / "weights", None, None)
-    assert facts.tasks["breast_2cls"].trained_on == read_facts(weights).tasks["breast_2cls"].trained_on
+    assert facts.tasks["breast_2cls"].trained_on == read_metadata(weights).tasks["breast_2cls"].trained_on
 
 
 def test_sources_of_weights_whose_tensors_do_not_record_them(run, weights, tmp_path):

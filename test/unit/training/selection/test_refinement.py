@@ -8,8 +8,8 @@ from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.frozen.facts import read_facts
-from model.frozen.refine import Refinement
+from model.frozen.metadata import read_metadata
+from model.frozen.postprocess import Postprocessing
 from training.__main__ import main
 from training.augmentation.task_rules import TaskRules
 from training.data.rows import DataSource
@@ -24,14 +24,14 @@ POINTS = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)
 
 def scored(values):
     """A score that knows refinements by what they do, and the plain answer by nothing."""
-    return lambda refinement: values[refinement.one_piece, refinement.fill_holes, refinement.mirror]
+    return lambda refinement: values[refinement.largest_component, refinement.fill_holes, refinement.flip]
 
 
 def test_the_best_is_kept_and_the_mirror_comes_on_top_of_it():
     values = {(False, False, False): 0.80, (True, False, False): 0.82, (False, True, False): 0.81,
               (True, True, False): 0.8201, (True, False, True): 0.83}  # fmt: skip
     choice = choose(MASK, TaskRules(), scored(values))
-    assert choice.refinement == Refinement(one_piece=True, mirror=True)
+    assert choice.refinement == Postprocessing(largest_component=True, flip=True)
     assert choice.chosen == MIRROR
     assert list(choice.tried.values()) == [0.80, 0.82, 0.81, 0.8201, 0.83]
 
@@ -40,14 +40,14 @@ def test_what_brings_too_little_is_left_out_and_forbidden_flips_are_not_tried():
     values = {(False, False, False): 0.80, (True, False, False): 0.8004, (False, True, False): 0.79,
               (True, True, False): 0.79}  # fmt: skip
     choice = choose(MASK, TaskRules(hflip=False), scored(values))
-    assert (choice.chosen, choice.refinement) == (PLAIN, Refinement())
+    assert (choice.chosen, choice.refinement) == (PLAIN, Postprocessing())
     assert MIRROR not in choice.tried
 
 
 def test_distances_are_better_when_lower_and_points_told_apart_by_x_change_places():
     values = {(False, False, False): 15.0, (False, False, True): 14.0}
     choice = choose(POINTS, TaskRules(point_order="1-2:x, 3-4:y"), scored(values))
-    assert choice.refinement == Refinement(mirror=True, point_order=(1, 0, 2, 3))
+    assert choice.refinement == Postprocessing(flip=True, point_order=(1, 0, 2, 3))
 
 
 def test_a_run_is_refined_on_its_dev_rows_and_exported_so(four_kinds, tmp_path):
@@ -57,12 +57,14 @@ def test_a_run_is_refined_on_its_dev_rows_and_exported_so(four_kinds, tmp_path):
     lines = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).stdout.splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == sorted(TASKS)
     assert all(line.count("**") == 2 for line in lines[2:])
-    wanted = {"breast_lesion": Refinement(one_piece=True, mirror=True)}
+    wanted = {"breast_lesion": Postprocessing(largest_component=True, flip=True)}
     (run / FILE).write_text(json.dumps({"breast_lesion": {**vars(wanted["breast_lesion"])}}))
     assert read_refinements(run) == wanted
     export_run(run, tmp_path / "weights", None, None)
-    tasks = read_facts(tmp_path / "weights").tasks
-    assert {task_id: facts.refinement for task_id, facts in tasks.items() if facts.refinement != Refinement()} == wanted
+    tasks = read_metadata(tmp_path / "weights").tasks
+    assert {
+        name: task.postprocessing for name, task in tasks.items() if task.postprocessing != Postprocessing()
+    } == wanted
 
 
 def test_damaged_refinements_are_named(tmp_path):

@@ -7,7 +7,7 @@ from unit.training.recipes import TASKS, parts_of, tiny_config
 
 from challenge import targets
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.refine import Refinement
+from model.frozen.postprocess import Postprocessing
 from training.data.rows import DataSource
 from training.selection.dev_scores import DevScorer, selection
 
@@ -129,7 +129,7 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
             answers = torch.stack([self.answer(sample) for sample in self.part.samples if sample.task_id == task_id])
             return answers.flip(-1) if len(seen) == 2 else answers
 
-    mirrored = {"breast_lesion": Refinement(mirror=True)}
+    mirrored = {"breast_lesion": Postprocessing(flip=True)}
     scores = DevScorer(part, config.data, {}, refinements=mirrored).score(Watched(part, knows=True), ["breast_lesion"])
     assert torch.equal(seen[1], seen[0].flip(-1))
     assert not torch.equal(seen[1], seen[0])

@@ -1,4 +1,4 @@
-"""Tidied masks and the mirror image's opinion; scipy is the oracle of what hangs together."""
+"""Clean masks and averages with the flipped image; scipy is the oracle for connected components."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from challenge.tasks import TaskKind
-from model.frozen.refine import Refine, Refinement, holes, largest_piece, pieces
+from model.frozen.postprocess import Postprocess, Postprocessing, connected_components, holes, largest_component_of
 
 CELLS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
-ONE, FULL, BOTH = Refinement(one_piece=True), Refinement(fill_holes=True), Refinement(one_piece=True, fill_holes=True)
+ONE, FULL, BOTH = (
+    Postprocessing(largest_component=True),
+    Postprocessing(fill_holes=True),
+    Postprocessing(largest_component=True, fill_holes=True),
+)
 
 
 def logits_of(labels, classes):
@@ -31,12 +35,12 @@ def drawn(text):
 
 @settings(max_examples=200, deadline=None)
 @given(CELLS)
-def test_pieces_and_holes_are_those_of_scipy(own):
-    found, (truth, count) = pieces(own), ndimage.label(own)
+def test_connected_components_and_holes_are_those_of_scipy(own):
+    found, (truth, count) = connected_components(own), ndimage.label(own)
     assert len(set(zip(found[own], truth[own], strict=True))) == count
     assert not found[~own].any()
     np.testing.assert_array_equal(holes(own), ndimage.binary_fill_holes(own) & ~own)
-    assert largest_piece(own).sum() == max([0, *np.bincount(truth[own])])
+    assert largest_component_of(own).sum() == max([0, *np.bincount(truth[own])])
 
 
 def test_islands_become_background_and_holes_their_ring():
@@ -47,7 +51,7 @@ def test_islands_become_background_and_holes_their_ring():
         ....222.
         1......2
     """)
-    tidy = BOTH.tidied(logits_of(labels, 3)).argmax(axis=0)
+    clean = BOTH.clean_mask(logits_of(labels, 3)).argmax(axis=0)
     expected = drawn("""
         11......
         11..222.
@@ -55,8 +59,8 @@ def test_islands_become_background_and_holes_their_ring():
         ....222.
         ........
     """)
-    np.testing.assert_array_equal(tidy, expected)
-    only_full = FULL.tidied(logits_of(labels, 3)).argmax(axis=0)
+    np.testing.assert_array_equal(clean, expected)
+    only_full = FULL.clean_mask(logits_of(labels, 3)).argmax(axis=0)
     np.testing.assert_array_equal(only_full == 1, labels == 1)
 
 
@@ -68,26 +72,26 @@ def test_a_ring_of_one_class_keeps_the_other_class_that_it_encloses():
         .222.
         .....
     """)
-    np.testing.assert_array_equal(BOTH.tidied(logits_of(labels, 3)).argmax(axis=0), labels)
+    np.testing.assert_array_equal(BOTH.clean_mask(logits_of(labels, 3)).argmax(axis=0), labels)
     logits = logits_of(labels, 3)
     logits[0, 2, 2] = 0.5  # in the enclosed cell background comes second: nothing there is touched
-    np.testing.assert_array_equal(FULL.tidied(logits), logits)
+    np.testing.assert_array_equal(FULL.clean_mask(logits), logits)
 
 
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.float32, st.tuples(st.integers(2, 4), st.integers(2, 12), st.integers(2, 12)),
               elements=st.floats(-8, 8, width=16)))  # fmt: skip
-def test_tidying_changes_no_cell_that_keeps_its_class_and_leaves_one_piece_each(logits):
-    tidy = ONE.tidied(logits)
-    before, after = logits.argmax(axis=0), tidy.argmax(axis=0)
+def test_cleaning_changes_no_cell_that_keeps_its_class_and_leaves_one_component_each(logits):
+    clean = ONE.clean_mask(logits)
+    before, after = logits.argmax(axis=0), clean.argmax(axis=0)
     for number in range(1, len(logits)):
-        assert not ((after == number) & (before == number) & (tidy[number] != logits[number])).any()
+        assert not ((after == number) & (before == number) & (clean[number] != logits[number])).any()
         assert ndimage.label(after == number)[1] <= 1
 
 
 def test_what_is_not_finite_is_left_for_the_decoder_to_refuse():
     logits = np.full((2, 4, 4), np.nan, np.float32)
-    assert BOTH.tidied(logits) is logits
+    assert BOTH.clean_mask(logits) is logits
 
 
 @pytest.mark.parametrize(
@@ -99,17 +103,19 @@ def test_what_is_not_finite_is_left_for_the_decoder_to_refuse():
         (TaskKind.DETECTION, cell(0.1, 0.2, 0.5, 0.6, 3), cell(0.5, 0.2, 0.9, 0.6, 3)),
     ],
 )  # fmt: skip
-def test_a_network_that_sees_the_mirror_image_as_it_should_changes_nothing(kind, answer, mirrored):
-    refinement = Refinement(mirror=True, point_order=(1, 0, 2) if kind is TaskKind.REGRESSION else ())
+def test_averaging_with_a_network_that_is_equivariant_to_the_flip_changes_nothing(kind, answer, mirrored):
+    postprocessing = Postprocessing(flip=True, point_order=(1, 0, 2) if kind is TaskKind.REGRESSION else ())
     outputs, other = (np.array([values], np.float32) for values in (answer, mirrored))
-    np.testing.assert_allclose(refinement.with_mirrored(outputs, other, kind), outputs, atol=1e-6)
-    away = refinement.with_mirrored(outputs, other + np.float32(0.2), kind)
+    np.testing.assert_allclose(postprocessing.average_with_flipped(outputs, other, kind), outputs, atol=1e-6)
+    away = postprocessing.average_with_flipped(outputs, other + np.float32(0.2), kind)
     assert away.dtype == np.float32
     assert np.abs(away - outputs).max() == pytest.approx(0.1, abs=1e-6)
 
 
 def test_levels_include_the_ones_before():
-    everything = Refinement(one_piece=True, fill_holes=True, mirror=True, point_order=(1, 0))
-    assert everything.up_to(Refine.NONE) == Refinement(point_order=(1, 0))
-    assert everything.up_to(Refine.MASKS) == Refinement(one_piece=True, fill_holes=True, point_order=(1, 0))
-    assert everything.up_to(Refine.MIRROR) == everything
+    everything = Postprocessing(largest_component=True, fill_holes=True, flip=True, point_order=(1, 0))
+    assert everything.up_to(Postprocess.NONE) == Postprocessing(point_order=(1, 0))
+    assert everything.up_to(Postprocess.MASKS) == Postprocessing(
+        largest_component=True, fill_holes=True, point_order=(1, 0)
+    )
+    assert everything.up_to(Postprocess.FLIP) == everything

@@ -1,21 +1,21 @@
-"""The engines' table: a row per kind that the network answers, a column per engine that works here."""
+"""The runtimes' table: a row per kind that the network answers, a column per runtime that works here."""
 
 from click.testing import CliRunner
 from tiny import export_tiny
 
-from bench import engines as module
+from bench import runtimes as module
 from bench.__main__ import main
 from model.frozen.runtimes.base import ProviderError
 
 
-def test_every_kind_is_timed_in_every_engine_that_works(tmp_path, monkeypatch, caplog):
+def test_every_kind_is_timed_in_each_runtime_that_works(tmp_path, monkeypatch, caplog):
     export_tiny(tmp_path)
 
     def refuse(folder, graphs, precision="float32"):
         raise ProviderError(f"no {precision} in this test")
 
     monkeypatch.setattr(module, "OpenVinoRuntime", refuse)
-    printed = CliRunner().invoke(main, ["engines", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"],
+    printed = CliRunner().invoke(main, ["runtimes", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"],
                                  catch_exceptions=False).stdout  # fmt: skip
     lines = [line for line in printed.splitlines() if line.startswith("|")]
     assert lines[0] == "| CPU ms per image | onnxruntime float32 |"

@@ -1,10 +1,10 @@
-"""The organisers' pipeline, written anew to be measured against: `python -m bench.peer --input DATA ...`.
+"""The baseline pipeline, our copy of the organisers' program: `python -m bench.baseline --input DATA ...`.
 
-As their container's program does it: PyTorch eager in float32, a DataLoader over the rows (a row is an image and a
-task, so an image of two tasks is decoded and encoded twice), batches split by task, masks brought to native size by
-nearest neighbour, the answers kept until the end. It reads `network.safetensors`, so that it answers with the same
-network as the frozen graphs beside it. Two things are not theirs: numbers become Python floats before they are written
-as JSON, and boxes and points are sorted and clipped as ours are, so that the answers can be compared.
+It works as their container does: PyTorch eager in float32, a DataLoader over the rows (a row is an image and a task,
+so an image with two tasks is decoded and encoded twice), batches split by task, masks resized by nearest neighbour,
+all answers kept in memory until the end. It reads `network.safetensors`, so it has the same network as the frozen
+graphs in that folder. Two things differ from theirs: numbers become Python floats before they are written as JSON, and
+boxes and points are sorted and clipped as ours are, so that the answers can be compared.
 """
 
 import csv
@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from challenge.cli import FOLDER
 from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
@@ -64,7 +65,7 @@ class Rows(Dataset[Item]):
         row = self._rows[index]
         pixels = cv2.imread(str((self._manifests / row["image_path"]).resolve()), cv2.IMREAD_COLOR)
         if pixels is None:
-            raise UserError(f"{row['image_path']} cannot be read; the peer has no fallback")
+            raise UserError(f"{row['image_path']} cannot be read; the baseline pipeline has no fallback")
         height, width = pixels.shape[:2]
         small = self._resized(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
         normalised = (small.astype(np.float32) / 255 - self._mean) / self._std
@@ -78,7 +79,7 @@ class Rows(Dataset[Item]):
 
 
 @dataclass(frozen=True)
-class Peer:
+class BaselinePipeline:
     """Answers rows with one network."""
 
     network: System
@@ -144,18 +145,15 @@ def _entry(kind: str, answer: npt.NDArray[Any], size: tuple[int, int]) -> dict[s
     return {"predicted_points_normalized": normalised, "predicted_points_pixels": pixels}
 
 
-def open_peer(weights: Path, output: Path) -> tuple[Peer, DataConfig]:
-    """Return the peer with the network of `weights`, and how that network takes images. Raises UserError."""
+def open_baseline(weights: Path, output: Path) -> tuple[BaselinePipeline, DataConfig]:
+    """Return the pipeline with the network of `weights`, and that network's data settings. Raises UserError."""
     start, config = read_start(weights)
     if config.data.fit != Fit.STRETCH:
-        raise UserError(f"{weights} takes images by {config.data.fit}; the peer knows {Fit.STRETCH} alone")
+        raise UserError(f"{weights} takes images by {config.data.fit}; the baseline pipeline only knows {Fit.STRETCH}")
     network = build(config.system.name, start.tasks, **config.system.options)
     network.load_state_dict(start.state)
     output.mkdir(parents=True, exist_ok=True)
-    return Peer(network.eval(), output), config.data
-
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
+    return BaselinePipeline(network.eval(), output), config.data
 
 
 @click.command()
@@ -166,11 +164,11 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--workers", default=0, show_default=True, help="Processes of the DataLoader.")
 def main(data_root: Path, output: Path, weights: Path, batch_size: int, workers: int) -> None:
     """Answer every row of DATA/csv_files/*.csv as the organisers' container does."""
-    peer, config = open_peer(weights, output)
+    pipeline, config = open_baseline(weights, output)
     rows = Rows(data_root, config)
     for batch in DataLoader(rows, batch_size, shuffle=False, num_workers=workers, collate_fn=list):
-        peer.answer(batch)
-    peer.write_json()
+        pipeline.answer(batch)
+    pipeline.write_json()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from challenge.errors import WeightsError
-from model.frozen.facts import read_facts, verify, write_facts
+from model.frozen.metadata import read_metadata, verify, write_metadata
+from model.frozen.postprocess import Postprocessing
 
 
 @pytest.fixture
@@ -19,42 +21,62 @@ def edited(folder, change):
     return folder
 
 
-def test_written_facts_read_back_equal(folder, tmp_path):
-    facts = read_facts(folder)
-    write_facts(facts, tmp_path)
-    assert read_facts(tmp_path) == facts
+def test_written_metadata_read_back_equal(folder, tmp_path):
+    metadata = read_metadata(folder)
+    write_metadata(metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+
+
+def test_metadata_of_schema_1_are_still_read(tmp_path):
+    shutil.copy(Path(__file__).with_name("weights_schema_1.json"), tmp_path / "weights.json")
+    metadata = read_metadata(tmp_path)
+    assert metadata.tidy_coordinates
+    assert metadata.tasks["breast_lesion"].postprocessing == Postprocessing(largest_component=True, fill_holes=True)
+    assert metadata.tasks["IUGC"].postprocessing == Postprocessing(flip=True, point_order=(1, 0, 2))
+    assert metadata.tasks["organ_cls"].postprocessing == Postprocessing()
+    write_metadata(metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 2
+
+
+def test_schema_1_tells_official_weights_apart(tmp_path):
+    shutil.copy(Path(__file__).with_name("weights_schema_1.json"), tmp_path / "weights.json")
+    official = edited(tmp_path, lambda table: table.update(postprocess="official"))
+    assert not read_metadata(official).tidy_coordinates
+    with pytest.raises(WeightsError, match="postprocess 'other'"):
+        read_metadata(edited(tmp_path, lambda table: table.update(postprocess="other")))
 
 
 def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
-    facts = read_facts(folder)
-    assert len(facts.tasks) == 29
-    assert facts.prior_tasks == ["cervix", "FUGC"]
-    assert facts.tasks["breast_lesion"].path == ("encoder", "pyramid", "head.breast_lesion")
-    assert facts.tasks["organ_cls"].path == ("encoder", "head.organ_cls")
+    metadata = read_metadata(folder)
+    assert len(metadata.tasks) == 29
+    assert metadata.prior_tasks == ["cervix", "FUGC"]
+    assert metadata.tasks["breast_lesion"].path == ("encoder", "pyramid", "head.breast_lesion")
+    assert metadata.tasks["organ_cls"].path == ("encoder", "head.organ_cls")
 
 
 def test_weights_vouch_for_float32_alone_unless_they_say_more(folder):
-    assert read_facts(edited(folder, lambda table: table.pop("precisions"))).precisions == ("float32",)
+    assert read_metadata(edited(folder, lambda table: table.pop("precisions"))).precisions == ("float32",)
     both = ["float32", "bfloat16"]
-    assert read_facts(edited(folder, lambda table: table.update(precisions=both))).precisions == tuple(both)
+    assert read_metadata(edited(folder, lambda table: table.update(precisions=both))).precisions == tuple(both)
     with pytest.raises(WeightsError, match="precisions .*'int4'"):
-        read_facts(edited(folder, lambda table: table.update(precisions=["int4"])))
+        read_metadata(edited(folder, lambda table: table.update(precisions=["int4"])))
 
 
 def test_no_weights(tmp_path):
     with pytest.raises(WeightsError, match="there is no .*weights.json"):
-        read_facts(tmp_path)
+        read_metadata(tmp_path)
 
 
 def test_newer_schema_is_refused(folder):
-    with pytest.raises(WeightsError, match="schema 2"):
-        read_facts(edited(folder, lambda table: table.update(schema=2)))
+    with pytest.raises(WeightsError, match="schema 3"):
+        read_metadata(edited(folder, lambda table: table.update(schema=3)))
 
 
 @pytest.mark.parametrize("key", ["graphs", "tasks", "image_size", "resize"])
 def test_missing_key_is_refused(folder, key):
     with pytest.raises(WeightsError, match="incomplete or malformed"):
-        read_facts(edited(folder, lambda table: table.pop(key)))
+        read_metadata(edited(folder, lambda table: table.pop(key)))
 
 
 def test_path_through_an_unknown_graph_is_refused(folder):
@@ -62,11 +84,11 @@ def test_path_through_an_unknown_graph_is_refused(folder):
         table["tasks"]["organ_cls"]["path"] = ["encoder", "head.nothing"]
 
     with pytest.raises(WeightsError, match="'organ_cls' breaks at 'head.nothing'"):
-        read_facts(edited(folder, change))
+        read_metadata(edited(folder, change))
 
 
 def test_verify_accepts_what_was_exported(folder):
-    assert len(verify(read_facts(folder), folder)) == 64
+    assert len(verify(read_metadata(folder), folder)) == 64
 
 
 def test_altered_graph_is_refused(folder):
@@ -75,20 +97,20 @@ def test_altered_graph_is_refused(folder):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"encoder.onnx does not match the sha256"):
-        verify(read_facts(folder), folder)
+        verify(read_metadata(folder), folder)
 
 
 def test_truncated_missing_and_lfs_pointer_are_told_apart(folder):
     path = folder / "heads" / "organ_cls.onnx"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match="does not match the sha256"):
-        verify(read_facts(folder), folder)
+        verify(read_metadata(folder), folder)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(WeightsError, match="Git LFS pointer"):
-        verify(read_facts(folder), folder)
+        verify(read_metadata(folder), folder)
     path.unlink()
     with pytest.raises(WeightsError, match="'head.organ_cls' is missing"):
-        verify(read_facts(folder), folder)
+        verify(read_metadata(folder), folder)
 
 
 def test_graph_outside_the_folder_is_refused(folder):
@@ -96,7 +118,7 @@ def test_graph_outside_the_folder_is_refused(folder):
         table["graphs"]["encoder"]["file"] = "../encoder.onnx"
 
     with pytest.raises(WeightsError, match="outside the weights folder"):
-        verify(read_facts(edited(folder, change)), folder)
+        verify(read_metadata(edited(folder, change)), folder)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +127,7 @@ def test_graph_outside_the_folder_is_refused(folder):
 )
 def test_a_number_that_would_be_computed_with_in_silence_is_refused(folder, key, value):
     with pytest.raises(WeightsError, match="incomplete or malformed"):
-        read_facts(edited(folder, lambda table: table.update({key: value})))
+        read_metadata(edited(folder, lambda table: table.update({key: value})))
 
 
 @pytest.mark.parametrize(
@@ -119,4 +141,4 @@ def test_a_number_that_would_be_computed_with_in_silence_is_refused(folder, key,
 )
 def test_a_task_s_wrong_number_is_refused(folder, task, key, value):
     with pytest.raises(WeightsError, match="incomplete or malformed"):
-        read_facts(edited(folder, lambda table: table["tasks"][task].update({key: value})))
+        read_metadata(edited(folder, lambda table: table["tasks"][task].update({key: value})))

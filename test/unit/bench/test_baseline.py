@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from bench.agreement import PROBABILITY, compare
-from bench.peer import Rows, open_peer
+from bench.baseline import Rows, open_baseline
 from bench.stages import STAGES, measure
 from challenge.manifest import read_manifest
 from challenge.paths import JSON_FILES
@@ -26,7 +26,7 @@ def samples(small_folder):
 
 @pytest.fixture(scope="module")
 def options(tiny_weights):
-    """As the peer resizes masks."""
+    """As the baseline pipeline resizes masks."""
     return Options(tiny_weights, mask_resize="labels", precision="float32")
 
 
@@ -40,15 +40,15 @@ def ours(small_folder, options, tmp_path_factory):
 
 @pytest.fixture
 def theirs(small_folder, tiny_weights, tmp_path):
-    """The peer's answers, to be spoilt at will."""
-    peer, config = open_peer(tiny_weights, tmp_path / "theirs")
+    """The baseline pipeline's answers, to be spoilt at will."""
+    pipeline, config = open_baseline(tiny_weights, tmp_path / "theirs")
     for batch in DataLoader(Rows(small_folder, config), 8, collate_fn=list):
-        peer.answer(batch)
-    peer.write_json()
+        pipeline.answer(batch)
+    pipeline.write_json()
     return tmp_path / "theirs"
 
 
-def test_the_peer_gives_our_answers(samples, ours, theirs):
+def test_the_baseline_pipeline_gives_our_answers(samples, ours, theirs):
     found = compare(samples, theirs, ours)
     assert found.holds, found
     assert found.rows == 40

@@ -1,4 +1,4 @@
-"""Processor time of the frozen graphs alone, in every engine, side by side."""
+"""Processor time of the frozen graphs alone, in each runtime, side by side."""
 
 import logging
 import time
@@ -10,8 +10,9 @@ import click
 import numpy as np
 
 from bench.machine import machine, machine_line
+from challenge.cli import FOLDER
 from challenge.tasks import TaskKind
-from model.frozen.facts import Facts, read_facts
+from model.frozen.metadata import WeightsMetadata, read_metadata
 from model.frozen.options import Options
 from model.frozen.router import Router
 from model.frozen.runtimes.base import ProviderError, Runtime
@@ -24,44 +25,44 @@ ROOT = Path(__file__).resolve().parents[1]
 _WARM_UP = 2
 
 
-def open_all(folder: Path, facts: Facts) -> dict[str, Runtime]:
-    """Return every engine that works on this machine's CPU; the others are logged."""
-    found: dict[str, Runtime] = {"onnxruntime float32": OnnxRuntime(folder, facts.graphs)}
+def open_all(folder: Path, metadata: WeightsMetadata) -> dict[str, Runtime]:
+    """Return every runtime that works on this machine's CPU; log the others."""
+    found: dict[str, Runtime] = {"onnxruntime float32": OnnxRuntime(folder, metadata.graphs)}
     for precision in ("float32", "bfloat16"):
         try:
-            found[f"OpenVINO {precision}"] = OpenVinoRuntime(folder, facts.graphs, precision)
+            found[f"OpenVINO {precision}"] = OpenVinoRuntime(folder, metadata.graphs, precision)
         except ProviderError as error:
             logger.warning("OpenVINO %s is left out: %s", precision, error)
     return found
 
 
 def cpu_milliseconds(
-    facts: Facts, engines: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
+    metadata: WeightsMetadata, runtimes: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
 ) -> dict[str, float]:
-    """Return processor milliseconds per image (all threads) by engine: medians of `rounds`, in turn."""
-    size = facts.image_size
+    """Return processor milliseconds per image (all threads) by runtime: medians of `rounds`, in turn."""
+    size = metadata.image_size
     images = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    used: dict[str, list[float]] = {name: [] for name in engines}
+    used: dict[str, list[float]] = {name: [] for name in runtimes}
     for _ in range(_WARM_UP + rounds):
-        for name, engine in engines.items():
+        for name, runtime in runtimes.items():
             start = time.process_time()
-            list(Router(facts, engine).run(images, [[task_id]] * batch_size))
+            list(Router(metadata, runtime).run(images, [[task_id]] * batch_size))
             used[name].append(1000 * (time.process_time() - start) / batch_size)
     return {name: median(values[_WARM_UP:]) for name, values in used.items()}
 
 
 @click.command()
-@click.option("--weights", default=ROOT / "weights", type=click.Path(path_type=Path), help="Exported weights.")
+@click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(1))
-def engines(weights: Path, batch_size: int, rounds: int) -> None:
-    """Print the processor time per image of one task of each kind in every engine."""
-    where, facts = machine(), read_facts(weights)
-    found = open_all(weights, facts)
+def runtimes(weights: Path, batch_size: int, rounds: int) -> None:
+    """Print the processor time per image of one task of each kind in each runtime."""
+    where, metadata = machine(), read_metadata(weights)
+    found = open_all(weights, metadata)
     click.echo(f"{machine_line(where)}; batches of {batch_size}\n")
     click.echo(f"| CPU ms per image | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
     for kind in TaskKind:
-        answered = [t for t, task in facts.tasks.items() if task.spec.kind is kind and task.answers == "network"]
+        answered = [t for t, task in metadata.tasks.items() if task.spec.kind is kind and task.answers == "network"]
         for task_id in answered[:1]:
-            times = cpu_milliseconds(facts, found, task_id, batch_size, rounds)
+            times = cpu_milliseconds(metadata, found, task_id, batch_size, rounds)
             click.echo(f"| {kind} (`{task_id}`) | {' | '.join(f'{value:.1f}' for value in times.values())} |")

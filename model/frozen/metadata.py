@@ -1,4 +1,4 @@
-"""`weights.json`: what the frozen graphs are and how to use them. Read, checked and hashed; never a pickle."""
+"""The weights' metadata, `weights.json`: which graphs there are and how to use them. Plain JSON, never a pickle."""
 
 import hashlib
 import json
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import WeightsError
+from challenge.host.lfs import is_lfs_pointer
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.refine import Refinement
+from model.frozen.postprocess import Postprocessing
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "weights.json"
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX file and the names that connect it: inputs are outputs of earlier graphs, or `images`, or `task`."""
+    """One ONNX file and its tensors' names. Inputs are outputs of earlier graphs, `images`, or `task`."""
 
     file: str
     sha256: str
@@ -30,12 +30,12 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class TaskFacts:
+class TaskMetadata:
     """One task of the weights.
 
-    `path` names the graphs that answer it, in order; `index` is what a graph input called `task` receives. `answers`
-    is `network` or, for a head without training data, `prior`. `fallback` is the training set's mean box (4 numbers)
-    or points (2M numbers) in 0..1 of the image.
+    `path` names the graphs that answer it, in order. `index` is the value for a graph input called `task`. `answers` is
+    `network`, or `prior` for a head without training data. `fallback` is the training set's mean box (4 numbers) or
+    points (2M numbers), in 0..1 of the image.
     """
 
     spec: TaskSpec
@@ -45,17 +45,17 @@ class TaskFacts:
     index: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[float, ...] | None = None
-    refinement: Refinement = field(default_factory=Refinement)
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     def __str__(self) -> str:
-        """A line of `--list-tasks`: task, kind, classes, who answers, training data."""
+        """Return a line of `--list-tasks`: task, kind, number of classes, `network` or `prior`, training data."""
         spec = self.spec
         return f"{spec.task_id:24} {spec.kind:15} {spec.num_classes:2}  {self.answers:8} {self.trained_on or '-'}"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All of `weights.json`, typed. `extra` holds what only people read (recipe, data, licences)."""
+class WeightsMetadata:
+    """The content of `weights.json`. `extra` holds what no program reads back (recipe, data, licences)."""
 
     name: str
     system: str
@@ -65,11 +65,12 @@ class Facts:
     std: tuple[float, ...]
     resampling: Resampling
     fit: Fit
-    postprocess: str
+    tidy_coordinates: bool
+    """Whether box corners are sorted, and boxes and points clipped to the image; not so for official weights."""
     graphs: Mapping[str, Graph]
-    tasks: Mapping[str, TaskFacts]
+    tasks: Mapping[str, TaskMetadata]
     precisions: tuple[str, ...] = ("float32",)
-    """What the graphs may be computed in without harm to the scores, by measurement."""
+    """Numeric precisions in which these weights were tested without loss of score."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -77,9 +78,9 @@ class Facts:
         """The tasks' specs by `task_id`."""
         return {task_id: task.spec for task_id, task in self.tasks.items()}
 
-    def with_priors(self, specs: Iterable[TaskSpec]) -> "Facts":
-        """Return facts in which the prior answers those of `specs` that the weights lack."""
-        lacking = {spec.task_id: TaskFacts(spec, (), "prior") for spec in specs if spec.task_id not in self.tasks}
+    def with_priors(self, specs: Iterable[TaskSpec]) -> "WeightsMetadata":
+        """Return metadata in which the prior answers those of `specs` that the weights lack."""
+        lacking = {spec.task_id: TaskMetadata(spec, (), "prior") for spec in specs if spec.task_id not in self.tasks}
         return replace(self, tasks={**self.tasks, **lacking})
 
     @property
@@ -88,7 +89,7 @@ class Facts:
         return [task_id for task_id, task in self.tasks.items() if task.answers == "prior"]
 
 
-def read_facts(folder: Path) -> Facts:
+def read_metadata(folder: Path) -> WeightsMetadata:
     """Read and check `folder/weights.json`. Raises WeightsError; the graphs are checked by `verify`."""
     path = folder / FILE
     try:
@@ -103,16 +104,16 @@ def read_facts(folder: Path) -> Facts:
     if not isinstance(schema, int) or schema > SCHEMA:
         raise WeightsError(f"{path} has schema {schema!r}, this program reads up to {SCHEMA}; update the program")
     try:
-        facts = _facts(table)
+        metadata = _metadata(_migrated(table, schema))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is incomplete or malformed ({error!r}); export the weights again") from error
-    _check_paths(facts, path)
-    return facts
+    _check_paths(metadata, path)
+    return metadata
 
 
-def verify(facts: Facts, folder: Path) -> str:
+def verify(metadata: WeightsMetadata, folder: Path) -> str:
     """Check every graph file's presence and sha256. Return the sha256 of `weights.json`. Raises WeightsError."""
-    for name, graph in facts.graphs.items():
+    for name, graph in metadata.graphs.items():
         path = folder / graph.file
         if not path.resolve().is_relative_to(folder.resolve()):
             raise WeightsError(f"the graph {name!r} lies outside the weights folder: {graph.file}")
@@ -127,33 +128,33 @@ def verify(facts: Facts, folder: Path) -> str:
 
 
 def _refuse_pointer(data: bytes, path: Path) -> None:
-    if data.startswith(_LFS_POINTER):
+    if is_lfs_pointer(data):
         raise WeightsError(f"{path} is a Git LFS pointer, not the weights; run 'git lfs pull'")
 
 
 def task_lines(folder: Path) -> list[str]:
     """Check the weights; return a line per task. Raises WeightsError."""
-    facts = read_facts(folder)
-    verify(facts, folder)
-    return list(map(str, facts.tasks.values()))
+    metadata = read_metadata(folder)
+    verify(metadata, folder)
+    return list(map(str, metadata.tasks.values()))
 
 
-def write_facts(facts: Facts, folder: Path) -> None:
-    """Write `folder/weights.json` so that `read_facts` gives `facts` back."""
+def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
+    """Write `folder/weights.json` so that `read_metadata` gives `metadata` back."""
     table = {
         "schema": SCHEMA,
-        "name": facts.name,
-        "system": facts.system,
-        "opset": facts.opset,
-        "image_size": facts.image_size,
-        "mean": list(facts.mean),
-        "std": list(facts.std),
-        "resize": {"method": facts.resampling, "fit": facts.fit},
-        "postprocess": facts.postprocess,
-        "precisions": list(facts.precisions),
+        "name": metadata.name,
+        "system": metadata.system,
+        "opset": metadata.opset,
+        "image_size": metadata.image_size,
+        "mean": list(metadata.mean),
+        "std": list(metadata.std),
+        "resize": {"method": metadata.resampling, "fit": metadata.fit},
+        "tidy_coordinates": metadata.tidy_coordinates,
+        "precisions": list(metadata.precisions),
         "graphs": {
             name: {"file": g.file, "sha256": g.sha256, "inputs": list(g.inputs), "outputs": list(g.outputs)}
-            for name, g in facts.graphs.items()
+            for name, g in metadata.graphs.items()
         },
         "tasks": {
             task_id: {
@@ -165,27 +166,45 @@ def write_facts(facts: Facts, folder: Path) -> None:
                 "trained_on": task.trained_on,
                 "scores": dict(task.scores),
                 "fallback": None if task.fallback is None else list(task.fallback),
-                "refine": asdict(task.refinement),
+                "postprocessing": asdict(task.postprocessing),
             }
-            for task_id, task in facts.tasks.items()
+            for task_id, task in metadata.tasks.items()
         },
-        **facts.extra,
+        **metadata.extra,
     }
     (folder / FILE).write_text(json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
-_KNOWN = {"schema", "name", "system", "opset", "image_size", "mean", "std", "resize", "postprocess", "precisions",
+_KNOWN = {"schema", "name", "system", "opset", "image_size", "mean", "std", "resize", "tidy_coordinates", "precisions",
           "graphs", "tasks"}  # fmt: skip
 _PRECISIONS = {"float32", "bfloat16", "float16"}
 
 
-def _facts(table: Mapping[str, Any]) -> Facts:
-    if table["postprocess"] not in ("official", "own"):
-        raise ValueError(f"postprocess {table['postprocess']!r}")
+def _migrated(table: Mapping[str, Any], schema: int) -> Mapping[str, Any]:
+    """Return a table of an earlier schema with the names of this one."""
+    if schema > 1:
+        return table
+    new = dict(table)
+    if (style := new.pop("postprocess")) not in ("official", "own"):
+        raise ValueError(f"postprocess {style!r}")
+    new["tidy_coordinates"] = style == "own"
+    new["tasks"] = {task_id: _migrated_task(task) for task_id, task in table["tasks"].items()}
+    return new
+
+
+def _migrated_task(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = {"one_piece": "largest_component", "mirror": "flip"}
+    old = task.get("refine") or {}
+    return {**task, "postprocessing": {names.get(name, name): value for name, value in old.items()}}
+
+
+def _metadata(table: Mapping[str, Any]) -> WeightsMetadata:
+    if not isinstance(table["tidy_coordinates"], bool):
+        raise TypeError(f"tidy_coordinates {table['tidy_coordinates']!r}")
     precisions = tuple(table.get("precisions", ["float32"]))
     if not _PRECISIONS.issuperset(precisions):
         raise ValueError(f"precisions {precisions!r}")
-    return Facts(
+    return WeightsMetadata(
         name=table["name"],
         system=table["system"],
         opset=table["opset"],
@@ -194,7 +213,7 @@ def _facts(table: Mapping[str, Any]) -> Facts:
         std=_three(table["std"], above=0),
         resampling=Resampling(table["resize"]["method"]),
         fit=Fit(table["resize"]["fit"]),
-        postprocess=table["postprocess"],
+        tidy_coordinates=table["tidy_coordinates"],
         graphs={
             name: Graph(graph["file"], graph["sha256"], tuple(graph["inputs"]), tuple(graph["outputs"]))
             for name, graph in table["graphs"].items()
@@ -205,13 +224,13 @@ def _facts(table: Mapping[str, Any]) -> Facts:
     )
 
 
-def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
+def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
     if table["answers"] not in ("network", "prior"):
         raise ValueError(f"task {task_id}: answers {table['answers']!r}")
     spec = TaskSpec(task_id, TaskKind(table["kind"]), _count(table["num_classes"]))
-    refinement = table.get("refine") or {}
-    order = tuple(map(int, refinement.get("point_order", ())))
-    return TaskFacts(
+    postprocessing = table.get("postprocessing") or {}
+    order = tuple(map(int, postprocessing.get("point_order", ())))
+    return TaskMetadata(
         spec=spec,
         path=tuple(table["path"]),
         answers=table["answers"],
@@ -219,7 +238,7 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskFacts:
         index=table.get("index"),
         scores=table.get("scores") or {},
         fallback=_fallback(spec, table.get("fallback")),
-        refinement=Refinement(**{**refinement, "point_order": order}),
+        postprocessing=Postprocessing(**{**postprocessing, "point_order": order}),
     )
 
 
@@ -246,11 +265,11 @@ def _fallback(spec: TaskSpec, values: Sequence[float] | None) -> tuple[float, ..
     return numbers
 
 
-def _check_paths(facts: Facts, path: Path) -> None:
-    for task_id, task in facts.tasks.items():
+def _check_paths(metadata: WeightsMetadata, path: Path) -> None:
+    for task_id, task in metadata.tasks.items():
         have = {"images", "task"}
         for name in task.path:
-            graph = facts.graphs.get(name)
+            graph = metadata.graphs.get(name)
             if graph is None or not have.issuperset(graph.inputs):
                 raise WeightsError(f"{path}: the path of {task_id!r} breaks at {name!r}; export the weights again")
             have.update(graph.outputs)
