@@ -57,7 +57,7 @@ def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfi
         prompts = {id(parameter) for parameter in network.prompt_parameters()}
         if not prompts:
             raise UserError(
-                "optim.trained is 'prompts', but this system has no prompts to train; the system perceptguide has"
+                "optim.trained is 'prompts', but this system has no prompts to train; perceptguide has"
             )
         return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
     prefixes = encoder.frozen
