@@ -56,9 +56,7 @@ def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfi
     if optim.trained == "prompts":
         prompts = {id(parameter) for parameter in network.prompt_parameters()}
         if not prompts:
-            raise UserError(
-                "optim.trained is 'prompts', but this system has no prompts to train; the system perceptguide has"
-            )
+            raise UserError("optim.trained is 'prompts', but this system has no prompts to train; perceptguide has")
         return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
     prefixes = encoder.frozen
     named = dict(network.encoder.named_parameters())
