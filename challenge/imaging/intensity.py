@@ -11,7 +11,7 @@
 
 "Far below" means less than a sixteenth. Whole numbers are divided without rounding: by 1, 4, 16, 64, and by 257 for
 65535. A note tells whenever the file's own range (the stated one, else 65535 for unsigned 16 bit) is not what was used:
-it is a guess then. Numbers that are no number (nan, infinite, DICOM padding) are left out of the range and become black.
+it is a guess then. Another tells where a few numbers are so large that all others become nearly black. Numbers that are no number (nan, infinite, DICOM padding) are left out of the range and become black.
 """  # noqa: E501
 
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 RANGES = (255, 1023, 4095, 16383, 65535)
 FAR_BELOW = 16
 """How many times a range may be larger than the largest number and still be believed."""
+_DARK, _FEW = 16, 0.01
+"""A picture with fewer levels above the first than this share shows a mark, drawn with the largest number, alone."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,19 @@ def _from_zero(
     if top != own:
         notes = (*notes, f"numbers up to {high:g}{f' of {own}' if own else ''}: scaled from 0..{top}")
     whole = values.astype(np.int32 if values.dtype.itemsize > 2 or values.dtype.kind == "f" else np.uint16, copy=False)
+    pixels = _divided(whole, top)
+    if top > RANGES[0] and (pixels >= _DARK).mean() < _FEW:
+        notes = (*notes, f"nearly black: few numbers are as large as {high:g}")
+    return pixels, notes
+
+
+def _divided(whole: Numbers, top: int) -> Pixels:
+    """From 0..top to 0..255."""
     if top == RANGES[-1]:
-        return (whole // 257).astype(np.uint8), notes
+        return np.floor_divide(whole, 257).astype(np.uint8)
     if (top + 1) % 256 == 0:
-        return (whole // ((top + 1) // 256)).astype(np.uint8), notes
-    return _linear(whole, 0, top), notes
+        return np.floor_divide(whole, (top + 1) // 256).astype(np.uint8)
+    return _linear(whole, 0, top)
 
 
 def _linear(values: Numbers, low: float, high: float) -> Pixels:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PHOTOMETRIC, _BITS_STORED, _HIGH_BIT, _SIGNED = "0028|0004", "0028|0101", "0028|0102", "0028|0103"
 _PADDING, _PADDING_END = "0028|0120", "0028|0121"
+_FUNCTION = "0028|1056"
 _CENTER, _WIDTH, _INTERCEPT, _SLOPE = "0028|1050", "0028|1051", "0028|1052", "0028|1053"
 _CONVERTED = ("YBR_FULL", "YBR_FULL_422")  # GDCM makes RGB of JPEG colours that are called so, and of no others
 
@@ -53,6 +54,8 @@ def read_frame(path: Path) -> Frame:
     header = {key: reader.GetMetaData(key).strip("\0 ") for key in reader.GetMetaDataKeys()}
     _check_high_bit(header, values, path.name)
     values, stated, notes = _as_dark_as_meant(values, header)
+    if stated.window and header.get(_FUNCTION, "LINEAR") == "SIGMOID":
+        notes = (*notes, "its window is a sigmoid; it was taken as linear")
     frame = Frame(values, frames, stated, notes)
     return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
 

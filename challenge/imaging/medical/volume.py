@@ -95,8 +95,9 @@ def checked_axes(texts: list[str] | list[int], name: str) -> tuple[int, ...]:
 def sibling(path: Path, name: str) -> Path:
     """Return the file `name` in the folder of `path`. Raises ImageError for any other place, links included."""
     name = name.removeprefix("./")
+    elsewhere = ImageError(f"{path.name}: the header names {name[:200]!r}; only a file beside it is read")
     if not name or set(name) & set("/\\\0") or name.strip(".") == "" or name == "LIST":
-        raise ImageError(f"{path.name}: the header names {name[:200]!r}; only a file beside it is read")
+        raise elsewhere
     found = path.parent / name
     try:
         folder = path.resolve().parent
@@ -104,6 +105,8 @@ def sibling(path: Path, name: str) -> Path:
         is_file = found.is_file()
     except OSError as error:
         raise ImageError(f"{path.name}: its data file {name[:200]!r} cannot be read ({error.strerror})") from error
+    if not is_file and "%" in name:  # a pattern for several files
+        raise elsewhere
     if not is_file:
         raise ImageError(f"{path.name}: its data file {name[:200]!r} is not there")
     if outside:

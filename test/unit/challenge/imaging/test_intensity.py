@@ -81,3 +81,12 @@ def test_other_numbers(values, expected):
     pixels, notes = to_eight_bit(values)
     np.testing.assert_array_equal(pixels, [expected])
     assert notes
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_a_mark_that_makes_all_else_black_is_told(dtype):
+    values = np.random.default_rng(0).integers(0, 4096, (100, 100)).astype(dtype)
+    values[:3, :20] = 65535
+    assert "nearly black: few numbers are as large as 65535" in to_eight_bit(values)[1]
+    values[:10, :20] = 65535
+    assert "nearly black" not in str(to_eight_bit(values)[1])

@@ -137,6 +137,12 @@ def test_bits_stored(read, values, options, expected, is_noted):
     assert_grey(read(dicom(values, **options)), expected, is_noted)
 
 
+def test_a_sigmoid_is_told(read):
+    for function, is_noted in ((b"LINEAR", False), (b"LINEAR_EXACT", False), (b"SIGMOID", True)):
+        image = read(dicom(WIDE, more=window(128, 256) | {0x1056: (b"CS", function)}))
+        assert ("sigmoid" in str(image.notes)) == is_noted
+
+
 def test_numbers_in_the_upper_bits_are_refused(tmp_path):
     upper = {0x102: (b"US", us(15))}
     (tmp_path / "upper.dcm").write_bytes(dicom(WIDE * 256, bits=12, more=upper))
