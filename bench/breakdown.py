@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 
 from bench.contenders import ours, since_start
-from bench.machine import machine, machine_line
+from bench.measuring.machine import machine, machine_line
+from bench.measuring.stopwatch import FailedError, run
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from bench.stages import STAGES, measure
-from bench.stopwatch import FailedError, run
 from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.measuring.stopwatch import FailedError, Usage, run
 from bench.rows import ROOT
-from bench.stopwatch import FailedError, Usage, run
 from challenge.host.exits import Exit
 
 logger = logging.getLogger(__name__)

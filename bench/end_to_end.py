@@ -11,7 +11,7 @@ import click
 
 from bench.agreement import MASK_SHARE, PIXELS, PROBABILITY, Agreement, compare
 from bench.contenders import Summary, Turn, baseline_pipeline, ours, summarise, take_turns
-from bench.machine import machine, machine_line
+from bench.measuring.machine import machine, machine_line
 from bench.rows import ROOT, Phantoms, answered_by, mix, write_rows
 from challenge.cli import FILE, FOLDER
 from challenge.manifest import Manifest, read_manifest

@@ -9,7 +9,7 @@ from statistics import median
 import click
 import numpy as np
 
-from bench.machine import machine, machine_line
+from bench.measuring.machine import machine, machine_line
 from challenge.cli import FOLDER
 from challenge.tasks import TaskKind
 from model.frozen.metadata import WeightsMetadata, read_metadata

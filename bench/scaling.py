@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from bench.contenders import ours
-from bench.machine import machine, machine_line
+from bench.measuring.machine import machine, machine_line
+from bench.measuring.stopwatch import run
 from bench.rows import ROOT, Phantoms, answered_by, mix, repeat, spread, write_rows
-from bench.stopwatch import run
 from challenge.cli import FILE, FOLDER
 from challenge.manifest import read_manifest
 from challenge.tasks import TaskSpec

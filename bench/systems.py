@@ -17,7 +17,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.tables import replace_table
+from bench.measuring.tables import replace_table
 from challenge.cli import FILE
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, nearest

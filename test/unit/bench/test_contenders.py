@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bench.contenders import Contender, Turn, summarise, take_turns
-from bench.stopwatch import FailedError, Usage, run
+from bench.measuring.stopwatch import FailedError, Usage, run
 
 WORK = "import pathlib, sys, time\nwhile time.process_time() < 0.3: pass\npathlib.Path(sys.argv[2]).mkdir()"
 

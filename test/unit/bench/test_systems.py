@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from bench.measuring.tables import replace_table
 from bench.systems import PUBLISHED, Row, measure, read_scores, table
-from bench.tables import replace_table
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
 from model.networks import build, list_systems

@@ -12,11 +12,11 @@ from bench.breakdown import Breakdown, draw
 from bench.breakdown import table as breakdown_table
 from bench.contenders import Summary
 from bench.end_to_end import agreement_table, speed_table
-from bench.machine import machine
+from bench.measuring.machine import machine
+from bench.measuring.stopwatch import Usage
 from bench.scaling import Point
 from bench.scaling import table as scaling_table
 from bench.stages import STAGES
-from bench.stopwatch import Usage
 
 ONE = Breakdown("w, float32", 100, 2, {stage: 2.0 for stage in STAGES}, 1.4, 0.42, 1.9)
 

@@ -1,0 +1,1 @@
+"""How long, how much memory, on which machine: what every measurement here uses."""
