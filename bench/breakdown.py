@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from model.frozen.content import read_metadata
 
 from bench.contenders import ours, since_start
 from bench.measuring.machine import machine, machine_line
@@ -18,7 +19,6 @@ from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
-from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
@@ -157,5 +157,5 @@ def breakdown(
     if picture:
         draw(found, picture)
     if json_file:
-        metadata = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
-        json_file.write_text(json.dumps(metadata, indent=1) + "\n", "utf-8")
+        content = {"machine": where, "rows": rows, "runs": [asdict(one) for one in found]}
+        json_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")

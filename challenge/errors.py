@@ -2,15 +2,15 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: usage, manifest or weights. Command lines end with exit code 2."""
+    """An error that the user can correct, in usage, manifest or weights. Command lines end with exit code 2."""
 
 
 class ManifestError(UserError):
-    """A manifest that cannot be used, with its file and line."""
+    """An unusable manifest; the message names file and line."""
 
 
 class PathError(ManifestError):
-    """A path that is empty, malformed or leaves the folder that it must stay in."""
+    """A path that is empty or malformed, or that leaves its folder."""
 
 
 class WeightsError(UserError):
@@ -18,8 +18,8 @@ class WeightsError(UserError):
 
 
 class ImageError(Exception):
-    """An image that cannot be read. The row gets the fallback; the run goes on."""
+    """An unreadable image. Its rows get the fallback and the run continues."""
 
 
 class MaskError(Exception):
-    """A true mask that cannot be read, or whose values do not tell the classes for certain."""
+    """A true mask that is unreadable, or whose values do not clearly give the classes."""

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 REQUIRED_COLUMNS = ("image_path", "task_id", "task_name")
 _ANSWERED_COLUMNS = (*REQUIRED_COLUMNS, "num_classes", "mask_path")
-"""What the answers depend on. All other columns hold the truth, or what nobody reads."""
+"""The columns that answers depend on. Other columns hold the truth or are ignored."""
 _NO_VALUE = ("nan", "none", "null", "na", "n/a", "#n/a", "<na>")
 """Words of pandas, R and spreadsheets for a cell without a value."""
 _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
@@ -26,7 +26,7 @@ _NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where a sample stands: csv file name and line number (the header is line 1), or a list's name and entry."""
+    """The position of a sample: csv file name and line number (the header is line 1), or a list's name and entry."""
 
     file: str
     line: int
@@ -40,9 +40,9 @@ class Row:
 class Sample:
     """One manifest row: an image and the task to answer for it.
 
-    `image_path` is the cell as it stands (it is echoed in the answers). `mask_file` is where a segmentation mask
-    lies below the data or output root. `cells` are the row's other cells, read by the `label`, `box` and `points`
-    functions of `challenge.targets`. `note` says what of the row is odd or was taken for something else.
+    `image_path` is the unchanged cell, which the answers repeat. `mask_file` is the path of a segmentation mask below
+    the data or output root. `cells` are all cells of the row; the functions of `challenge.targets` read the truth from
+    them. `note` says what is unusual about the row, or how it was interpreted.
     """
 
     image_path: str
@@ -64,7 +64,7 @@ class Sample:
 class Manifest:
     """All samples in manifest order. Two rows of one image and task with different masks are two samples.
 
-    `repeated` are the rows that name a sample again: answered once, but the official script scores each.
+    `repeated` are rows that repeat a sample. A run answers it once, but the official script scores each of them.
     """
 
     samples: tuple[Sample, ...]
@@ -77,13 +77,13 @@ def read_manifest(data_root: Path, tasks: Mapping[str, TaskSpec] = CATALOGUE, *,
     `tasks` are the known tasks: a row's kind and class count come from there, else from its `task_name` and
     `num_classes`. Raises ManifestError (exit code 2) with file, line and remedy.
 
-    A row with more cells than columns, or with equal-named columns that differ, has no sure meaning. It is an error if
-    the columns with the `truth` are to be read, or if an answer depends on the column; else the sample has a `note`.
+    A row with more cells than columns, or with different cells in columns of the same name, is ambiguous. That is an
+    error if the `truth` is needed or an answer depends on the column; otherwise the sample gets a `note`.
     """
     folder = data_root / MANIFEST_FOLDER
     if not folder.is_dir():
         raise ManifestError(f"there is no folder {folder}; give the folder that contains {MANIFEST_FOLDER}/")
-    # Names with a leading dot are what other systems leave behind ("._a.csv"); the official scripts skip them too.
+    # Other systems leave files with a leading dot ("._a.csv"); the official scripts skip them too.
     files = sorted(
         path
         for path in folder.iterdir()
@@ -113,7 +113,7 @@ def filled(cells: Mapping[str, str], column: str) -> str:
 
 
 def check_mask_folders(samples: Collection[Sample], column: str) -> None:
-    """Raise PathError if one row writes its mask where another needs a folder for its own; `column` is what says so."""
+    """Raise PathError if the mask of one row is a folder of another row's mask; `column` names the masks."""
     masks = {sample.mask_file: sample for sample in samples if sample.mask_file}
     for mask_file, sample in masks.items():
         for folder in mask_file.parents if mask_file else ():
@@ -155,12 +155,12 @@ def _read_file(path: Path, tasks: Mapping[str, TaskSpec], truth: bool) -> Iterat
             row = Row(path.name, line)
             pairs = list(zip_longest(header, cells[: len(header)], fillvalue=""))
             oddities = [*_surplus(len(header), cells, row, truth), *_contradictions(pairs, doubled, row, vague)]
-            by_name = dict(reversed(pairs[: len(cells)]))  # of equal columns the first counts
+            by_name = dict(reversed(pairs[: len(cells)]))  # the first of several columns of the same name counts
             yield _sample(MappingProxyType(by_name), row, tasks, oddities)
 
 
 def _surplus(columns: int, cells: Sequence[str], row: Row, truth: bool) -> Iterator[str]:
-    """Yield a sentence if a row has more cells than columns, as an unquoted comma in a number or a remark gives it."""
+    """Yield a sentence if a row has more cells than columns, for example because of an unquoted comma."""
     if any(cell.strip() for cell in cells[columns:]):
         text = f"{len(cells)} cells for {columns} columns; put cells that hold a comma in quotes"
         if truth:
@@ -171,7 +171,7 @@ def _surplus(columns: int, cells: Sequence[str], row: Row, truth: bool) -> Itera
 def _contradictions(
     pairs: Sequence[tuple[str, str]], doubled: Sequence[str], row: Row, vague: Collection[str]
 ) -> Iterator[str]:
-    """Yield a sentence for each of the `doubled` columns whose cells differ. For those in `vague` it is an error."""
+    """Yield a sentence for each of the `doubled` columns whose cells differ; raise an error for those in `vague`."""
     for name in doubled:
         first, *others = (cell.strip() for column, cell in pairs if column == name)
         other = next((cell for cell in others if cell != first), first)
@@ -184,12 +184,12 @@ def _contradictions(
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The cells of every row with the number of its first line, which is 1 for the header."""
+    """Yield each row's first line number (1 for the header) and its cells."""
     text = _decode(path)
     # ';' is what spreadsheets write where the comma is the decimal sign.
     header_line = text.lstrip("\r\n").splitlines()[0]
     delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
-    csv.field_size_limit(len(text) + 1)  # outlines and the like, in columns that nobody reads, take more than its own
+    csv.field_size_limit(len(text) + 1)  # outlines in ignored columns are longer than its default
     # Strict, so that a quote that is never closed is an error and does not swallow the rows that follow.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
@@ -245,7 +245,7 @@ def _elsewhere(cells: Mapping[str, str], mask_file: PurePosixPath | None) -> Ite
 
 
 def _num_classes(cells: Mapping[str, str], kind: TaskKind, row: Row) -> int:
-    """The `num_classes` of a task that neither the weights nor the catalogue know; at least what its kind needs."""
+    """Return `num_classes` of a task unknown to the weights and the catalogue, at least the minimum of its kind."""
     least = 2 if kind in (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION) else 1
     text = cells.get("num_classes", "").strip()
     try:

@@ -1,4 +1,4 @@
-"""The only place that turns a manifest's path into a path on disk, in or out, safely."""
+"""Turns the paths of a manifest into paths on disk, for input and output; no other module does."""
 
 import logging
 import os
@@ -23,19 +23,19 @@ JSON_FILES = {
 UUSIC_JSON_FILE = "classification.json"
 """The one JSON file of UUSIC's answers, at the root of the output folder."""
 JOURNAL = ".journal"
-"""The record of a run under way, at the root of the output folder."""
+"""The journal of an unfinished run, at the root of the output folder."""
 RESERVED = frozenset({*JSON_FILES.values(), JOURNAL})
-"""Names at the root of the output folder that no mask may take, nor have as a folder."""
+"""Names at the root of the output folder that no mask, and no folder of masks, may have."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _NAME_BYTES, _PATH_BYTES = 255, 2048
 
 
 def inside_root(text: str) -> PurePosixPath:
-    r"""Return the path below the data root that a manifest cell means.
+    r"""Return the path, below the data root, that a manifest cell means.
 
-    Cells are relative to `csv_files/`, so one leading `../` is the root itself; a cell without it is taken as
-    relative to the root too. `\` counts as a separator. Raises PathError for an empty, absolute or escaping path, and
-    for one longer than file systems take.
+    Cells are relative to `csv_files/`, so one leading `../` means the root; a cell without it is relative to the root
+    too. `\` is a separator like `/`. Raises PathError for a path that is empty, absolute, outside the root, or longer
+    than file systems allow.
     """
     cleaned = text.strip(" \t\r\n").replace("\\", "/")
     if not cleaned:
@@ -55,15 +55,15 @@ def inside_root(text: str) -> PurePosixPath:
 
 
 def official_path(text: str) -> str:
-    """Return what the official script makes of a manifest's path: it removes every `../`, wherever it stands."""
+    """Return a manifest's path as the official script reads it: without any `../`, wherever it stands."""
     return text.replace("../", "")
 
 
 def find_image(data_root: Path, text: str) -> Path:
-    """Return the file that an `image_path` cell means, below `data_root`.
+    """Return the file below `data_root` that an `image_path` cell means.
 
-    Tried in order: the exact name, its other Unicode normal forms (NFC, NFD), one case-insensitive match (logged).
-    Raises ImageError if there is no such file, PathError if the path leaves the folder.
+    Tries the exact name, then its other Unicode normal forms (NFC, NFD), then a single case-insensitive match, which is
+    logged. Raises ImageError if there is no such file, PathError if the path leaves the folder.
     """
     found, exact = _find(data_root, text)
     if not exact:
@@ -72,7 +72,7 @@ def find_image(data_root: Path, text: str) -> Path:
 
 
 def find_quietly(data_root: Path, text: str) -> Path | None:
-    """Return what `find_image` would, without a word; None if it would raise an error."""
+    """Return the same as `find_image` without logging; None where it would raise an error."""
     try:
         return _find(data_root, text)[0]
     except (ImageError, PathError):
@@ -80,7 +80,7 @@ def find_quietly(data_root: Path, text: str) -> Path | None:
 
 
 def _find(data_root: Path, text: str) -> tuple[Path, bool]:
-    """The file, and whether its name is the one in `text`, but for its Unicode form."""
+    """Return the file, and whether its name is the one in `text` (in any Unicode form)."""
     relative = inside_root(text)
     try:
         if found := _exactly(data_root, relative):
@@ -114,9 +114,9 @@ def _ignoring_case(root: Path, relative: PurePosixPath) -> Path | None:
     return current if current.is_file() else None
 
 
-@lru_cache(maxsize=16)  # a manifest with another case than its files asks for the same large folder at every row
+@lru_cache(maxsize=16)  # each row of a manifest may ask for the same large folder
 def _entries(folder: Path, _changed: int) -> Mapping[str, list[Path]]:
-    """A folder's entries by folded name. A folder that changed is listed anew."""
+    """Return a folder's entries by folded name; `_changed` makes a changed folder a new cache entry."""
     found: dict[str, list[Path]] = {}
     for entry in folder.iterdir():
         found.setdefault(_fold(entry.name), []).append(entry)
@@ -128,18 +128,18 @@ def _fold(name: str) -> str:
 
 
 def output_file(output_dir: Path, relative: PurePosixPath) -> Path:
-    """Return `output_dir / relative` with its folders made, refusing links that lead out of `output_dir`.
+    """Return `output_dir / relative` and make its folders; links must not lead out of `output_dir`.
 
     Raises PathError if a folder on the way is a link that leaves `output_dir`, or if the file itself is a link.
     """
-    check_links(output_dir, [relative])  # before any folder is made: it would be made behind the link
+    check_links(output_dir, [relative])  # first, because a folder would be made at the link's target
     target = output_dir / relative
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
 def check_links(output_dir: Path, files: Iterable[PurePosixPath]) -> None:
-    """Raise PathError if a link lies in the place of one of `files` below `output_dir`, or leads its folder out."""
+    """Raise PathError if one of `files` below `output_dir` is a link, or if a link leads its folder out."""
     root, inside = Path(os.path.realpath(output_dir)), set()
     for file in files:
         target = output_dir / file

@@ -1,4 +1,4 @@
-"""Answers in native pixels: what every stage after the network speaks."""
+"""Predictions in native pixels."""
 
 import zlib
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class MaskPrediction:
 
 @dataclass(frozen=True)
 class BlankMask:
-    """A mask of zeros of `width` x `height` native pixels: priors and fallbacks. Written row by row, never held."""
+    """A mask of zeros with `width` x `height` native pixels, for priors and fallbacks. It is written row by row."""
 
     width: int
     height: int
@@ -64,7 +64,7 @@ class MaskFile:
     crc32: int
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether the file in `folder` is still what was written."""
+        """Return whether the file in `folder` is unchanged since it was written."""
         try:
             data = (folder / self.file).read_bytes()
         except OSError:

@@ -19,7 +19,7 @@ from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction
 from challenge.tasks import TaskKind
 
 _LARGEST_SHARE, _ALWAYS_READ = 16, 1 << 24
-"""A mask of another size than its image may have this many times its pixels, or this many, to be decoded at all."""
+"""A mask is decoded if it has at most this many times its image's pixels, or at most this many pixels."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INT64 = range(-(1 << 63), 1 << 63)
 
@@ -27,7 +27,7 @@ JsonPrediction = ClassPrediction | BoxPrediction | PointsPrediction
 
 
 class SubmissionError(UserError):
-    """An output folder that does not have the contract's form, with file, entry and remedy."""
+    """An output folder that violates the contract; the message names file, entry and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Answers:
     _last: Mapping[tuple[str, str], Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Index the entries; of several for one image and task the last counts, as for the official script."""
+        """Index the entries; the last of several for one image and task counts, as in the official script."""
         object.__setattr__(self, "_last", {(entry.image_path, entry.task_id): entry for entry in self.entries})
 
     def of(self, sample: Sample) -> Entry | None:
@@ -61,8 +61,8 @@ class Answers:
 class StoredMask:
     """A mask file as the official script reads it: `labels` (H, W) uint8, OpenCV's grey value of every pixel.
 
-    `fault` says what is wrong with the form: anything but an 8-bit single-channel image, losslessly stored, that no
-    tag turns. `doubt` says why OpenCV's values may be others.
+    `fault` says what is wrong with the format, which must be a lossless 8-bit single-channel image without an
+    orientation tag. `doubt` says why OpenCV may read other values.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -104,14 +104,14 @@ def open_submission(folder: Path) -> Submission:
 
 
 def mask_path(folder: Path, sample: Sample) -> Path:
-    """Return where the mask of a segmentation sample lies below an output folder."""
+    """Return the path of a segmentation sample's mask in an output folder."""
     return folder / (sample.mask_file or PurePosixPath())
 
 
 def read_stored_mask(path: Path, size: tuple[int, int] | None = None) -> StoredMask:
-    """Read a predicted mask by its content, whatever its ending; `size` is the (width, height) that it should have.
+    """Read a predicted mask by its content, not its file ending; `size` is the expected (width, height).
 
-    Raises ImageError if it cannot be read, or is not decoded because its header claims far more pixels than that.
+    Raises ImageError if it is unreadable, or if its header claims far more pixels than that.
     """
     limit = max(_LARGEST_SHARE * size[0] * size[1], _ALWAYS_READ) if size else PIXEL_LIMIT
     reading = read_grey(path, limit)
@@ -142,7 +142,7 @@ def _mask_fault(form: Form) -> str | None:
 
 
 def load_json(path: Path) -> object:
-    """Return the content of an answer file. Raises SubmissionError if it is no JSON as the official script reads it."""
+    """Return the content of an answer file. Raises SubmissionError if the official script could not read it as JSON."""
     try:
         raw = path.read_bytes()
         if raw.startswith(_BYTE_ORDER_MARK):
@@ -159,7 +159,7 @@ def load_json(path: Path) -> object:
 
 
 class _Ambiguous(dict[str, Any]):
-    """An object in which a key stands twice. The last value counts, as everywhere."""
+    """An object with a repeated key. The last value counts."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def read_answers(folder: Path, kind: TaskKind) -> Answers | None:
 
 
 class Malformed(Exception):
-    """What is wrong with an entry, and what to write instead."""
+    """The message says what is wrong with an entry, and what to write instead."""
 
 
 def _entry(place: str, raw: object, parse: Callable[[Mapping[str, Any]], JsonPrediction]) -> Entry:

@@ -1,4 +1,4 @@
-"""What a manifest row says is true: label, box, points, mask. Needed by training and evaluation alone."""
+"""The truth in a manifest row: label, box, points, mask. Only training and evaluation need it."""
 
 import json
 import math
@@ -73,7 +73,7 @@ def _point(sample: Sample, column: str) -> Point | None:
 
 
 def _comma_hint(texts: Sequence[str | None]) -> str:
-    """Say so where a number is written as in German or French."""
+    """Return a hint if a number has a decimal comma, as in German or French."""
     found = next((text for text in texts if text and _DECIMAL_COMMA.fullmatch(text.strip())), None)
     if found is None:
         return ""

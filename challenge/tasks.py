@@ -10,7 +10,7 @@ from challenge.errors import UserError
 
 
 class TaskKind(StrEnum):
-    """What a task answers with. The values are the manifest's `task_name`, in lower case."""
+    """The kind of a task. The values are those of the manifest's `task_name`, in lower case."""
 
     SEGMENTATION = "segmentation"
     CLASSIFICATION = "classification"
@@ -19,7 +19,7 @@ class TaskKind(StrEnum):
 
     @property
     def is_dense(self) -> bool:
-        """Whether the answer lies on the image's grid (a mask or a box found on a map)."""
+        """Whether the raw output has the image's spatial axes (masks, and boxes found on a map)."""
         return self in (TaskKind.SEGMENTATION, TaskKind.DETECTION)
 
 
@@ -27,8 +27,8 @@ class TaskKind(StrEnum):
 class TaskSpec:
     """One task.
 
-    `num_classes` counts classes with background (segmentation), classes (classification), 1 (detection) or
-    points (regression), as the manifest's column of that name does.
+    `num_classes` is as in the manifest: the number of classes with background (segmentation), of classes
+    (classification) or of points (regression), or 1 (detection).
     """
 
     task_id: str
@@ -58,16 +58,16 @@ def _catalogue() -> Mapping[str, TaskSpec]:
 
 
 CATALOGUE: Mapping[str, TaskSpec] = _catalogue()
-"""The challenge's 27 subtasks by `task_id`. Weights may add tasks of their own (`with_extra_tasks`)."""
+"""The challenge's 27 subtasks by `task_id`. Weights may add tasks (`with_extra_tasks`)."""
 
 
 def with_extra_tasks(extra: Iterable[TaskSpec]) -> Mapping[str, TaskSpec]:
-    """Return the catalogue with `extra` laid over it: what weights say of a task outranks the catalogue."""
+    """Return the catalogue with `extra` added; an extra task replaces the catalogue's of the same name."""
     return MappingProxyType({**CATALOGUE, **{spec.task_id: spec for spec in extra}})
 
 
 def parse_kind(text: str) -> TaskKind | None:
-    """Return the kind that a `task_name` cell means, in any case (`Regression` is real), else None."""
+    """Return the kind that a `task_name` cell names, in upper or lower case, else None."""
     try:
         return TaskKind(text.strip().lower())
     except ValueError:

@@ -26,14 +26,14 @@ from challenge.predictions import (
 )
 from challenge.tasks import TaskKind
 
-Entry = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 """The JSON object of one answer."""
 
-_COMPRESSION = 1  # masks are nearly empty: higher levels cost time and save little
+_COMPRESSION = 1  # Masks are nearly empty: higher levels take time and save little.
 
 
 def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> MaskFile:
-    """Write a mask where the sample's `mask_path` says, as a PNG whatever the ending (readers look at the content).
+    """Write a mask to the sample's `mask_path`, as a PNG whatever the file ending (readers look at the content).
 
     Return what was written. Raises PathError if a link leads out of `output_dir`, OSError if it cannot be written.
     """
@@ -44,19 +44,19 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
         chunks: Iterable[bytes] = _blank_png(prediction.width, prediction.height)
     else:
         chunks = [_png(prediction.labels)]
-    # Waiting for the disk once per mask costs more than the network. A mask that a power cut tears is found out by the
-    # CRC-32 in the journal, and written again.
+    # Waiting for the disk after every mask takes longer than the network. The CRC-32 in the journal finds a mask that a
+    # power cut damaged, and the run writes it again.
     size, crc32 = write_atomically(target, chunks, durable=False)
     return MaskFile(str(sample.mask_file), size, crc32)
 
 
-def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[Entry]]) -> None:
-    """Write the three JSON files; `entries` gives those of a kind in order. One without any is an empty list."""
+def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[JsonObject]]) -> None:
+    """Write the three JSON files; `entries` returns the objects of a kind in order. Without any, the list is empty."""
     for kind, name in JSON_FILES.items():
         write_atomically(output_file(output_dir, PurePosixPath(name)), _json_list(entries(kind)))
 
 
-def entry(sample: Sample, prediction: Prediction) -> Entry:
+def entry(sample: Sample, prediction: Prediction) -> JsonObject:
     """Return the JSON object of one answer."""
     head: dict[str, Any] = {"image_path": sample.image_path, "task_id": sample.task_id}
     match prediction:
@@ -73,10 +73,10 @@ def entry(sample: Sample, prediction: Prediction) -> Entry:
                 "predicted_points_pixels": list(prediction.pixels),
             }
         case _:
-            raise TypeError(f"{type(prediction).__name__} is a file of its own")
+            raise TypeError(f"{type(prediction).__name__} is written to a file of its own")
 
 
-def _json_list(entries: Iterable[Entry]) -> Iterator[bytes]:
+def _json_list(entries: Iterable[JsonObject]) -> Iterator[bytes]:
     separator = b"[\n"
     for item in entries:
         yield separator + json.dumps(item, ensure_ascii=False, allow_nan=False).encode()
@@ -91,7 +91,7 @@ def _png(labels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _blank_png(width: int, height: int) -> Iterator[bytes]:
-    """An 8-bit grey PNG of zeros, one row of memory whatever its size."""
+    """Yield an 8-bit grey PNG of zeros; only one row is in memory."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

@@ -1,6 +1,6 @@
-"""What the image starts: root's rights are given up before `inference.py` is imported, whose libraries start threads.
+"""The container's entry point: drops root's permissions, then imports `inference.py`, whose libraries start threads.
 
-Only where FMC_UIA_STEP_DOWN is 1, as in the image; a process that is not root changes nothing.
+It does so only if FMC_UIA_STEP_DOWN is 1, as in the image, and the process is root.
 """
 
 import os
@@ -19,10 +19,10 @@ _WRITE_NOTHING = ("-h", "--help", "--list-tasks")
 
 
 def give_up_rights(arguments: Sequence[str]) -> None:
-    """Step down for this command line, and say so. Raises UserError if the output folder cannot be written."""
+    """Drop root's permissions and say so on stderr. Raises UserError if the output folder is not writable."""
     try:
         places = Places.of(arguments)
-    except click.UsageError:  # the run says what is wrong with it
+    except click.UsageError:  # the run reports the error
         places = None
     quiet = not set(_WRITE_NOTHING).isdisjoint(arguments)
     try:
@@ -36,7 +36,7 @@ def give_up_rights(arguments: Sequence[str]) -> None:
 
 
 def start() -> int:
-    """Give up rights if the image says so, then run the command line. Return the exit code."""
+    """Drop root's permissions if the image asks for it, then run the command line. Return the exit code."""
     if os.environ.get(SWITCH) == "1":
         give_up_rights(sys.argv[1:])
     from inference import run

@@ -1,1 +1,1 @@
-"""What the machine allows and asks for: streams, disks, limits, rights, signals."""
+"""The machine that a command runs on: streams, disks, limits, permissions, signals."""

@@ -13,12 +13,12 @@ def write_atomically(target: Path, chunks: Iterable[bytes], *, durable: bool = T
 
     Raises OSError; leaves no partial file.
     """
-    # Of one length, so that the longest name that a file system takes can be written too.
+    # The name has a fixed length, so that even the longest name that a file system allows can be written.
     partial = target.with_name(f".{hashlib.blake2b(target.name.encode(), digest_size=16).hexdigest()}.partial")
     size = crc32 = 0
     try:
         partial.unlink(missing_ok=True)
-        with partial.open("xb") as stream:  # never through a link that lies there
+        with partial.open("xb") as stream:  # "x": never write through a link
             for chunk in chunks:
                 stream.write(chunk)
                 size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)

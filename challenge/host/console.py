@@ -1,4 +1,4 @@
-"""What goes to stdout and stderr: lines that nobody can forge, on streams that may be closed or break on the way."""
+"""Writing to stdout and stderr: file names cannot forge log lines, and closed or broken streams do no harm."""
 
 import logging
 import os
@@ -9,15 +9,15 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's categories of what moves the cursor, ends a line, hides or turns text, and of half characters."""
+"""Unicode categories of characters that move the cursor, end a line, hide or reorder text, and of surrogates."""
 _OF_PROGRESS = ("challenge.host.progress", "inference")
-"""The loggers that tell how far a run is, and how it ended."""
+"""The loggers that report a run's progress and its end."""
 
 
 def printable(text: str, keep: str = "") -> str:
     r"""Return `text` with every control character written as an escape (`\n`, `\x1b`), but for those in `keep`.
 
-    Names in csv files and folders may hold any character; a line end among them would forge a line of the log.
+    Names in csv files and folders may hold any character; a line break in one could forge a log line.
     """
     if text.isprintable():
         return text
@@ -28,7 +28,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """One line per record, whatever its message holds. Only a traceback below it has line ends of its own."""
+    """Writes one line per record, whatever its message holds. Only a traceback adds lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the line of a record."""
@@ -40,7 +40,7 @@ class LineFormatter(logging.Formatter):
 
 
 class _Lasting:
-    """A stream whose reader may go away, or whose disk may fill: what is written then is lost, and nothing else."""
+    """A stream whose reader may go away or whose disk may fill: then the text is lost, but the run continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,22 +49,22 @@ class _Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write the text if the stream allows it."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what can be handed on."""
+        """Flush if the stream allows it."""
         with suppress(OSError):
             self._stream.flush()
 
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Give a process stdout and stderr that can always be written to, until the end of the block.
+    """Make stdout and stderr writable in any case, until the end of the block.
 
-    What would go to a closed stderr goes to stdout; what would go to a closed stdout goes nowhere.
+    Text for a closed stderr goes to stdout; text for a closed stdout is dropped.
     """
     _take_free_descriptors()
     before = sys.stdout, sys.stderr
@@ -86,9 +86,9 @@ def say(text: str) -> None:
 
 
 def log_to_stderr(level: str, *, copy_progress: bool = False) -> None:
-    """Log to stderr; the lines that tell how far the run is go to stdout as well if `copy_progress`.
+    """Log to stderr. With `copy_progress`, progress lines go to stdout too, because some hosts only keep stdout.
 
-    Some hosts keep stdout alone. No copy is made for a terminal, or where both are the same file.
+    Nothing is copied to a terminal, or if both streams are the same file.
     """
     handlers = [logging.StreamHandler(sys.stderr)]
     if copy_progress and _is_another_file(sys.stdout, sys.stderr):
@@ -100,16 +100,16 @@ def log_to_stderr(level: str, *, copy_progress: bool = False) -> None:
 
 
 def _take_free_descriptors() -> None:
-    """Else the next file that is opened would be stdout or stderr, and native code would print into an answer."""
+    """Occupy closed descriptors 0 to 2, so that no opened file gets one and receives the output of native code."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, so this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number: this one
 
 
 def _settle(stream: TextIO) -> None:
-    """Forget what a broken stream still holds: the interpreter would fail on it at the very end, with exit code 120."""
+    """Drop the text that a broken stream still holds; otherwise the interpreter would end with exit code 120."""
     try:
         stream.flush()
     except OSError:

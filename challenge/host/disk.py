@@ -1,4 +1,4 @@
-"""What a disk may refuse: room, which is kept from the start for the small files that matter, and mere courtesies."""
+"""Disks: full ones, reserved space, and calls that some file systems do not support."""
 
 import errno
 import logging
@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# What FUSE, CIFS and the like answer to a call that they do not know. None of these tells of lost data.
+# Errors of FUSE, CIFS and the like for unsupported calls. None of them means that data is lost.
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS}
-# Mounts without owners and modes refuse chmod even to the owner.
+# File systems without owners and modes refuse chmod even to the owner.
 _NO_MODES = _UNSUPPORTED | {errno.EPERM}
 _BLOCK = 4096
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class DiskFullError(Exception):
-    """A folder has no room left. The message tells how much is needed and what to do; earlier results stay valid."""
+    """A disk is full. The message says how much space is needed and what to do; earlier results stay valid."""
 
     @classmethod
     def of(cls, folder: Path, answered: int, rows: int, needed: int) -> "DiskFullError":
@@ -29,7 +29,7 @@ class DiskFullError(Exception):
 
     @classmethod
     def again(cls, folder: Path, purpose: str, needed: int) -> "DiskFullError":
-        """Return the error for a command that starts over: `purpose` needs about `needed` bytes in `folder`."""
+        """Return the error for a command that must be repeated: `purpose` needs about `needed` bytes in `folder`."""
         return cls(
             f"no room is left in {folder} for {purpose}: about {on_disk(needed):,} bytes are needed, "
             f"{_free(folder):,} are free; make room and run the same command again"
@@ -37,25 +37,25 @@ class DiskFullError(Exception):
 
 
 def _free(folder: Path) -> int:
-    """Bytes that are free where `folder` is, or is to be made."""
+    """Return the free bytes on the disk of `folder`, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error means that the disk, the quota or the largest allowed file is exhausted."""
+    """Return whether an error means that the disk or the quota is full, or the file is too large."""
     return error.errno in _FULL
 
 
 def on_disk(size: int) -> int:
-    """Bytes that a file of `size` bytes takes: whole blocks."""
+    """Return the bytes on disk, in whole blocks, of a file of `size` bytes."""
     return -(-size // _BLOCK) * _BLOCK
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make `path` take `size` bytes of disk, to be released by deleting it. Raises OSError if there is no room.
+    """Reserve `size` bytes of disk in the file `path`; delete it to release them. Raises OSError if there is no space.
 
-    A file system that cannot do so is left alone: then a full disk is found out later.
+    On a file system that cannot reserve space nothing is reserved, and a full disk shows only later.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     try:
@@ -65,13 +65,13 @@ def reserve(path: Path, size: int) -> None:
         if error.errno not in _UNSUPPORTED:
             path.unlink()
             raise
-        logger.debug("%s is on a file system that keeps no room (%s)", path, error.strerror)
+        logger.debug("%s is on a file system that cannot reserve space (%s)", path, error.strerror)
     finally:
         os.close(descriptor)
 
 
 def flush(descriptor: int) -> None:
-    """Wait until the disk has what was written. Raises OSError if it cannot have it, not if it cannot tell."""
+    """Wait until the written data is on the disk. Raises OSError on failure, but not if fsync is unsupported."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -81,7 +81,7 @@ def flush(descriptor: int) -> None:
 
 
 def set_mode(path: Path, mode: int) -> None:
-    """Change a file's mode where the file system has modes. Raises OSError for other reasons than that."""
+    """Change a file's mode if the file system has modes. Raises OSError for any other failure."""
     try:
         path.chmod(mode)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Exit codes, and the promise that the last line of stderr is one sentence that says what went wrong."""
+"""Exit codes; the last line on stderr is one sentence that says what went wrong."""
 
 import io
 import sys
@@ -14,7 +14,7 @@ from challenge.host.disk import DiskFullError
 
 
 class Exit(IntEnum):
-    """What a command ends with; a signal adds 128 + its number (130 Ctrl-C, 143 SIGTERM)."""
+    """Exit codes. A signal gives 128 + its number (130 Ctrl-C, 143 SIGTERM)."""
 
     OK = 0
     UNEXPECTED = 1
@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a click command (standalone mode off) and return the process's exit code, whatever became of its streams."""
+    """Run a click command (standalone mode off) and return the exit code, even if stdout or stderr break."""
     with lasting_streams():
         return _exit_code(command)
 
@@ -47,7 +47,7 @@ def _exit_code(command: Callable[[], object]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted; run the same command with --resume")
         return 130
-    except Exception as error:  # the last resort: whatever it is, the last line must say it in one sentence
+    except Exception as error:  # the last resort: the last line must be one sentence
         sys.stderr.write(printable(traceback.format_exc(), keep="\t\n"))
         say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         return Exit.UNEXPECTED

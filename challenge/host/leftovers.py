@@ -1,4 +1,4 @@
-"""Files that an earlier run left in the output folder, perhaps as another user: may this one replace them?"""
+"""Files of an earlier run in the output folder, perhaps of another user: can this run replace them?"""
 
 import os
 import stat
@@ -23,12 +23,12 @@ def check_replaceable(output_dir: Path, files: Iterable[PurePosixPath]) -> None:
 
 
 def refusal(error: PermissionError, output_dir: Path) -> UserError:
-    """Return the sentence for what the system would not let this user write."""
+    """Return the error for a file or folder that this user may not write."""
     return _refusal(Path(error.filename2 or error.filename or output_dir))
 
 
 def _nearest(folder: Path) -> tuple[Path, bool, bool]:
-    """The nearest folder that is there; may this user write there, and may only a file's owner replace it?"""
+    """Return the nearest existing folder, if this user may write there, and if only owners may replace files."""
     found = existing(folder)
     return found, os.access(found, os.W_OK | os.X_OK), bool(found.stat().st_mode & stat.S_ISVTX)
 
@@ -42,6 +42,6 @@ def _is_another_users(target: Path, folder: Path) -> bool:
 def _refusal(path: Path) -> UserError:
     owner = f" and belongs to uid {path.lstat().st_uid}" if os.path.lexists(path) else ""
     return UserError(
-        f"{path} cannot be written by uid {os.geteuid()}{owner}; remove what an earlier run left there, "
+        f"{path} cannot be written by uid {os.geteuid()}{owner}; remove the files of the earlier run, "
         "or give another output folder"
     )

@@ -1,4 +1,4 @@
-"""What this process may use: processors by affinity mask and cgroup quota, memory by cgroup; never the host's."""
+"""Limits of this process: processors by affinity mask and cgroup quota, memory by cgroup."""
 
 import math
 import os
@@ -11,21 +11,21 @@ _NO_LIMIT = 1 << 60  # version 1 writes a number close to 2^63
 
 
 def available_cpus() -> int:
-    """Return at least 1."""
+    """Return the number of processors that this process may use, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_limits(_ROOT).cpus
     return max(1, min(allowed, math.ceil(quota) if quota else allowed))
 
 
 def memory_limit_mib() -> int | None:
-    """Return the memory that the cgroup allows, in MiB; None where there is no limit."""
+    """Return the cgroup's memory limit in MiB; None without a limit."""
     memory = cgroup_limits(_ROOT).memory
     return None if memory is None else memory >> 20
 
 
 @dataclass(frozen=True)
 class CgroupLimits:
-    """`cpus` is processors' worth of time, `memory` bytes; None where there is no limit."""
+    """`cpus` in processors, `memory` in bytes; None without a limit."""
 
     cpus: float | None
     memory: int | None
@@ -34,8 +34,8 @@ class CgroupLimits:
 def cgroup_limits(root: Path) -> CgroupLimits:
     """Return the tightest limits of this process's cgroup and of all groups above it, of either version.
 
-    `root` is the root folder of the system. The groups' names come from `/proc/self/cgroup`. In a container they may be
-    the host's, which are not to be seen there: then those that are to be seen count, the container's own among them.
+    `root` is the root folder of the system. The groups' names come from `/proc/self/cgroup`. In a container these may
+    be the host's names, whose folders are not visible there; then the visible groups count, such as the container's.
     """
     folders = list(_folders(root))
     cpus = [share for folder in folders if (share := _cpus(folder)) is not None]
@@ -44,7 +44,7 @@ def cgroup_limits(root: Path) -> CgroupLimits:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Where the limits of this process's groups may stand, from each group up to the top of its hierarchy."""
+    """Yield the folders that may hold this process's limits, from each group up to the top of its hierarchy."""
     mounts = root / "sys/fs/cgroup"
     for controllers, group in _groups(root):
         names = [controllers, *controllers.split(",")] if controllers else ["", "unified"]
@@ -54,15 +54,15 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _groups(root: Path) -> Iterator[tuple[str, PurePosixPath]]:
-    """The controllers of each hierarchy (none in version 2) and the group there, relative to the hierarchy's top."""
+    """Yield each hierarchy's controllers (none in version 2) and this process's group, relative to the top."""
     try:
         lines = (root / "proc/self/cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         lines = []
-    # The tops are looked at even if the file says nothing.
+    # Also look at the tops of the hierarchies.
     for line in (*lines, "0::/", "0:cpu:/", "0:memory:/"):
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        # A group outside the container's own namespace is told as /../name.
+        # A group outside the container's namespace is listed as /../name.
         yield controllers, PurePosixPath(*(part for part in path.split("/") if part not in ("", "..")))
 
 

@@ -1,6 +1,7 @@
-"""What a run will have to read and write, as attempts that the kernel judges. Nothing here judges a manifest.
+"""Attempts to read and write all that a run needs, so that the kernel decides what a user may do.
 
-Each attempt raises an OSError that names its file. All of them can be made as one user and then as another.
+Each attempt raises an OSError that names its file. The same attempts can be made as one user and then as another.
+Manifests are not validated here.
 """
 
 import csv
@@ -23,14 +24,14 @@ from challenge.paths import JOURNAL, MANIFEST_FOLDER, find_image
 Need = Callable[[], None]
 
 CODE = tuple(Path(name) for name in (__file__, os.__file__, click.__file__))
-"""Of the program, the interpreter and its packages, one file each: what is imported later lies beside them."""
+"""One file each of the program, the interpreter and its packages; later imports come from the same folders."""
 
 _DEVICES = ("nvidia*", "nvidia-caps/*", "dri/*")
 _NOT_OURS = "lost+found"
 
 
 def reads(places: Places) -> Iterator[Need]:
-    """Yield what a run reads: this code, manifests, the images that they name, weights, the parts of a merge."""
+    """Yield an attempt for all that a run reads: this code, manifests, their images, weights, the parts of a merge."""
     manifests = _manifests(places)
     parts = [Path(text) for text in places.others if text and "\0" not in text and Path(text).is_dir()]
     files = [
@@ -47,7 +48,7 @@ def reads(places: Places) -> Iterator[Need]:
 
 
 def writes(places: Places) -> Iterator[Need]:
-    """Yield what a run writes, but for the output folder itself: what an earlier run left there, and the report."""
+    """Yield an attempt for files of an earlier run in the output folder, and for the report."""
     output = existing(places.output_dir)
     for folder, names, _ in os.walk(output):
         names[:] = [name for name in names if name != _NOT_OURS]
@@ -58,42 +59,42 @@ def writes(places: Places) -> Iterator[Need]:
 
 
 def create_in(folder: Path) -> None:
-    """Make a file in a folder, or in the nearest one above it that is there, and remove it. Raises OSError."""
+    """Make and remove a file in a folder, or in the nearest existing folder above it. Raises OSError."""
     found = existing(folder)
     try:
         with tempfile.TemporaryFile(dir=found):
             pass
     except OSError as error:
-        if not is_full(error):  # which is no question of rights, and the run tells what room it needs
+        if not is_full(error):  # a full disk is not a matter of permissions; the run reports it
             raise OSError(error.errno, error.strerror, str(found)) from error
 
 
 def write_beside(path: Path) -> None:
-    """Make a file beside `path`; where that is a pipe or a device, ask for the right to write there. Raises OSError."""
+    """Make a file beside `path`, or check write permission if `path` is a pipe or a device. Raises OSError."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         return _ask(path, os.W_OK)
     return create_in(path.parent)
 
 
 def existing(path: Path) -> Path:
-    """Return the nearest folder, `path` or above it, that is there, without links."""
+    """Return the nearest existing folder, `path` itself or above it, with links resolved."""
     resolved = Path(os.path.realpath(path))
     return next((folder for folder in (resolved, *resolved.parents) if _is_there(folder)), Path("/"))
 
 
 def devices(root: Path = Path("/dev")) -> list[Path]:
-    """Return the devices of GPUs."""
+    """Return the device files of GPUs."""
     return [path for pattern in _DEVICES for path in root.glob(pattern) if path.is_char_device()]
 
 
 def group_for(status: os.stat_result) -> int | None:
-    """Return the group that a device takes to be used, None where anyone may use it or no group may."""
+    """Return the group that may use a device; None if everyone may, or no group may."""
     anyone, group = (bool(status.st_mode & bits == bits) for bits in (0o006, 0o060))
     return status.st_gid if group and not anyone else None
 
 
 def is_met(need: Need) -> bool:
-    """Whether an attempt succeeds now."""
+    """Return whether an attempt succeeds now."""
     try:
         need()
     except OSError:
@@ -138,7 +139,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _kinds_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield one file of each folder, owner and mode: the kernel judges the others alike."""
+    """Yield one file per folder, owner and mode; the kernel treats the others in the same way."""
     seen = set()
     for path in filter(_is_file, paths):
         status = path.stat()
@@ -149,7 +150,7 @@ def _kinds_of(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _images(data_root: Path, manifests: Iterable[Path]) -> Iterator[Path]:
-    """Yield the images that the manifests name and that are there."""
+    """Yield the existing images that the manifests name."""
     for cell in dict.fromkeys(cell for path in manifests for cell in _cells(path)):
         try:
             yield find_image(data_root, cell)
@@ -158,7 +159,7 @@ def _images(data_root: Path, manifests: Iterable[Path]) -> Iterator[Path]:
 
 
 def _cells(manifest: Path) -> list[str]:
-    """The images that a csv or a list names, as they stand; none of one that cannot be used, which the run tells."""
+    """Return the image paths in a csv or a list; none if the file is unusable, which the run will report."""
     try:
         text = manifest.read_text("utf-8-sig")
         return _of_csv(text) if manifest.suffix.lower() == ".csv" else _of_list(text)

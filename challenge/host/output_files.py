@@ -1,7 +1,7 @@
-"""Where a command may write, so that no file is replaced that somebody needs.
+"""Checks where a command may write, so that it never replaces a file that somebody needs.
 
-Answers never replace what they are worked out from. Files that a caller names (a report, a result, a zip) replace
-nothing but an earlier one of their kind.
+Answers never replace their inputs. Files that the user names (a report, a result, a zip) only replace earlier files of
+the same kind.
 """
 
 import errno
@@ -19,7 +19,7 @@ _WEIGHTS_FILE = "weights.json"
 _KEPT_NAMES = {*RESERVED, UUSIC_JSON_FILE, _WEIGHTS_FILE}
 _REPLACED_ENDINGS = {".json", ".zip", ".html", ".md", ".txt"}
 _MOST_LINKS = 40
-# A file that is mounted alone, or that lies in a folder of somebody else, cannot be replaced, but written.
+# Errors for a file that can be written but not replaced: it is mounted alone, or its folder belongs to another user.
 _NOT_TO_BE_REPLACED = {errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -27,7 +27,7 @@ def check_answers_folder(output_dir: Path, *inputs: Path) -> None:
     """Raise UserError if `output_dir` is one of the folders `inputs`, or any data folder, its csv_files, or weights."""
     for folder in inputs:
         if is_same(output_dir, folder):
-            raise UserError(f"--output {output_dir} is the folder {folder} that is read; give another folder")
+            raise UserError(f"--output {output_dir} is the input folder {folder}; give another folder")
     folder = Path(os.path.realpath(output_dir))
     if _holds_csv(folder / MANIFEST_FOLDER) or (folder.name == MANIFEST_FOLDER and _holds_csv(folder)):
         raise UserError(
@@ -43,7 +43,7 @@ def _holds_csv(folder: Path) -> bool:
 
 
 def check_inputs_are_kept(answers: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raise UserError if one of the files `answers` is one of `inputs`, by whatever name."""
+    """Raise UserError if one of the files `answers` is the same file as one of `inputs`, under any name."""
     existing = {place: path for path in answers if (place := _place(path))}
     if not existing:
         return
@@ -55,9 +55,9 @@ def check_inputs_are_kept(answers: Iterable[Path], inputs: Iterable[Path]) -> No
 def check_file_target(path: Path, forbidden_roots: Iterable[Path]) -> None:
     """Raise UserError, before any work, unless `write_file` may write `path`.
 
-    Refused are `forbidden_roots` (files, or folders with all that is in them); any existing file that no command here
-    writes where it is told to, such as an image, a csv file, weights, answers; a file with a second name; folders,
-    disks and sockets; what cannot be written. Links are followed.
+    Refuses `forbidden_roots` (files, or folders with their content); any existing file of a kind that no command writes
+    to a named path, such as images, csv files, weights and answers; hard links; folders, disks and sockets; and paths
+    that are not writable. Symbolic links are followed.
     """
     if (number := _descriptor(path)) is not None:
         _check_descriptor(path, number)
@@ -65,9 +65,7 @@ def check_file_target(path: Path, forbidden_roots: Iterable[Path]) -> None:
     target = Path(os.path.realpath(path))
     for root in forbidden_roots:
         if _lies_in(target, root):
-            raise UserError(
-                f"{path} would be written in {root}, where nothing may be replaced; give a path outside of it"
-            )
+            raise UserError(f"{path} is inside {root}, where nothing may be replaced; give a path outside it")
     found = _status(target)
     if found is None:
         _check_new(path, target)
@@ -80,9 +78,9 @@ def check_file_target(path: Path, forbidden_roots: Iterable[Path]) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write into a device, a FIFO or an open descriptor (`/dev/stdout`); any other file appears whole or not at all.
+    """Write into a device, a FIFO or an open descriptor (`/dev/stdout`); write any other file atomically.
 
-    A link stays, and the file that it leads to is written. Folders on the way are made. Raises OSError.
+    If `path` is a link, its target is written. Missing folders are made. Raises OSError.
     """
     if (number := _descriptor(path)) is not None:
         _write_into(os.dup(number), data)
@@ -101,13 +99,13 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether `write_file` would write into `path`: a device, a FIFO, an open descriptor."""
+    """Return whether `path` is a device, a FIFO or an open descriptor, into which `write_file` writes."""
     found = _status(path)
     return _descriptor(path) is not None or (found is not None and not stat.S_ISREG(found.st_mode))
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """Yield what lies in a folder; nothing if there is none, or if it may not be listed."""
+    """Yield the entries of a folder; nothing if it does not exist or is not readable."""
     try:
         yield from folder.iterdir()
     except OSError:
@@ -115,7 +113,7 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def is_same(path: Path, other: Path) -> bool:
-    """Whether two paths lead to one file or folder, be it through links or mounts."""
+    """Return whether two paths lead to the same file or folder, also through links or mounts."""
     place = _place(path)
     return os.path.realpath(path) == os.path.realpath(other) or (place is not None and place == _place(other))
 
@@ -137,7 +135,7 @@ def _check_new(path: Path, target: Path) -> None:
 
 def _check_replaced(path: Path, target: Path, found: os.stat_result) -> None:
     if not _is_of_ours(target):
-        raise UserError(f"{path} exists and is no earlier file of this kind; give another path, or remove it")
+        raise UserError(f"{path} exists and is not an earlier file of this kind; give another path, or remove it")
     if found.st_nlink > 1:
         raise UserError(f"{path} is a file with other names too (a hard link); give another path, or remove this one")
     if not os.access(target.parent, os.W_OK | os.X_OK) and not os.access(target, os.W_OK):
@@ -145,7 +143,7 @@ def _check_replaced(path: Path, target: Path, found: os.stat_result) -> None:
 
 
 def _is_of_ours(file: Path) -> bool:
-    """Whether a file looks like one that was written here before, or is empty, as `mktemp` leaves it."""
+    """Return whether a file looks like an earlier output of a command, or is empty, as `mktemp` makes it."""
     if file.name.casefold() in _KEPT_NAMES:
         return False
     return file.suffix.casefold() in _REPLACED_ENDINGS or _first_byte(file) in (b"", b"{")
@@ -167,7 +165,7 @@ def _lies_in(target: Path, root: Path) -> bool:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of this process's open file that `path` leads to, as /dev/stdout and /dev/fd/3 do."""
+    """Return the descriptor that `path` leads to, as /dev/stdout and /dev/fd/3 do; None if it is a file."""
     own = os.path.realpath("/proc/self/fd")
     for _ in range(_MOST_LINKS):
         if os.path.realpath(path.parent) == own and path.name.isdecimal():
@@ -179,7 +177,7 @@ def _descriptor(path: Path) -> int | None:
 
 
 def _open_stream(path: Path) -> int:
-    """A FIFO that nobody reads is an error here: waiting for a reader might never end."""
+    """Open a device or a FIFO. A FIFO without a reader is an error, because waiting might never end."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor
@@ -191,7 +189,7 @@ def _write_into(descriptor: int, data: bytes) -> None:
 
 
 def _place(path: Path) -> tuple[int, int] | None:
-    """What two names of one file share; None if there is no such file."""
+    """Return device and inode, the same for all names of a file; None if there is no such file."""
     found = _status(path)
     return (found.st_dev, found.st_ino) if found else None
 

@@ -1,6 +1,6 @@
-"""Where a run reads and writes: the options that say so, defined once for the command line and for the image's start.
+"""The options that say where a run reads and writes, for `inference.py` and for the container's start.
 
-Light on purpose: what the image imports before it gives up its rights may start no thread.
+This module imports little: code that runs before the container gives up its permissions must start no thread.
 """
 
 import errno
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 INPUT_JSON = Path("/input_json")
-"""Where UUSIC's organisers mount the list of images."""
+"""The path at which UUSIC's organisers mount the list of images."""
 DEFAULT_WEIGHTS = Path(os.environ.get("FMC_UIA_WEIGHTS") or Path(__file__).resolve().parents[2] / "weights")
 """The folder that `FMC_UIA_WEIGHTS` names, else `weights/` beside `inference.py`."""
 
@@ -44,19 +44,19 @@ FOLDER = GivenPath(file_okay=False, path_type=Path)
 FILE = GivenPath(dir_okay=False, path_type=Path)
 
 input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
-                            help="Data folder.")  # fmt: skip
+                            help="Data folder with csv_files/.")  # fmt: skip
 output_option = click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True,
-                             help="Answers.")  # fmt: skip
+                             help="Folder for the answers.")  # fmt: skip
 input_json_option = click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True,
-                                 help="UUSIC's list of images.")  # fmt: skip
+                                 help="List of images of UUSIC (JSON).")  # fmt: skip
 weights_option = click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER,
-                              help="Exported weights. [default: weights/]")  # fmt: skip
-report_option = click.option("--report", "report_file", type=FILE, help="Run report (JSON).")
+                              help="Folder of exported weights.  [default: weights/]")  # fmt: skip
+report_option = click.option("--report", "report_file", type=FILE, help="Write a run report (JSON) to this file.")
 
 
 @dataclass(frozen=True)
 class Places:
-    """The places on a command line, defaults included; `others` is all else that stands there, in its order."""
+    """The paths on a command line, with defaults; `others` holds the remaining arguments in order."""
 
     data_root: Path
     output_dir: Path
@@ -67,7 +67,7 @@ class Places:
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> "Places":
-        """Return the places of a command line. Raises click.UsageError if one of their options is malformed."""
+        """Return the paths on a command line. Raises click.UsageError if one of their options is malformed."""
         return cls(**_places.make_context("places", list(arguments)).params)
 
 
@@ -79,4 +79,4 @@ class Places:
 @report_option
 @click.argument("others", nargs=-1, type=click.UNPROCESSED)
 def _places(**_: Any) -> None:
-    """Take part of a command line; the whole of it is the run's business."""
+    """Parse the paths of a command line; `inference.py` parses the rest."""

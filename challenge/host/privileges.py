@@ -1,6 +1,6 @@
-"""What this process may do: its user, its groups and its capabilities, given up for good. Linux; no thread may run yet.
+"""Permanently gives up this process's user, groups and capabilities. Linux only, before any thread starts.
 
-The kernel keeps capabilities and `no_new_privs` for each thread, so a thread that runs already would keep its own.
+The kernel stores capabilities and `no_new_privs` per thread, so a running thread would keep its own.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 DAC_OVERRIDE = 1
-"""The capability to read and write files whatever their mode is."""
+"""The capability to read and write files regardless of their mode."""
 
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -19,7 +19,7 @@ _WORD = 32  # bits; a set of capabilities is two words
 
 @dataclass(frozen=True)
 class Account:
-    """A user by number, who may have no name here."""
+    """A user by number; the system need not know a name."""
 
     uid: int
     gid: int
@@ -27,11 +27,12 @@ class Account:
 
 
 def become(account: Account) -> None:
-    """Turn this process into a user's, without capabilities and without a way back.
+    """Permanently become another user, without capabilities.
 
-    Raises OSError if that is not allowed or the user does not exist in this namespace, RuntimeError if rights are left.
+    Raises OSError if that is not allowed or the user does not exist in this namespace, RuntimeError if the process can
+    still become root.
     """
-    _shrink_bounding_set(())  # while there is the right to
+    _shrink_bounding_set(())  # first, while it is allowed
     os.setgroups(account.groups)
     os.setresgid(*[account.gid] * 3)
     os.setresuid(*[account.uid] * 3)
@@ -40,14 +41,14 @@ def become(account: Account) -> None:
 
 
 def confine(keep: Collection[int] = ()) -> None:
-    """Drop every capability but `keep`, and let no program that is started later gain any. Raises OSError."""
+    """Drop all capabilities except `keep`, also for programs that this process starts. Raises OSError."""
     _shrink_bounding_set(keep)
     _set_capabilities(capabilities() & set(keep))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def capabilities() -> set[int]:
-    """Return the numbers of the capabilities that this process may use. Raises OSError."""
+    """Return the numbers of this process's capabilities. Raises OSError."""
     sets = _read_sets()
     return {_WORD * word + bit for word in range(2) for bit in range(_WORD) if sets[word].permitted >> bit & 1}
 

@@ -1,4 +1,4 @@
-"""How far a long run is: a bar for a person at a terminal, a log line every half minute for a log file."""
+"""Progress of a long run: a bar at a terminal, else a log line every half minute."""
 
 import logging
 import sys
@@ -23,11 +23,11 @@ def progress(
     terminal: bool | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[T]:
-    """Yield `items` unchanged and tell on stderr how many of `total` went by.
+    """Yield `items` unchanged and show on stderr how many of `total` are done.
 
-    At a terminal that is a tqdm bar (log lines are printed above it); elsewhere an INFO line every `every` seconds
-    with rate and time left, and one at the end. `total` is taken from `len(items)` where it is not given.
-    `terminal` (is stderr one?) and `clock` (seconds) are there to be set by tests.
+    At a terminal this is a tqdm bar with log lines above it. Elsewhere it is an INFO line every `every` seconds, with
+    rate and time left, and one at the end. `total` is `len(items)` by default. Tests set `terminal` (whether stderr is
+    one) and `clock` (in seconds).
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

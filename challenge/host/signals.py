@@ -1,4 +1,4 @@
-"""Signals that ask to stop: batches under way are finished, what is answered is written, then the run ends."""
+"""Signals that stop a run: it finishes its current batches, writes the answers and ends."""
 
 import signal
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from types import FrameType
 from typing import Any
 
 _ASKED_TWICE = (signal.SIGTERM, signal.SIGINT)
-# What schedulers and terminals send before they end a process, often more than once. Whoever has them ignored, as nohup
-# does with SIGHUP, means it.
+# Schedulers and terminals send these before they end a process, often more than once. A process that ignores them, as
+# under nohup, does so on purpose.
 _ANNOUNCED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
 class StopRequest:
-    """Remembers the first signal that asks to stop while it is entered.
+    """A context that remembers the first signal that asks the run to stop.
 
-    After any of them, SIGTERM and SIGINT act as if this did not exist, so that a second one ends the process at once.
-    SIGHUP, SIGUSR1 and SIGXCPU may come again without effect; where they were ignored they stay so.
+    After the first one, SIGTERM and SIGINT have their earlier handlers again, so that a second one ends the process at
+    once. SIGHUP, SIGUSR1 and SIGXCPU have no further effect; if they were ignored before, they stay ignored.
     """
 
     def __init__(self) -> None:

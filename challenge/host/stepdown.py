@@ -1,7 +1,7 @@
-"""The image's start as root: the process becomes the owner of the output folder, or keeps as little as it needs.
+"""Starting the container as root: the process becomes the owner of the output folder, or drops what it does not need.
 
-A host that names no user lets the container start as root, and what it mounts decides who can write there. The kernel
-is asked, not the modes: a child process tries everything that the run will do as that owner.
+Without --user a container starts as root, and the mounted folders decide who can write. File modes do not tell enough,
+so a child process tries, as that owner, everything that the run will do.
 """
 
 import os
@@ -15,10 +15,10 @@ from challenge.host.privileges import DAC_OVERRIDE, Account, become, confine
 
 
 def step_down(places: Places | None) -> str | None:
-    """Give up what the run does not need, for good; return a sentence that tells what was done, None if not root.
+    """Permanently drop the permissions that the run does not need. Return a sentence about it; None if not root.
 
-    `places` is None where they are not known: the process then stays root, confined. Raises UserError if the output
-    folder cannot be written.
+    Without `places` (the command line is malformed) the process stays root with few capabilities. Raises UserError if
+    the output folder is not writable.
     """
     if os.geteuid() != 0:
         return None
@@ -38,14 +38,14 @@ def step_down(places: Places | None) -> str | None:
 
 
 def owner_of(folder: Path) -> Account:
-    """Return the owner of a folder, in the groups that the GPU's devices take."""
+    """Return the owner of a folder, with the groups that may use the GPUs."""
     status = folder.stat()
     groups = {needs.group_for(device.stat()) for device in needs.devices()}
     return Account(status.st_uid, status.st_gid, tuple(sorted(group for group in groups if group is not None)))
 
 
 def tried(attempt: Callable[[], str | None]) -> str | None:
-    """Return what `attempt` returns in a child process, whatever it does to that process and however that ends."""
+    """Run `attempt` in a child process and return its result, or how the child failed."""
     reader, writer = os.pipe()
     try:
         child = os.fork()
@@ -55,7 +55,7 @@ def tried(attempt: Callable[[], str | None]) -> str | None:
         try:
             os.write(writer, (attempt() or "").encode(errors="replace"))
             os._exit(0)
-        finally:  # an error here must not run what the parent has yet to do
+        finally:  # the child must never run the parent's code
             os._exit(1)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
@@ -65,7 +65,7 @@ def tried(attempt: Callable[[], str | None]) -> str | None:
 
 
 def _obstacle(owner: Account, places: Places) -> str | None:
-    """Become the owner; return the first thing that root could do and the owner cannot."""
+    """Become the owner; return the first thing that root can do and the owner cannot."""
     possible = [need for need in (*needs.reads(places), *needs.writes(places)) if needs.is_met(need)]
     try:
         become(owner)

@@ -1,8 +1,8 @@
-"""Decoding in a child process: a file that ends a native decoder, or holds it up, costs its own row and no other.
+"""Decoding in a child process, so that a file that crashes or blocks a native decoder only costs its own row.
 
-The child (`child_main.py`) is started when the first such file appears, and kept, because its start takes about a
-second. The threads of a process share one: such files are rare, and a host may allow few processes and little memory.
-Requests and answers pass through pipes, as JSON and raw bytes; nothing is pickled, nothing is written to disk.
+The child (`child_main.py`) starts with the first such file and keeps running, because its start takes about a second.
+All threads share it: such files are rare, and a host may allow few processes and little memory. Requests and answers
+pass through pipes as JSON and raw bytes; nothing is pickled or written to disk.
 """
 
 import atexit
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 CHILD = Path(__file__).with_name("child_main.py")
 SECONDS = 60
-"""Longest time for one file, by the clock and of the processor. The largest allowed file takes a sixth of it."""
+"""Limit for one file, in wall time and in processor time. The largest allowed file takes a sixth of it."""
 HEADER_SECONDS = 20
-"""Longest time for a header. It is asked for first, because damaged headers are what decoders hang on."""
+"""Limit for a header. It is read first, because damaged headers can make decoders hang."""
 MEMORY = 8 << 30
-"""Bytes that the child may allocate. The largest grey files that are allowed need about half of it."""
+"""Bytes that the child may allocate. The largest allowed grey file needs about half of it."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 120  # a busy host reads its packages from a slow disk
@@ -51,15 +51,15 @@ Answer = tuple[dict[str, Any], bytearray]
 
 
 class StartError(Exception):
-    """The system allows no further process, or the child cannot run here."""
+    """The system allows no new process, or the child cannot run here."""
 
 
 class EndedError(Exception):
-    """The child ended, or was ended, before it answered. The message says how."""
+    """The child ended before it answered. The message says how."""
 
 
 class TooLongError(EndedError):
-    """The child was ended because it took too long."""
+    """The child took too long and was ended."""
 
 
 class Child:
@@ -87,13 +87,13 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the child is running."""
         return self._process.returncode is None
 
     def ask(self, request: Mapping[str, Any], most_bytes: int = 0) -> Answer:
-        """Return the answer's table and its bytes, at most `most_bytes`. Raises EndedError; then the child is gone.
+        """Return the answer's table and its bytes, at most `most_bytes`, within `request["seconds"]`.
 
-        It has `request["seconds"]` for the answer.
+        Raises EndedError if the child ends; then it cannot be used any more.
         """
         deadline = time.monotonic() + request["seconds"]
         try:
@@ -105,16 +105,16 @@ class Child:
             self.end()
             raise TooLongError(f"took longer than {request['seconds']} s") from error
         except (EOFError, BrokenPipeError) as error:
-            with suppress(subprocess.TimeoutExpired):  # to kill it now would hide what it dies of
+            with suppress(subprocess.TimeoutExpired):  # killing it now would hide the cause
                 self._process.wait(_DYING_SECONDS)
             raise EndedError(f"the decoder ended {self.end()}") from error
-        except (ValueError, AttributeError) as error:  # its memory may be damaged: believe nothing
+        except (ValueError, AttributeError) as error:  # its memory may be damaged, so its answer is not trusted
             self.end()
             raise EndedError(_NO_ANSWER) from error
         except MemoryError as error:
             self.end()
             raise EndedError("no memory is left for its pixels") from error
-        except BaseException:  # half an answer may still lie in the pipe
+        except BaseException:  # the pipe may still hold half an answer
             self.end()
             raise
 
@@ -136,7 +136,7 @@ class Child:
                 self._last_words = (self._last_words + said)[-_LAST_WORDS:]
 
     def _read(self, count: int, deadline: float) -> bytearray:
-        """Read so many bytes of the answer; keep the end of what the child says on stderr meanwhile."""
+        """Read this number of bytes of the answer; meanwhile keep the end of the child's stderr."""
         answers, errors = self._answers, self._errors
         data = bytearray(count)
         missing = memoryview(data)
@@ -161,7 +161,7 @@ class Child:
 
 
 class Decoder:
-    """Keeps a child for one process. May be asked by several threads."""
+    """Keeps one child per process, for all its threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -190,7 +190,7 @@ class Decoder:
 def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     """Return the pixels (H, W, 3) uint8 and the notes of `decode.decode_file`, from the child.
 
-    Raises ImageError, also where the child ends or takes too long; StartError.
+    Raises ImageError, also if the child ends or takes too long; StartError.
     """
     _ask("size", path, pixel_limit, HEADER_SECONDS)
     table, body = _ask("pixels", path, pixel_limit, SECONDS, 3 * pixel_limit)
@@ -205,7 +205,7 @@ def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], t
 
 
 def size_apart(path: Path, pixel_limit: int) -> tuple[int, int] | None:
-    """Return what `decode.header_size` gives, from the child; None too if that ends. Raises StartError."""
+    """Return `decode.header_size` from the child; None also if the child ends. Raises StartError."""
     try:
         width, height = _ask("size", path, pixel_limit, HEADER_SECONDS)[0]["size"]
         return int(width), int(height)

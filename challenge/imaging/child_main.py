@@ -1,7 +1,7 @@
-"""The child process of `challenge.imaging.child`: one request after the other from stdin, the answers to stdout.
+"""The child process of `challenge.imaging.child`: reads requests from stdin and writes answers to stdout.
 
-It runs as a script without the `site` module, so the first request says where its packages lie. It may write no file,
-dump no core, and take no more memory and processor time than it is told. It ends when its stdin does.
+It runs as a script without the `site` module, so the first request gives the path of its packages. It writes no files
+and no core dump, and has limits for memory and processor time. It ends when its stdin ends.
 """
 
 import json
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 LENGTH = struct.Struct(">I")
-"""What stands before every message: the length of its JSON. The answer's `bytes` follow the JSON as they are."""
+"""Each message begins with the length of its JSON. After the JSON of an answer follow its raw `bytes`."""
 # Ctrl-C in a terminal and a scheduler's warning go to every process; the parent alone decides what they mean.
 _NOT_FOR_US = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 def framed(message: dict[str, Any]) -> bytes:
-    """Return a message as it passes through a pipe."""
+    """Return the bytes of a message for the pipe."""
     body = json.dumps(message).encode()
     return LENGTH.pack(len(body)) + body
 
@@ -33,7 +33,7 @@ def _receive(stream: BinaryIO) -> Any:
 
 
 def _confine(memory: int) -> None:
-    """Limit memory to `memory` bytes. Threads and mapped libraries are not counted, as they would be by RLIMIT_AS."""
+    """Limit memory to `memory` bytes. Unlike RLIMIT_AS, this does not count threads and mapped libraries."""
     for which, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(which)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -43,7 +43,7 @@ def _confine(memory: int) -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Let SIGXCPU come after so many further seconds of processor time; it matters where the parent is gone."""
+    """End this process after that many more seconds of processor time, in case the parent is gone."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)

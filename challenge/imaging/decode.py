@@ -1,21 +1,21 @@
-"""Any supported image file -> 8-bit RGB on its raw pixel grid. The one policy for every odd format.
+"""Decodes any supported image file to 8-bit RGB on its native pixel grid. The rules for all unusual formats:
 
-| file | what becomes of it |
+| file | result |
 |---|---|
-| grey, grey + alpha, 1 bit | the grey value three times |
+| grey, grey + alpha, 1 bit | the grey value in all three channels |
 | RGBA, palette (with or without transparency) | RGB; alpha is dropped, as the organisers' reader does |
 | CMYK, YCbCr, Lab, HSV | RGB by Pillow's conversion (inverted Adobe CMYK is handled there) |
-| more than 8 bits, signed, float; any format | one rule: `challenge.imaging.intensity`; noted where it had to guess |
-| TIFF whose zero is white, DICOM MONOCHROME1 | turned round |
-| EXIF orientation | ignored: masks and boxes have none; logged (TIFF: applied by its decoder, size included) |
+| more than 8 bits, signed, float; any format | scaled by `challenge.imaging.intensity`; noted if the range had to be guessed |
+| TIFF whose zero is white, DICOM MONOCHROME1 | inverted |
+| EXIF orientation | ignored, because masks and boxes have none; logged (TIFF: its decoder applies it, also to the size) |
 | several frames | the first (Pillow formats) or the middle one (medical formats); noted |
 | axes of length 1; an axis of 3 or 4 before two longer ones; three 8-bit frames that are alike | left out; colour; colour, noted |
-| truncated or damaged JPEG, PNG, BMP, MetaImage, NIfTI, NRRD | what was stored, the rest filled; noted. Less than half: ImageError |
+| truncated or damaged JPEG, PNG, BMP, MetaImage, NIfTI, NRRD | the stored part, the rest filled; noted. Less than half: ImageError |
 | other formats, truncated or damaged | ImageError |
 | plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere, or with rows of one value that break off the picture | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.imaging.medical.volume`); a data file beside the header is read, no other |
 | DICOM | read by SimpleITK (`challenge.imaging.medical.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
-| more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, no image at all | ImageError |
+| more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, not an image | ImageError |
 """  # noqa: E501
 
 import logging
@@ -43,19 +43,19 @@ PIXEL_LIMIT = 100_000_000
 Image.MAX_IMAGE_PIXELS = None
 
 SIDE_LIMIT = 1_000_000
-"""Width or height: resizing a line of more pixels takes gigabytes of filter weights."""
+"""Limit for width and height: longer lines need gigabytes of filter weights to resize."""
 BYTE_LIMIT = 1_000_000_000
-"""Of a file, which is held in memory while it is decoded."""
+"""Limit for a file, which is in memory while it is decoded."""
 
 NATIVE_READERS = frozenset({"GDCMImageIO"})
-"""Readers of `challenge.imaging.medical.frames` whose code may end the process or hang: SimpleITK's."""
+"""Readers of `challenge.imaging.medical.frames` that may crash the process or hang: those of SimpleITK."""
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would have refused.
+    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would refuse.
 
-    Of a grey image all three channels are the same memory, which is read-only.
+    The three channels of a grey image share one read-only block of memory.
     """
 
     pixels: Pixels
@@ -68,9 +68,9 @@ class DecodedImage:
 
 
 def read_image(path: Path, *, isolated: bool = False) -> DecodedImage:
-    """Decode an image file by its content (the ending does not matter). Raises ImageError.
+    """Decode an image file by its content, not its file ending. Raises ImageError.
 
-    A file for one of `NATIVE_READERS`, or any file if `isolated`, is decoded in a child process: what it does to the
+    A file for one of `NATIVE_READERS`, or any file if `isolated`, is decoded in a child process, so that a crash of the
     decoder becomes an ImageError.
     """
     if not (isolated or _reader(path) in NATIVE_READERS):
@@ -79,8 +79,10 @@ def read_image(path: Path, *, isolated: bool = False) -> DecodedImage:
         return _decode_apart(path)
     except StartError as error:
         if isolated:
-            raise ImageError(f"{path.name}: it may end the process, and no other can be started ({error})") from error
-        logger.warning("%s: decoded in this process, since no other can be started (%s)", path.name, error)
+            raise ImageError(
+                f"{path.name}: it may crash the process, and no child process can be started ({error})"
+            ) from error
+        logger.warning("%s: decoded in this process, because no child process can be started (%s)", path.name, error)
         return decode_file(path)
 
 
@@ -88,7 +90,7 @@ def _reader(path: Path) -> str | None:
     try:
         with path.open("rb") as stream:
             return reader_of(path, stream.read(HEAD_BYTES))
-    except OSError:  # whoever reads it next will say so
+    except OSError:  # the next reader will raise the error
         return None
 
 
@@ -106,7 +108,7 @@ def _check_bytes(path: Path) -> None:
 
 
 def decode_file(path: Path) -> DecodedImage:
-    """Decode in this process, whatever the format. Raises ImageError."""
+    """Decode a file of any format in this process. Raises ImageError."""
     try:
         _check_bytes(path)
         data = path.read_bytes()
@@ -119,7 +121,7 @@ def decode_file(path: Path) -> DecodedImage:
         return _read_medical(path, reader) if reader else _decode(data, path.name)
     except ImageError:
         raise
-    except Exception as first:  # on damaged files decoders raise anything, struct.error and TypeError included
+    except Exception as first:  # decoders may raise any error on damaged files
         mended = None if reader else _decode_repaired(data, path.name)
         if mended:
             return mended
@@ -137,7 +139,7 @@ def _decode(data: bytes, name: str) -> DecodedImage:
 
 
 def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
-    """Decode what can be saved of a damaged file; None if nothing can. Raises ImageError if it is less than half."""
+    """Decode the intact part of a damaged file; None if there is none. Raises ImageError if it is less than half."""
     try:
         mended, share = repaired(data) or (None, 0.0)
         if mended is None:
@@ -165,7 +167,7 @@ def read_size(path: Path, *, isolated: bool = False) -> tuple[int, int] | None:
 
 
 def header_size(path: Path) -> tuple[int, int] | None:
-    """Return what `read_size` does, read in this process."""
+    """Return the same as `read_size`, read in this process."""
     try:
         with path.open("rb") as stream:
             reader = reader_of(path, stream.read(HEAD_BYTES))
@@ -193,7 +195,7 @@ def _check_limit(size: tuple[int, int], name: str) -> None:
 
 
 def _as_rgb(pixels: Pixels, notes: tuple[str, ...]) -> DecodedImage:
-    """From (H, W) or (H, W, channels). Of one or two channels the first is grey; a fourth is dropped."""
+    """Convert (H, W) or (H, W, channels). The first of one or two channels is grey; a fourth channel is dropped."""
     if pixels.ndim == 3 and pixels.shape[2] < 3:
         pixels = pixels[..., 0]
     if pixels.ndim == 2:

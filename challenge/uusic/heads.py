@@ -1,4 +1,4 @@
-"""(data set, organ, task) -> the head that answers. The table, with its sources, is `heads.toml`."""
+"""Chooses the head for a data set, an organ and a task. The table and its sources are in `heads.toml`."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _SHOWN = 100  # characters; no name is longer
 
 @dataclass(frozen=True)
 class Organ:
-    """One organ of the table: its prompts, and the candidate heads per kind of task, the best first."""
+    """One organ of the table: its prompts, and its candidate heads per kind of task, best first."""
 
     position: str
     nature: str
@@ -28,7 +28,7 @@ class Organ:
 
 @dataclass(frozen=True)
 class HeadTable:
-    """The table. `organs` by the list's spelling, `indistinct` for all others; `datasets` names each set's organ."""
+    """The table. `organs` by the list's spelling; `indistinct` is for all others; `datasets` gives each set's organ."""
 
     organs: Mapping[str, Organ]
     indistinct: Organ
@@ -38,7 +38,7 @@ class HeadTable:
 
     @property
     def own_tasks(self) -> tuple[TaskSpec, ...]:
-        """The heads of the seven organs that are none of FMC_UIA's subtasks."""
+        """The heads of the seven organs that are not subtasks of FMC_UIA."""
         return tuple(
             TaskSpec(name, TaskKind(kind), num_classes)
             for kind, heads in self.heads.items()
@@ -47,7 +47,7 @@ class HeadTable:
         )
 
     def candidates(self, dataset: str, organ: str | None, kind: TaskKind) -> list[TaskSpec]:
-        """Return the heads that may answer, the best first; those of `indistinct` where the organ has no such task."""
+        """Return the candidate heads, best first; those of `indistinct` if the organ has no such task."""
         own = self.dataset_heads.get(dataset, {}).get(kind)
         of_organ = self.organs[organ].heads.get(kind) if organ else None
         names = own or of_organ or self.indistinct.heads[kind]
@@ -56,7 +56,7 @@ class HeadTable:
 
 @dataclass(frozen=True)
 class Choice:
-    """The head for a row, and in `note` what of the row was unknown and taken for something else."""
+    """The head for a row; `note` says what was unknown in the row and how it was interpreted."""
 
     spec: TaskSpec
     note: str | None = None
@@ -106,7 +106,7 @@ def _known_organ(table: HeadTable, dataset: str, organ: str) -> tuple[str | None
         return found, [f"the organ {organ!r} is unknown; taken as {found!r} after the data set {dataset!r}"]
     names = {alias: name for name, entry in table.organs.items() for alias in (name.lower(), *entry.also)}
     words = " ".join(organ.lower().replace("_", " ").replace("-", " ").split())
-    # A name among the words says more than the spelling of the whole: "fetal heart" is not "fetal head".
+    # A name among the words counts more than similar spelling: "fetal heart" is not "fetal head".
     within = sorted((alias for alias in names if f" {alias} " in f" {words} "), key=len)
     close = within[-1:] or get_close_matches(words, names, n=1, cutoff=0.75)
     if close:

@@ -1,4 +1,4 @@
-"""`/input_json` -> samples, with file and entry number in every error (docs/reference/contract.md, 2)."""
+"""Reads `/input_json` into samples, with file and entry number in every error (docs/reference/contract.md, 2)."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 100  # characters of a cell in an error
 _KINDS = (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION)
 _TRUTH_CELLS = {"label": "mask", "mask_path_relative": "true_mask", "group": "group"}
-"""Keys that only a list with the truth has -> the cells that `challenge.targets` and the scores read."""
+"""Keys of a list with the truth -> the cells that `challenge.targets` and the scores read."""
 
 
 def read_list(path: Path, tasks: Mapping[str, TaskSpec]) -> Manifest:
@@ -33,10 +33,9 @@ def read_list(path: Path, tasks: Mapping[str, TaskSpec]) -> Manifest:
 def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Manifest:
     """Return the samples of a list of `{"img_path_relative", "task", "dataset_name", "organ"}`.
 
-    `tasks` are the known ones, those of the weights and the catalogue; they decide between the heads that may answer.
-    A row that repeats another is answered once. An unknown organ or data set is warned about, and noted in the sample.
-    Raises ManifestError for malformed entries, for paths that leave the folder, and for two different rows that would
-    be answered at the same place.
+    `tasks` are the known ones, of the weights and the catalogue; they decide which candidate head answers. A repeated
+    row is answered once. An unknown organ or data set is logged, and noted in the sample. Raises ManifestError for
+    malformed entries, for paths that leave the folder, and for two different rows with the same place for the answer.
     """
     if not isinstance(content, list):
         raise ManifestError(f"{name} holds no list; write a list with one object per image and task")
@@ -58,7 +57,7 @@ def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Man
 
 
 def mask_target(image_path: str) -> PurePosixPath:
-    """Return where the mask of an image lies below the output folder. Raises PathError if that is not inside it.
+    """Return the path of an image's mask below the output folder. Raises PathError if it leaves the folder.
 
     Every "img" becomes "mask", in folders and in the file's name, as in the organisers' code.
     """
@@ -100,7 +99,7 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
 
 
 def _target(sample: Sample) -> tuple[TaskKind, str]:
-    """What may be answered only once: a file, or a key of the JSON file."""
+    """Return the place of the answer: a mask file, or a key of the JSON file."""
     return sample.kind, str(sample.mask_file or sample.image_path)
 
 

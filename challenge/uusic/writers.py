@@ -12,7 +12,7 @@ from challenge.manifest import Sample
 from challenge.paths import UUSIC_JSON_FILE, output_file
 from challenge.predictions import BlankMask, ClassPrediction, MaskFile, MaskPrediction, Prediction
 from challenge.tasks import TaskKind
-from challenge.writers import Entry
+from challenge.writers import JsonObject
 
 
 def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> MaskFile:
@@ -25,13 +25,13 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
     return writers.write_mask(output_dir, sample, prediction)
 
 
-def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[Entry]]) -> None:
+def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[JsonObject]]) -> None:
     """Write `classification.json`, one object of all `entries`; an empty one without any."""
     target = output_file(output_dir, PurePosixPath(UUSIC_JSON_FILE))
     write_atomically(target, _object(entries(TaskKind.CLASSIFICATION)))
 
 
-def entry(sample: Sample, prediction: Prediction) -> Entry:
+def entry(sample: Sample, prediction: Prediction) -> JsonObject:
     """Return one answer as an object of a single key, the image's path."""
     if not isinstance(prediction, ClassPrediction):
         raise TypeError(f"UUSIC has no JSON for a {type(prediction).__name__}")
@@ -39,7 +39,7 @@ def entry(sample: Sample, prediction: Prediction) -> Entry:
     return {sample.image_path: answer}
 
 
-def _object(entries: Iterable[Entry]) -> Iterator[bytes]:
+def _object(entries: Iterable[JsonObject]) -> Iterator[bytes]:
     separator = "{\n"
     for found in entries:
         for image_path, answer in found.items():

@@ -1,1 +1,1 @@
-"""What the container runs: frozen graphs, no torch."""
+"""Inference as the container runs it: exported graphs, no torch."""

@@ -1,4 +1,4 @@
-"""Who answers the batches: this process, or a cluster."""
+"""The engine answers the batches: in this process, or on a Ray cluster."""
 
 import logging
 import platform
@@ -35,7 +35,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's resources."""
         ...
 
 
@@ -62,7 +62,7 @@ class Description:
         precision, *others = sorted({worker["precision"] for worker in workers})
         if others:
             raise UserError(f"some workers compute in {precision}, some in {', '.join(others)}; "
-                            "name one with --precision, so that no answer depends on who gave it")  # fmt: skip
+                            "name one with --precision, so that no answer depends on which worker gave it")  # fmt: skip
         return cls(", ".join(sorted({worker["device"] for worker in workers})), precision, workers=workers)
 
 
@@ -104,5 +104,7 @@ def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> P
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:
     metadata = read_metadata(options.weights)
     if verify(metadata, options.weights) != weights_sha256:
-        raise WeightsError(f"{options.weights} on {platform.node()} holds other weights; copy the same to all nodes")
+        raise WeightsError(
+            f"{options.weights} on {platform.node()} holds other weights; copy the same weights to all nodes"
+        )
     return _pipeline(metadata, data_root, options)

@@ -1,4 +1,4 @@
-"""`Model`, the Python interface that the challenges' organisers know (docs/reference/contract.md, 1.1 and 2)."""
+"""`Model`, the Python interface that both challenges define (docs/reference/contract.md, 1.1 and 2)."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from model.frozen.run.submission import run_submission
 
 
 class Model:
-    """The weights in a folder, as the organisers' scripts call them."""
+    """A folder of weights with the methods that the organisers' scripts call."""
 
     def __init__(self, weights: str | os.PathLike[str] = DEFAULT_WEIGHTS) -> None:
         self.weights = Path(weights)

@@ -1,4 +1,4 @@
-"""Images for the network: grouped by file, decoded in threads, never more than a few ahead."""
+"""Images for the network: grouped by file, decoded in threads, only a few ahead of the network."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -18,13 +18,13 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 _NO_HEADER = (256, 256)
-# A header may claim anything; beyond this a blank mask of the claimed size would fill the disk or the day.
+# Pixels. A header may claim any size; a blank mask above this one would take too much disk and time.
 _LARGEST_BLANK = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image and the rows that ask about it. `isolated`: to be read in a child process, for it may end its own."""
+    """One image and its rows. An `isolated` one is read in a child process, because it may crash the reader."""
 
     image_path: str
     samples: tuple[Sample, ...]
@@ -32,7 +32,7 @@ class Job:
 
 
 Batch = tuple[Job, ...]
-"""Images that pass the network together."""
+"""Images that pass through the network together."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Loaded:
 
 
 def plan(samples: Iterable[Sample], batch_size: int) -> list[Batch]:
-    """One job per image, cut into batches; images with the same tasks stand together, so that heads see full batches.
+    """Return one job per image, cut into batches. Images with the same tasks are adjacent, so heads get full batches.
 
-    A network's last digits depend on how many images it sees at once. So the batches follow from the samples alone, and
-    whoever leaves some of them to another process, or to another day, leaves whole batches: the bytes stay the same.
+    A network's last digits depend on the batch size. Therefore batches depend only on the samples, and resumed or
+    split runs leave out whole batches: the answers keep the same bytes.
     """
     by_image: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -61,7 +61,7 @@ def plan(samples: Iterable[Sample], batch_size: int) -> list[Batch]:
 
 
 def cut(items: Sequence[A], size: int) -> list[tuple[A, ...]]:
-    """Cut into tuples of `size`; the last may be shorter."""
+    """Cut `items` into tuples of `size`; the last may be shorter."""
     return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
@@ -71,14 +71,14 @@ def rows_of(batches: Iterable[Batch]) -> list[Sample]:
 
 
 def isolated(batches: Iterable[Batch], images: Collection[str]) -> list[Batch]:
-    """Return the same batches, those of `images` to be read in a child process."""
+    """Return the same batches, with `images` marked to be read in a child process."""
     return [
         tuple(replace(job, isolated=True) if job.image_path in images else job for job in batch) for batch in batches
     ]
 
 
 def load(job: Job, data_root: Path, metadata: WeightsMetadata) -> Loaded:
-    """Decode and resize a job's image. An unreadable one gives the reason and the size that its header claims."""
+    """Decode and resize a job's image. If it is unreadable, return the reason and the size that its header claims."""
     path = None
     try:
         path = find_image(data_root, job.image_path)
@@ -93,7 +93,7 @@ def load(job: Job, data_root: Path, metadata: WeightsMetadata) -> Loaded:
 
 
 def prefetch(pool: Executor, function: Callable[[A], B], items: Iterable[A], depth: int) -> Iterator[B]:
-    """Map in threads, in order, with at most `depth` results waiting."""
+    """Yield `function` of each item, computed in threads, in order, with at most `depth` results waiting."""
     pending: deque[Future[B]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))

@@ -1,4 +1,4 @@
-"""How to run."""
+"""The options of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from model.frozen.postprocess import Postprocess
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. `tasks` empty means all; `ray` is a cluster's address; see `inference.py --help` for the rest."""
+    """The options that `inference.py --help` explains. No `tasks` means all; `ray` is a cluster's address."""
 
     weights: Path
     batch_size: int = 4

@@ -26,7 +26,7 @@ from model.frozen.runtimes.base import Array
 
 @dataclass(frozen=True)
 class Answer:
-    """A row's prediction. `reason` says why it is a fallback (else None), `note` what was odd about its image."""
+    """A row's prediction. `reason` says why it is a fallback, `note` what was unusual about its image; else None."""
 
     sample: Sample
     prediction: Prediction
@@ -51,7 +51,7 @@ class Pipeline:
     router: Router
     data_root: Path
     batch_size: int = 4
-    """How many images are read ahead, in multiples; the batches themselves come with `run`."""
+    """Sets how many images are read ahead; the batches themselves are passed to `run`."""
     mask_resize: str = "logits"
     postprocess: Postprocess = Postprocess.NONE
 
@@ -67,12 +67,12 @@ class Pipeline:
         stop: Callable[[], bool] = lambda: False,
         announce: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Sample]:
-        """Answer every sample of `batches` exactly once; yield each as it leaves the network.
+        """Answer every sample of `batches` exactly once; yield each sample as it leaves the network.
 
-        `consume` is called once per sample, from worker threads, in no particular order; what it raises is raised
-        here. Unreadable images and non-finite outputs become fallbacks. Once `stop` returns True no further batch is
-        taken; those that are ready for the network are still answered. `announce` is called with each batch before
-        its images are read.
+        `consume` is called once per sample, from worker threads, in any order; its exceptions are raised here.
+        Unreadable images and non-finite outputs get a fallback. After `stop` returns True no new batch starts; batches
+        that are ready for the network are still answered. `announce` is called with each batch before its images are
+        read.
         """
         workers, lanes = available_cpus(), self.router.runtime.lanes
         read = partial(load, data_root=self.data_root, metadata=self.metadata)
@@ -85,7 +85,7 @@ class Pipeline:
             images = prefetch(loaders, read, _jobs(batches, announce), 3 * self.batch_size)
             ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
-                # One batch waits, so that no lane does.
+                # One extra batch is ready, so that no lane waits.
                 for outputs in prefetch(network, lambda batch: list(self._raw_outputs(batch)), ready, lanes + 1):
                     for output in outputs:
                         finishing.append(finishers.submit(self._finish, output, consume))
@@ -99,7 +99,7 @@ class Pipeline:
                     pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Nothing is held between runs."""
+        """Do nothing: a pipeline keeps no resources between runs."""
 
     def _raw_outputs(self, batch: Sequence[Loaded]) -> Iterator[_Output]:
         readable = [loaded for loaded in batch if loaded.pixels is not None]
@@ -120,7 +120,7 @@ class Pipeline:
                         yield _Output(sample, readable[number], output)
 
     def _asked(self, samples: Sequence[Sample]) -> Mapping[str, list[Sample]]:
-        """What the network is asked of an image: its tasks, each with the rows that get the answer (two masks, say)."""
+        """Return the tasks that the network answers for an image, each with its rows (two rows may share a task)."""
         asked: dict[str, list[Sample]] = {}
         for sample in samples:
             if self._is_answered(sample):

@@ -1,7 +1,7 @@
-"""The same run on a Ray cluster: a frozen pipeline per actor, whole batches out, answers back to the one writer.
+"""The engine on a Ray cluster: each actor has a pipeline, gets whole batches and sends the answers back.
 
-Every node must see the program, the weights and the images under the same paths. Ray is an optional extra
-(`requirements-ray.txt`), imported only when `--ray` asks for it.
+Every node must see the program, the weights and the images under the same paths. Ray is optional
+(`requirements-ray.txt`) and only imported for `--ray`.
 """
 
 import logging
@@ -22,12 +22,12 @@ from model.frozen.loading import Batch, cut, isolated
 from model.frozen.pipeline import Answer, Pipeline
 
 _BATCHES_PER_CALL = 4
-_CALLS_PER_ACTOR = 2  # one is computed while the next one waits
+_CALLS_PER_ACTOR = 2  # one runs, one waits
 _POLL_S, _GRACE_S = 1.0, 5.0
 
 
 class _Worker:
-    """What runs in an actor. A restarted actor builds its pipeline again when it is first asked."""
+    """The code of an actor. A restarted actor builds its pipeline again at the first call."""
 
     def __init__(self, build: Callable[[], Pipeline]) -> None:
         self._build = build
@@ -45,7 +45,7 @@ class _Worker:
         import ray
 
         answers: list[Answer] = []
-        if ray.get_runtime_context().was_current_actor_reconstructed:  # it died, and an image may have killed it
+        if ray.get_runtime_context().was_current_actor_reconstructed:  # An image may have crashed it.
             batches = isolated(batches, {job.image_path for batch in batches for job in batch})
         for _ in self._pipeline.run(batches, answers.append):
             pass
@@ -53,10 +53,10 @@ class _Worker:
 
 
 class RayEngine:
-    """Answers batches on the cluster at `address`: an actor per GPU, or per node where there is none.
+    """Answers batches on the cluster at `address`, with one actor per GPU, or per node if there are no GPUs.
 
-    Ray restarts an actor that dies and asks it again; from then on it reads every image in a child process. `workers`
-    tells node, process and device of each. Raises UserError if Ray is not installed or no cluster answers, and what
+    Ray restarts an actor that dies and repeats the call; the restarted actor reads images in child processes. `workers`
+    lists node, process and device of each. Raises UserError if Ray is not installed or no cluster answers, and whatever
     `build` raises on the nodes.
     """
 
@@ -84,7 +84,7 @@ class RayEngine:
         stop: Callable[[], bool] = lambda: False,
         announce: Callable[[Batch], None] = lambda _: None,
     ) -> Iterator[Sample]:
-        """See `Pipeline.run`. Once `stop` returns True, what is under way has a few seconds to come back."""
+        """See `Pipeline.run`. After `stop` returns True, running calls have a few seconds to finish."""
         calls = _announced(cut(batches, _BATCHES_PER_CALL), announce)
         pairs = zip(self._actors * _CALLS_PER_ACTOR, calls, strict=False)
         running = {worker.answer.remote(call): worker for worker, call in pairs}
@@ -126,7 +126,7 @@ def _connect(address: str) -> ModuleType:
         reason = " ".join(str(error).split())
         raise UserError(f"--ray {address}: no cluster answers ({reason}); start one with 'ray start --head'") from error
     finally:
-        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+        for number, handler in handlers.items():  # Ray replaces the handler of SIGTERM
             signal.signal(number, handler)
     module: ModuleType = ray
     return module

@@ -1,4 +1,4 @@
-"""Which graphs run for which images. A graph runs once per image however many of its tasks ask for it."""
+"""Decides which graphs run for which images. Tasks of one image share the graphs that their paths have in common."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from model.frozen.runtimes.base import Array, Runtime
 IMAGES, TASK, OUTPUT = "images", "task", "output"
 
 Step = tuple[str, int | None]
-"""A graph, and the task index that it is given if it has such an input."""
+"""A graph, and the task index for its `task` input, if it has one."""
 
 
 @dataclass
 class _Node:
-    """A prefix of paths: the images (`rows`) that pass it and the values known there by name."""
+    """A prefix of paths: the images (`rows`) that pass through it, and the tensors known there, by name."""
 
     rows: list[int]
     values: dict[str, Array]
@@ -37,8 +37,8 @@ class Router:
     def run(self, images: Array, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
         """Yield (task_id, image numbers, raw outputs) for every task of a batch.
 
-        `images` is (N, S, S, 3) uint8; `tasks` names the tasks of each image, all answered by the network. Nothing is
-        computed for an image that no task needs, and nothing twice.
+        `images` is (N, S, S, 3) uint8. `tasks` names the tasks of each image; the network must answer all of them. A
+        graph runs only for the images that need it, and once for each.
         """
         rows: dict[str, list[int]] = {}
         for number, names in enumerate(tasks):

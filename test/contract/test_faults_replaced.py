@@ -19,7 +19,7 @@ def test_the_data_folder_as_output_is_refused_before_any_work(data, call, tmp_pa
     for output in (data.root, tmp_path / "link", tmp_path / "new" / ".." / "data"):
         ended = call(data.root, output=output)
         assert (ended.code, ended.report["exit_code"]) == (2, 2)
-        assert "is the folder" in ended.last_line
+        assert "is the input folder" in ended.last_line
     assert contents(data.root) == before
     assert not (tmp_path / "new").exists()
 
@@ -81,7 +81,7 @@ def test_a_link_in_the_place_of_a_json_file_is_refused_before_any_work(data, cal
 
 def test_python_s_interface_keeps_the_data_too(data, tiny_weights):
     before = contents(data.root)
-    with pytest.raises(UserError, match="is the folder"):
+    with pytest.raises(UserError, match="is the input folder"):
         inference.Model(tiny_weights).predict(str(data.root), str(data.root))
     assert contents(data.root) == before
 
@@ -93,7 +93,7 @@ def test_a_report_in_a_place_of_others_is_refused_before_any_work(process, data,
     path = tiny_weights / "run.json" if target == "weights" else tmp_path / target
     done = process("", "--report", path)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"{path} would be written in ")
+    assert done.stderr.splitlines()[-1].startswith(f"{path} is inside ")
     assert contents(data.root) == before
     assert (tmp_path / "link.json").is_symlink()
     assert not (tmp_path / "out").exists()

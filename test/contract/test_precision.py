@@ -121,8 +121,8 @@ def test_both_engines_agree_in_float32_on_the_shipped_graphs(repository):
         np.testing.assert_allclose(output, ours[task_id], rtol=1e-3, atol=1e-3, err_msg=task_id)
 
 
-def test_weights_that_vouch_for_bfloat16_are_answered_in_it(reduced, data, tmp_path):
-    weights = shutil.copytree(reduced.weights, tmp_path / "vouching")
+def test_weights_that_were_tested_in_bfloat16_run_in_it(reduced, data, tmp_path):
+    weights = shutil.copytree(reduced.weights, tmp_path / "tested")
     table = json.loads((reduced.weights / "weights.json").read_text())
     (weights / "weights.json").write_text(json.dumps({**table, "precisions": ["float32", "bfloat16"]}))
     report = RunReport()

@@ -101,7 +101,7 @@ def test_probabilities_boxes_and_points_are_in_range(answered, phantom_folder, t
 def test_untrained_heads_answer_with_the_prior_and_are_named_once(phantom_folder, tiny_weights, tmp_path, caplog):
     run(phantom_folder, tmp_path, tiny_weights)
     lines = [record.message for record in caplog.records if "answered with the prior" in record.message]
-    assert lines == ["no training data, answered with the prior: FUGC, cervix"]
+    assert lines == ["tasks without training data, answered with the prior: FUGC, cervix"]
     points = [item for item in load(tmp_path, "regression") if item["task_id"] == "FUGC"]
     assert points
     assert all(item["predicted_points_normalized"] == [0.5] * 4 for item in points)

@@ -1,11 +1,11 @@
-"""The record of a run under way: which rows are answered, and with what. It lies in the output folder as `.journal`.
+"""The journal of an unfinished run, `.journal` in the output folder: which rows are answered, and how.
 
-A line is the CRC-32 of its JSON, a space, the JSON. The first line tells which run this is; each further one holds a
-row, or the images that are about to be read. Lines are only ever appended, so whatever kills the process costs at most
-the last one. The small answers stay here, not in memory, until the JSON files are written from them.
+Each line is the CRC-32 of its JSON, a space, and the JSON. The first line identifies the run; each further line holds a
+row, or the images that are read next. Lines are only appended, so a killed process loses at most the last one. Small
+answers stay in this file, not in memory, until the JSON files are written.
 
-Images that were about to be read when the process died, and of which no row was answered, are suspects: one of them may
-have killed it.
+Images that were being read when the process died, and that have no answer, are suspects: one of them may have caused
+the crash.
 """
 
 import fcntl
@@ -29,19 +29,19 @@ from challenge.tasks import TaskKind
 logger = logging.getLogger(__name__)
 
 SCHEMA = 3
-_SYNC_EVERY = 64  # rows; only a power cut can cost these, and they would be answered again
+_SYNC_EVERY = 64  # rows; only a power cut can lose these, and a resumed run answers them again
 
 Stamp = tuple[int, int] | None
-"""Size in bytes and time of change in nanoseconds of an image's file; None if there is no such file."""
+"""Size in bytes and modification time in nanoseconds of an image file; None if there is no such file."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes two runs the same run: only then may one go on with the other's journal, or be merged with it."""
+    """What two runs must have in common for one to resume the other, or to be merged with it."""
 
     profile: str
     weights: str
-    """sha256 of `weights.json`, which holds those of its graphs."""
+    """sha256 of `weights.json`, which holds the sha256 of each graph."""
     manifest: str
     """sha256 of the rows."""
     rows: int
@@ -74,9 +74,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An answered row. `index` is its place among all rows; `entry` its JSON object, or `mask` its file.
+    """An answered row. `index` is its position among all rows; `entry` is its JSON object, or `mask` its mask file.
 
-    A row whose mask a later row overwrites has neither. `reason` and `note` are those of `Answer`.
+    A row whose mask a later row overwrites has neither. `reason` and `note` are as in `Answer`.
     """
 
     index: int
@@ -122,11 +122,11 @@ class Journal:
         self.path = path
         self.identity: Identity | None = None
         self.is_foreign = False
-        """Whether another version of this program wrote it; then nothing of it is believed."""
+        """Whether another version of this program wrote it; then its content is ignored."""
         self.stamps: dict[str, Stamp] = {}
-        """Of every image that was about to be read, as it was then."""
+        """The stamp of every image at the time when it was read."""
         self.suspects: set[str] = set()
-        """Images that an earlier process was about to read, and did not answer, when it died."""
+        """Images that an earlier process was reading, without an answer yet, when it died."""
         self._in_flight = False
         self._descriptor = descriptor
         self._lock = threading.Lock()
@@ -141,7 +141,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it. The process lives: what this run was about to read is no suspect, but earlier ones still are."""
+        """Close it. The process did not crash, so images of this run are not suspects, but earlier suspects remain."""
         try:
             if self._in_flight:
                 self._write(json.dumps({"suspects": sorted(self.suspects)}))
@@ -152,17 +152,17 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """The journal's size in bytes."""
         return self._end
 
     def begin(self, identity: Identity) -> None:
-        """Forget everything and start the record of another run. Raises OSError."""
+        """Drop all content and start the journal of another run. Raises OSError."""
         self._forget()
         self._write(json.dumps({"schema": SCHEMA, **asdict(identity)}))
         self.identity = identity
 
     def append(self, record: Record) -> None:
-        """Add a row; what stood of it before is replaced. Raises OSError, and the journal is as it was."""
+        """Add a row, or replace its earlier record. If it raises OSError, the journal is unchanged."""
         line = json.dumps(asdict(record), allow_nan=False)
         with self._lock:
             self._places[record.index] = self._write(line)
@@ -171,14 +171,14 @@ class Journal:
                 self.sync()
 
     def about_to_read(self, images: Mapping[str, Stamp]) -> None:
-        """Name images before they are read; only the process may die of them, so nothing is synced. Raises OSError."""
+        """List images before they are read. Not synced: only a crash of the process matters here. Raises OSError."""
         line = json.dumps({"reading": images})
         with self._lock:
             self._write(line)
             self._in_flight = True
 
     def sync(self) -> None:
-        """Wait until the disk has all rows. Raises OSError."""
+        """Wait until all rows are on the disk. Raises OSError."""
         flush(self._descriptor)
 
     def remove(self) -> None:
@@ -197,7 +197,7 @@ class Journal:
         return (record.entry for record in self.records() if record.kind is kind and record.entry is not None)
 
     def _write(self, text: str) -> tuple[int, int]:
-        """Append a line. A half line that a full disk leaves is cut off by the next one or by the next reader."""
+        """Append a line. The next line or reader cuts off a partial line that a full disk may leave."""
         body = text.encode()
         line = b"%08x %b\n" % (zlib.crc32(body), body)
         os.ftruncate(self._descriptor, self._end)
@@ -209,24 +209,24 @@ class Journal:
         return place
 
     def _scan(self) -> None:
-        """Find the rows. Reading ends at the first line that is torn or altered; what follows is answered again."""
+        """Find the rows. Reading ends at the first damaged line; later rows are answered again."""
         with os.fdopen(os.dup(self._descriptor), "rb") as stream:
             stream.seek(0)
             for line in stream:
                 body = line[9:-1]
                 if not line.endswith(b"\n") or line[:9] != b"%08x " % zlib.crc32(body):
-                    logger.warning("%s is torn after %d rows; later rows are answered again", self.path, len(self))
+                    logger.warning("%s is damaged after %d rows; later rows are answered again", self.path, len(self))
                     break
                 try:
                     self._take(json.loads(body), (self._end + 9, len(body)))
-                except (ValueError, RecursionError):  # its sum is right, so whoever wrote it meant it
+                except (ValueError, RecursionError):  # The checksum is right, so another version wrote it.
                     self._forget()
                     self.is_foreign = True
                     break
                 self._end += len(line)
 
     def _take(self, table: object, place: tuple[int, int]) -> None:
-        """Take note of a line. Raises ValueError if this version did not write it."""
+        """Process a line. Raises ValueError if this version did not write it."""
         if self.identity is None:
             self.identity = Identity.of(table)
         elif isinstance(table, dict) and table.keys() == {"reading"}:
@@ -257,10 +257,10 @@ def _stamp(value: object) -> Stamp:
 
 
 def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
-    """Open `folder/.journal` for a run: as it stands if `resume` and it is of this very run, else empty.
+    """Open `folder/.journal` for a run: with its content if `resume` is set and the run is the same, else empty.
 
-    Raises UserError if another process writes it, or if it is to be resumed and belongs to another run or to another
-    version of this program, or if the folder is not writable; OSError if the disk is full.
+    Raises UserError if another process is writing it, if the folder is not writable, or if `resume` is set and the
+    journal is of another run or of another version of this program; OSError if the disk is full.
     """
     path = folder / JOURNAL
     try:
@@ -278,7 +278,7 @@ def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
             if journal.is_foreign:
                 logger.warning("%s; the run starts again", _foreign(path))
             elif len(journal):
-                logger.warning("%s tells of an unfinished run; it starts again (--resume would go on)", path)
+                logger.warning("%s is of an unfinished run; the run starts again (use --resume to continue it)", path)
             journal.begin(identity)
         elif differences := journal.identity.differences(identity):
             raise UserError(

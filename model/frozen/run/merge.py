@@ -1,4 +1,4 @@
-"""The outputs of `--num-parts` runs -> the output of one run. Needs no network, no weights and no images."""
+"""Merges the outputs of `--num-parts` runs into the output of one run, without network, weights or images."""
 
 import heapq
 import logging
@@ -19,7 +19,7 @@ from challenge.paths import output_file
 from challenge.predictions import MaskFile
 from challenge.profile import PROFILES
 from challenge.tasks import TaskKind
-from challenge.writers import Entry
+from challenge.writers import JsonObject
 from model.frozen.run.journal import Identity, Journal, read_journal
 from model.frozen.run.report import RunReport
 
@@ -34,10 +34,10 @@ class _Part:
 
 
 def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
-    """Write to `output_dir` what one run over all rows would have written; the parts stay as they are.
+    """Write to `output_dir` what one run over all rows would have written. The parts stay unchanged.
 
-    Raises UserError, before anything is written, unless the parts are those of one run, each complete and given once;
-    DiskFullError, and nothing of the merged run is left; OSError.
+    Raises UserError, before anything is written, unless `folders` are all parts of one run, each complete and given
+    once; DiskFullError, after the partial output is removed; OSError.
     """
     if any(is_same(output_dir, folder) for folder in folders):
         raise UserError(f"--output {output_dir} is one of the parts; give another folder")
@@ -69,7 +69,7 @@ def _check(parts: Sequence[_Part]) -> None:
         same = replace(part.identity, part_id=first.part_id, part_rows=first.part_rows)
         if differences := same.differences(first):
             raise UserError(
-                f"{part.folder} is of another run than {parts[0].folder} ({'; '.join(differences)}); "
+                f"{part.folder} belongs to another run than {parts[0].folder} ({'; '.join(differences)}); "
                 "give the parts of one run"
             )
     by_id: dict[int, _Part] = {}
@@ -98,7 +98,7 @@ def _check_complete(part: _Part) -> None:
 
 
 def _sizes(part: _Part) -> Iterator[int]:
-    """Bytes that the answers of a part take, at the least."""
+    """Yield sizes in bytes; their sum is the least that a part's answers need."""
     yield part.journal.size
     yield from (record.mask.size for record in part.journal.records() if record.mask)
 
@@ -117,22 +117,22 @@ def _write(parts: Sequence[_Part], output_dir: Path, report: RunReport) -> None:
                     made.extend(_copy(record.mask, part.folder, output_dir))
         profile.write_json(output_dir, partial(_entries, parts))
     except BaseException:
-        # Some of the files are no answer, and they take the room that the next try needs.
+        # A partial output is of no use and takes up the space that the next attempt needs.
         for path in made:
             path.unlink(missing_ok=True)
         raise
 
 
-def _entries(parts: Sequence[_Part], kind: TaskKind) -> Iterator[Entry]:
+def _entries(parts: Sequence[_Part], kind: TaskKind) -> Iterator[JsonObject]:
     records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
     return (record.entry for record in records if record.kind is kind and record.entry is not None)
 
 
 def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> Iterator[Path]:
-    """Copy a mask, and yield the copy unless it is there already.
+    """Copy a mask and yield the copy, unless it exists already.
 
-    A second name for the same file where the disk allows it: parts are many and masks are large. A link (as git-annex,
-    DVC or datalad make them) gets no second name: it would lead nowhere from another folder.
+    The copy is a hard link if possible, to save disk space. A symbolic link (git-annex, DVC and datalad make them) is
+    always copied, because it may lead nowhere from another folder.
     """
     source, target = folder / mask.file, output_file(output_dir, PurePosixPath(mask.file))
     if target.exists() and target.samefile(source):
@@ -145,7 +145,7 @@ def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> Iterator[Path]:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give a file the second name `target`, in the place of what may be there. Return whether that can be done."""
+    """Make `target` a hard link to `source`, replacing an earlier file. Return whether that worked."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

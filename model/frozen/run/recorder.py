@@ -1,4 +1,4 @@
-"""Where answers go: masks to the output folder at once, everything else to the journal, counts to the report."""
+"""Records answers: masks in the output folder, all others in the journal, counts in the report."""
 
 import logging
 import threading
@@ -20,15 +20,15 @@ from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
 
-# The longest text of a double, with its separator; and what surrounds the numbers and the names of an entry.
+# Bytes of the longest double with its separator, and of an entry without its numbers and names.
 _NUMBER_BYTES, _ENTRY_BYTES = 26, 160
 
 
 class Recorder:
-    """Keeps the answers to `samples`, all rows of the manifest. `add` is called from worker threads.
+    """Records the answers to `samples`, all rows of the manifest. `add` is called from worker threads.
 
-    While the run goes on, `.journal.reserve` takes as much disk as the JSON files may need, so that a full disk cannot
-    keep them from being written.
+    During the run, `.journal.reserve` reserves the disk space that the JSON files may need, so that they can be written
+    even if the disk fills up.
     """
 
     def __init__(
@@ -53,31 +53,31 @@ class Recorder:
         self._masks = self._mask_bytes = 0
 
     def reserve(self, samples: Iterable[Sample]) -> None:
-        """Take the disk that the JSON files of these rows may need. Raises OSError if there is none."""
+        """Reserve the disk space that the JSON files of these rows may need. Raises OSError if there is too little."""
         reserve(self._reserve, json_bytes(samples))
 
     def announce(self, batch: Batch) -> None:
-        """Write down which images are about to be read. Raises OSError."""
+        """Record which images are read next. Raises OSError."""
         self._journal.about_to_read({job.image_path: _stamp(self._data_root, job.image_path) for job in batch})
 
     @property
     def suspects(self) -> set[str]:
-        """Images that were being read, and were not answered, when an earlier process of this run died."""
+        """Images that an earlier process of this run was reading, without an answer yet, when it died."""
         return self._journal.suspects
 
     def check_images(self) -> None:
-        """Raise UserError if an image was replaced after an earlier process of this run answered for it."""
+        """Raise UserError if an image was replaced after an earlier process of this run answered it."""
         answered = {record.image_path for record in self._journal.records()}
         stamps = self._journal.stamps.items()
         changed = [name for name, was in stamps if name in answered and _stamp(self._data_root, name) != was]
         if changed:
             raise UserError(
                 f"--resume: {len(changed)} images were replaced since they were answered, the first {changed[0]!r}; "
-                "put the same ones back, or leave out --resume to start again"
+                "restore the original images, or leave out --resume to start again"
             )
 
     def replay(self) -> set[Row]:
-        """Count what the journal tells and the output folder confirms; return those rows."""
+        """Count the rows that the journal lists and whose masks are intact; return these rows."""
         for record in self._journal.records():
             if record.mask is None or record.mask.is_whole(self._output_dir):
                 self._count(record)
@@ -85,7 +85,7 @@ class Recorder:
         return self._done
 
     def add(self, answer: Answer) -> None:
-        """Write one answer down, unless an earlier run did. Raises OSError."""
+        """Record one answer, unless an earlier run did. Raises OSError."""
         sample, prediction = answer.sample, answer.prediction
         if sample.row in self._done:
             return
@@ -98,7 +98,7 @@ class Recorder:
             self._keep(self._record(sample, entry=entry, reason=answer.reason, note=note))
 
     def add_superseded(self, sample: Sample) -> None:
-        """Write down that a later row overwrites this one's mask. Raises OSError."""
+        """Record that a later row overwrites this row's mask. Raises OSError."""
         self._keep(self._record(sample, reason=f"a later row writes the same mask {sample.mask_file}"))
 
     def write_json(self) -> None:
@@ -108,11 +108,11 @@ class Recorder:
         self._profile.write_json(self._output_dir, self._journal.entries)
 
     def disk_full(self, samples: Iterable[Sample]) -> DiskFullError:
-        """Save what a full disk lets be saved; return the error that tells how much more `samples` need."""
+        """Write the JSON files if the full disk allows it; return the error that says how much space `samples` need."""
         try:
             self.write_json()
         except OSError as error:
-            logger.warning("the JSON files could not be written (%s); the journal keeps their content", error)
+            logger.warning("the JSON files could not be written (%s); the journal keeps the answers", error)
         masks = sum(sample.kind is TaskKind.SEGMENTATION for sample in samples) - self._masks
         mask_bytes = self._mask_bytes // self._masks if self._masks else on_disk(1)
         line_bytes = self._journal.size // (len(self._journal) + 1)

@@ -1,4 +1,4 @@
-"""What a run did: counts, fallbacks, notes, versions, times. Written only where `--report` says."""
+"""The run report: counts, fallbacks, notes, versions, times. Only `--report` writes it to a file."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "S
 
 @dataclass
 class RunReport:
-    """Collected while a run goes on; `to_dict` is the schema of docs/reference/run-report.md."""
+    """The report of a run, filled during the run. `to_dict` has the schema of docs/reference/run-report.md."""
 
     started: float = field(default_factory=time.monotonic)
     status: str = "failed"
@@ -56,7 +56,7 @@ class RunReport:
         return sum(self.counts.values())
 
     def describe(self, requested: str, engine: Description) -> None:
-        """Take over what the engine uses; `requested` is the device that the command line asked for."""
+        """Record what the engine uses; `requested` is the device of the command line."""
         self.device = {"requested": requested, "used": engine.device}
         if engine.workers:
             self.device["workers"] = list(engine.workers)
@@ -65,7 +65,7 @@ class RunReport:
         self.precision = engine.precision
 
     def add(self, record: Record) -> None:
-        """Count an answered row, and tell of its fallback or of what was odd about it."""
+        """Count an answered row and keep its fallback or note."""
         self.counts[record.kind] += 1
         row = {"row": record.row, "image_path": record.image_path, "task_id": record.task_id}
         if record.reason:
@@ -78,7 +78,7 @@ class RunReport:
         return time.monotonic() - self.started
 
     def last_word(self) -> str | None:
-        """Return the sentence that stderr ends with when the run did not fail but its exit code is not 0."""
+        """Return the last line for stderr if the run did not fail but its exit code is not 0."""
         if self.status == "stopped":
             return (f"stopped by a signal after {self.answered} of {self.rows} rows; "
                     "run the same command with --resume")  # fmt: skip
@@ -121,7 +121,7 @@ class RunReport:
     def write(self, path: Path) -> None:
         """Write the report as JSON; see `write_file`. Raises DiskFullError if that is what is wrong, else UserError."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        # A file's name may hold bytes that are no text; JSON's escape for them is the one that Python writes.
+        # File names may hold bytes that are not UTF-8; JSON escapes them as Python does.
         data = text.encode(errors="backslashreplace") + b"\n"
         try:
             write_file(path, data)
@@ -160,8 +160,8 @@ def _write(report: RunReport, path: Path) -> None:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    # Linux counts what the starting process held into `ru_maxrss`, but not into this line.
+    """Return the largest resident memory of this process so far, in MiB."""
+    # On Linux, `ru_maxrss` includes the memory of the parent process; this line does not.
     if peak := re.search(r"^VmHWM:\s*(\d+) kB$", _status(), re.MULTILINE):
         return int(peak[1]) / (1 << 10)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

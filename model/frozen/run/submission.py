@@ -1,4 +1,4 @@
-"""One whole run: manifest in, the challenge's output folder out, a report of what happened."""
+"""One whole run: reads the manifest, writes the challenge's output folder, fills the run report."""
 
 import errno
 import hashlib
@@ -37,9 +37,9 @@ def run_submission(
 ) -> None:
     """Answer every row of the manifests below `data_root` into `output_dir`; fill `report` on the way.
 
-    Once `stop` returns True the run ends after the batches under way: the JSON files hold what is answered, the journal
-    stays, and `report.status` is `stopped`. Raises UserError before any work if the manifests or the weights cannot be
-    used, or if an answer would replace an input; DiskFullError; OSError if `output_dir` cannot be written.
+    After `stop` returns True the run finishes the current batches and ends: the JSON files hold all answers so far, the
+    journal stays, and `report.status` is `stopped`. Raises UserError, before any work, if the manifests or the weights
+    are unusable or an answer would replace an input; DiskFullError; OSError if `output_dir` is not writable.
     """
     metadata = read_metadata(options.weights)
     report.weights = {"name": metadata.name, "sha256": verify(metadata, options.weights)}
@@ -78,7 +78,7 @@ def run_submission(
 
 @dataclass(frozen=True)
 class _Work:
-    """What this process answers: whole batches, and rows whose mask a later row overwrites, which need no answer."""
+    """The work of this process: whole batches, and rows without an answer because a later row overwrites their mask."""
 
     batches: Sequence[Batch]
     superseded: Sequence[Sample]
@@ -88,7 +88,7 @@ class _Work:
         lost = superseded(samples)
         rows = {sample.row for sample in lost}
         batches = plan((sample for sample in samples if sample.row not in rows), options.batch_size)
-        # Every n-th batch, not the n-th stretch: batches of one task stand together, and some tasks take longer.
+        # Every n-th batch, because batches of one task are adjacent and some tasks take longer.
         mine = slice(options.part_id, None, options.num_parts)
         return cls(batches[mine], lost[mine])
 
@@ -98,7 +98,7 @@ class _Work:
 
 
 def _answer(work: _Work, engine: Engine, recorder: Recorder, report: RunReport, stop: Callable[[], bool]) -> None:
-    """Answer what the journal does not tell yet, and write the JSON files."""
+    """Answer the rows that are not in the journal, and write the JSON files."""
     recorder.check_images()
     try:
         recorder.reserve(work.samples)
@@ -135,7 +135,7 @@ def _samples(data_root: Path, options: Options, metadata: WeightsMetadata, repor
 
 def _check_output(data_root: Path, output_dir: Path, samples: Sequence[Sample], options: Options) -> None:
     check_answers_folder(output_dir, data_root, options.weights)
-    output_dir = Path(os.path.realpath(output_dir))  # "new/../data" is there only once "new" is made
+    output_dir = Path(os.path.realpath(output_dir))  # "new/../data" exists only once "new" exists
     masks = [sample.mask_file for sample in samples if sample.mask_file]
     answers = [*masks, *map(PurePosixPath, options.profile.answer_files)]
     check_links(output_dir, answers)
@@ -143,7 +143,7 @@ def _check_output(data_root: Path, output_dir: Path, samples: Sequence[Sample], 
 
 
 def _inputs(data_root: Path, samples: Sequence[Sample], options: Options) -> Iterator[Path]:
-    """All files that are read, and the true masks, which are not."""
+    """Yield all input files, including the true masks, which a run does not read."""
     for image_path in {sample.image_path for sample in samples}:
         if image := find_quietly(data_root, image_path):
             yield image
@@ -162,7 +162,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
     digest = hashlib.sha256()
     for s in samples:
         row = f"{s.row}\0{s.image_path}\0{s.task_id}\0{s.kind}\0{s.num_classes}\0{s.mask_file}\n"
-        digest.update(row.encode(errors="surrogateescape"))  # a csv's name may hold bytes that are no text
+        digest.update(row.encode(errors="surrogateescape"))  # file names may hold bytes that are not UTF-8
     return Identity(
         profile=options.profile.name,
         weights=report.weights["sha256"],
@@ -182,7 +182,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
 def _announce_priors(samples: Sequence[Sample], prior_tasks: Sequence[str]) -> None:
     asked = {sample.task_id for sample in samples}.intersection(prior_tasks)
     if asked:
-        logger.warning("no training data, answered with the prior: %s", ", ".join(sorted(asked)))
+        logger.warning("tasks without training data, answered with the prior: %s", ", ".join(sorted(asked)))
 
 
 def _prepare(output_dir: Path, resume: bool) -> None:

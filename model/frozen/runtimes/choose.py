@@ -1,4 +1,4 @@
-"""Which engine answers, on what, in which precision."""
+"""Chooses the runtime, the device and the precision."""
 
 import ctypes
 import logging
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def open_runtime(folder: Path, metadata: WeightsMetadata, device: str = "auto", precision: str = "auto") -> Runtime:
-    """Return the runtime that docs/performance.md found fastest for `auto|cpu|cuda` and the precision; log why.
+    """Return the fastest runtime for `auto|cpu|cuda` and the precision (docs/performance.md); log why.
 
-    `auto` computes in less than float32 only where `metadata.precisions` says that it does no harm. Raises UserError if
-    the device or the precision cannot be had.
+    The precision `auto` is lower than float32 only where `metadata.precisions` allows it. Raises UserError if the
+    device or the precision is not available.
     """
     if precision == "bfloat16" and device == "cuda":
         raise UserError("--precision bfloat16 is for CPUs; use --device cpu, or --precision float32 or float16")
@@ -45,12 +45,12 @@ def _on_cuda(folder: Path, metadata: WeightsMetadata, precision: str) -> Runtime
 def _on_cpu(folder: Path, metadata: WeightsMetadata, precision: str) -> Runtime:
     if precision == "float16":
         raise UserError("--precision float16 needs a GPU with TensorRT; use auto, float32 or bfloat16")
-    reason = "--precision asks for it" if precision == "float32" else "the weights vouch for no other precision"
+    reason = "--precision asks for it" if precision == "float32" else "the weights were tested in no other precision"
     if precision == "bfloat16" or (precision == "auto" and "bfloat16" in metadata.precisions):
-        why = "--precision asks for it" if precision == "bfloat16" else "the weights vouch for it"
+        why = "--precision asks for it" if precision == "bfloat16" else "the weights were tested in it"
         try:
             reduced = OpenVinoRuntime(folder, metadata.graphs, "bfloat16")
-            return _chosen(reduced, f"the processor computes in it and {why}")
+            return _chosen(reduced, f"the processor supports it and {why}")
         except ProviderError as error:
             if precision == "bfloat16":
                 raise UserError(f"--precision bfloat16: {error}; use --precision float32") from error
@@ -64,7 +64,7 @@ def _chosen(runtime: Runtime, reason: str) -> Runtime:
 
 
 def choose_device(wanted: str) -> str:
-    """Return `cpu` or `cuda` for `auto|cpu|cuda`, and log why. Raises UserError if `cuda` cannot be had."""
+    """Return `cpu` or `cuda` for `auto|cpu|cuda`; log why. Raises UserError if `cuda` is not available."""
     if wanted == "cpu":
         return "cpu"
     if CUDA not in ort.get_available_providers():
@@ -81,7 +81,7 @@ def choose_device(wanted: str) -> str:
 
 
 def cuda_device_count() -> int:
-    """Number of CUDA devices by the driver's own word; 0 without a driver."""
+    """Return the number of CUDA devices that the driver reports; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -20,7 +20,7 @@ def metadata(tiny_weights):
 
 
 @pytest.fixture
-def vouching(metadata):
+def tested(metadata):
     return replace(metadata, precisions=("float32", "bfloat16"))
 
 
@@ -86,43 +86,43 @@ def test_float32_by_onnxruntime_is_the_rule(tiny_weights, metadata, processor, c
     with caplog.at_level("INFO"):
         runtime = open_runtime(tiny_weights, metadata, "cpu")
     assert isinstance(runtime, OnnxRuntime)
-    assert "runtime: onnxruntime on cpu in float32, because the weights vouch for no other precision" in caplog.text
+    assert "onnxruntime on cpu in float32, because the weights were tested in no other precision" in caplog.text
     assert open_runtime(tiny_weights, metadata, "cpu", "float32").precision == "float32"
 
 
-def test_auto_takes_bfloat16_where_weights_and_processor_allow_it(tiny_weights, vouching, processor, caplog):
+def test_auto_takes_bfloat16_where_weights_and_processor_allow_it(tiny_weights, tested, processor, caplog):
     processor("FP32", "BF16")
     with caplog.at_level("INFO"):
-        runtime = open_runtime(tiny_weights, vouching, "cpu")
+        runtime = open_runtime(tiny_weights, tested, "cpu")
     assert (runtime.name, runtime.device, runtime.precision) == ("OpenVINO", "cpu", "bfloat16")
-    assert "runtime: OpenVINO on cpu in bfloat16, because the processor computes in it and the weights" in caplog.text
-    assert open_runtime(tiny_weights, vouching, "cpu", "float32").name == "onnxruntime"
+    assert "runtime: OpenVINO on cpu in bfloat16, because the processor supports it and the weights" in caplog.text
+    assert open_runtime(tiny_weights, tested, "cpu", "float32").name == "onnxruntime"
 
 
-def test_a_processor_without_bfloat16(tiny_weights, metadata, vouching, processor, caplog):
+def test_a_processor_without_bfloat16(tiny_weights, metadata, tested, processor, caplog):
     processor("FP32", "INT8")
     with caplog.at_level("INFO"):
-        assert open_runtime(tiny_weights, vouching, "cpu").precision == "float32"
+        assert open_runtime(tiny_weights, tested, "cpu").precision == "float32"
     assert "because this processor has neither AVX512-BF16 nor AMX" in caplog.text
     with pytest.raises(UserError, match="--precision bfloat16: this processor has neither .*; use --precision float32"):
         open_runtime(tiny_weights, metadata, "cpu", "bfloat16")
 
 
-def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, vouching, processor, monkeypatch, caplog):
+def test_without_a_temporary_folder_auto_stays_with_float32(tiny_weights, tested, processor, monkeypatch, caplog):
     def refuse():
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     processor("BF16")
     monkeypatch.setattr("model.frozen.runtimes.openvino.gettempdir", refuse)
     with caplog.at_level("INFO"):
-        assert open_runtime(tiny_weights, vouching, "cpu").precision == "float32"
+        assert open_runtime(tiny_weights, tested, "cpu").precision == "float32"
     assert "because OpenVINO needs a writable temporary folder" in caplog.text
 
 
-def test_without_openvino(tiny_weights, metadata, vouching, monkeypatch, caplog):
+def test_without_openvino(tiny_weights, metadata, tested, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level("INFO"):
-        assert open_runtime(tiny_weights, vouching, "cpu").name == "onnxruntime"
+        assert open_runtime(tiny_weights, tested, "cpu").name == "onnxruntime"
     assert "because OpenVINO is not installed" in caplog.text
     with pytest.raises(UserError, match="--precision bfloat16: OpenVINO is not installed"):
         open_runtime(tiny_weights, metadata, "cpu", "bfloat16")

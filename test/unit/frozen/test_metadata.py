@@ -55,7 +55,7 @@ def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
     assert metadata.tasks["organ_cls"].path == ("encoder", "head.organ_cls")
 
 
-def test_weights_vouch_for_float32_alone_unless_they_say_more(folder):
+def test_weights_allow_only_float32_unless_they_list_more(folder):
     assert read_metadata(edited(folder, lambda table: table.pop("precisions"))).precisions == ("float32",)
     both = ["float32", "bfloat16"]
     assert read_metadata(edited(folder, lambda table: table.update(precisions=both))).precisions == tuple(both)

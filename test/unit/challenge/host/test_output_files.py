@@ -48,7 +48,7 @@ def test_a_new_file_and_an_earlier_one(tmp_path, data):
     "name", ["data", "data/new.json", "data/csv_files/a.csv", "data/images/a.png", "data/../data/x"]
 )
 def test_nothing_below_a_forbidden_root(tmp_path, data, name):
-    assert f"would be written in {data}" in refusal(tmp_path / name, tmp_path / "absent", data)
+    assert f"is inside {data}" in refusal(tmp_path / name, tmp_path / "absent", data)
 
 
 def test_links_into_a_forbidden_root(tmp_path, data):
@@ -57,16 +57,16 @@ def test_links_into_a_forbidden_root(tmp_path, data):
     (tmp_path / "folder").symlink_to("data/images")
     (tmp_path / "other data").symlink_to("data")
     for name in ("file.json", "dangling.json", "folder/new.json", "folder/a.png"):
-        assert "would be written in" in refusal(tmp_path / name, data)
-        assert "would be written in" in refusal(tmp_path / name, tmp_path / "other data")
-    assert "would be written in" in refusal(tmp_path / "other data" / "new.json", data)
+        assert "is inside" in refusal(tmp_path / name, data)
+        assert "is inside" in refusal(tmp_path / name, tmp_path / "other data")
+    assert "is inside" in refusal(tmp_path / "other data" / "new.json", data)
 
 
 def test_a_root_may_be_a_file_and_have_two_names(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     os.link(tmp_path / "list.json", tmp_path / "second.json")
     for name in ("list.json", "second.json"):
-        assert "would be written in" in refusal(tmp_path / name, tmp_path / "list.json")
+        assert "is inside" in refusal(tmp_path / name, tmp_path / "list.json")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_root_may_be_a_file_and_have_two_names(tmp_path):
 def test_what_no_command_writes_where_it_is_told_to_is_kept(tmp_path, name):
     check_file_target(tmp_path / name, [])
     (tmp_path / name).write_bytes(b"\x89 something")
-    assert "is no earlier file of this kind" in refusal(tmp_path / name)
+    assert "is not an earlier file of this kind" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize(("name", "content"), [("tmp.aB3dE", b""), ("report", b'{"schema": 1}'), ("a.json", b"[]")])
@@ -200,7 +200,7 @@ def test_an_output_folder_that_is_read(tmp_path, data):
     check_answers_folder(tmp_path, data)
     check_answers_folder(data / "out", data)
     for folder in (data, tmp_path / "link", tmp_path / "out" / ".." / "data"):
-        with pytest.raises(UserError, match="that is read"):
+        with pytest.raises(UserError, match="is the input folder"):
             check_answers_folder(folder, data)
         with pytest.raises(UserError, match="is a data folder"):
             check_answers_folder(folder, tmp_path / "other")

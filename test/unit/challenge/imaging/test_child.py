@@ -160,9 +160,9 @@ def test_where_no_process_can_be_started_only_suspects_are_lost(tmp_path, monkey
     monkeypatch.setattr(decoder.subprocess, "Popen", refused)
     path = write_bad_inputs(tmp_path)["scan.dcm"]
     assert np.array_equal(read_image(path).pixels, decode_file(path).pixels)
-    assert "scan.dcm: decoded in this process, since no other can be started (Resource" in caplog.text
+    assert "scan.dcm: decoded in this process, because no child process can be started (Resource" in caplog.text
     assert read_size(path) == (48, 36)
-    with pytest.raises(ImageError, match=r"scan\.dcm: it may end the process, and no other can be started"):
+    with pytest.raises(ImageError, match=r"scan\.dcm: it may crash the process, and no child process can be started"):
         read_image(path, isolated=True)
     assert read_size(path, isolated=True) is None
 

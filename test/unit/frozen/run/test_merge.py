@@ -101,7 +101,7 @@ def test_a_part_with_fewer_rows_than_it_was_given_is_not_complete(part, tmp_path
 def test_parts_of_different_runs_are_refused(part, tmp_path, name):
     other = 9 if name == "batch_size" else "other"
     folders = [part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(3)], **{name: other})]
-    with pytest.raises(UserError, match=rf"part-1 is of another run than .*part-0 \({name} is {other}"):
+    with pytest.raises(UserError, match=rf"part-1 belongs to another run than .*part-0 \({name} is {other}"):
         merge(folders, tmp_path / "out", RunReport())
 
 
