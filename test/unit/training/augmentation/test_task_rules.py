@@ -46,7 +46,7 @@ def test_the_config_overrides_single_rules():
     ("override", "message"),
     [
         ({"hflp": True}, r"'tasks.FUGC.hflp' \(did you mean 'hflip'\?\)"),
-        ({"hflip": "yes"}, "'tasks.FUGC.hflip' must be bool"),
+        ({"hflip": "yes"}, "'tasks.FUGC.hflip' must be true or false"),
         ({"point_order": "1-3:x"}, "names a point that FUGC does not have"),
         ({"point_order": "1-2:z"}, "is not like 1-2:x"),
         ({"point_order": "1-1:x"}, "is not like 1-2:x"),
