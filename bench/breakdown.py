@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from model.frozen.content import read_metadata
 
 from bench.contenders import ours, since_start
 from bench.measuring.machine import machine, machine_line
@@ -19,6 +18,7 @@ from challenge.cli import FILE, FOLDER
 from challenge.host.exits import Exit
 from challenge.host.limits import available_cpus
 from challenge.manifest import Manifest, read_manifest
+from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
