@@ -63,7 +63,7 @@ def watched(runs_as_organisers, phantoms):
     def run(output, options="", data=phantoms, **how):
         done = runs_as_organisers(data, output, "-c", WATCHED, *TASKS,
                                   options=f"--entrypoint python3 {options}", **how)  # fmt: skip
-        found = json.loads(done.stdout)
+        found = json.loads(done.stdout.splitlines()[-1])  # progress stands above it
         assert found["code"] == 0, done.stderr
         assert found["threads"] > 1
         assert len(found["seen"]) == 1

@@ -12,6 +12,7 @@ from challenge.errors import WeightsError
 from model.frozen.metadata import Graph
 from model.frozen.runtimes.base import Array, ProviderError, lanes, runtime_threads
 from model.frozen.runtimes.openvino_exact import keep_exact
+from model.frozen.runtimes.signal_stack import kept_signal_stack
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16"}
 _EXACT_CONVOLUTIONS = 3
@@ -40,13 +41,15 @@ class OpenVinoRuntime:
         self.lanes = lanes()
         self.precision = precision
         self.providers: tuple[str, ...] = ("CPU",)
-        if precision == "bfloat16":
-            self._check_bfloat16()
+        with kept_signal_stack():
+            if precision == "bfloat16":
+                self._check_bfloat16()
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
         with self._locks[graph]:
-            model = self._models.get(graph) or self._load(graph)
+            with kept_signal_stack():
+                model = self._models.get(graph) or self._load(graph)
             idle = self._requests[graph]
             request = idle.pop() if idle else model.create_infer_request()
         outputs = request.infer(dict(inputs), share_inputs=True)

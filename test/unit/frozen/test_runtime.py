@@ -1,11 +1,15 @@
+import ctypes
 import os
+import sys
 
+import numpy as np
 import pytest
 
 from challenge.errors import WeightsError
 from challenge.host import limits
 from model.frozen.metadata import read_metadata
 from model.frozen.runtimes.onnx import OnnxRuntime
+from model.frozen.runtimes.openvino import OpenVinoRuntime
 
 
 def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
@@ -39,3 +43,25 @@ def test_the_memory_limit_is_the_cgroups(monkeypatch, tmp_path):
     assert limits.memory_limit_mib() is None
     second.write_text(f"{4 << 30}\n")
     assert limits.memory_limit_mib() == 4096
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    @classmethod
+    def of_this_thread(cls):
+        stack = cls()
+        assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+        return stack.start, stack.flags, stack.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems load OpenVINO without a stack for signals")
+def test_signals_keep_their_stack_when_openvino_is_loaded(tiny_weights):
+    """It sets one that it frees when it goes, on whichever thread: the next Ctrl-C on this one would be a crash."""
+    before = SignalStack.of_this_thread()
+    metadata = read_metadata(tiny_weights)
+    name = next(name for name, graph in metadata.graphs.items() if graph.inputs == ("images",))
+    image = np.zeros((1, metadata.image_size, metadata.image_size, 3), np.uint8)
+    runtime = OpenVinoRuntime(tiny_weights, metadata.graphs)
+    runtime.run(name, {"images": image})
+    assert SignalStack.of_this_thread() == before
