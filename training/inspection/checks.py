@@ -123,13 +123,13 @@ def _mask_warnings(mask: TrueMask, classes: Sequence[int], sample: Sample) -> It
 
 
 def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
-    """Say which classes are crumbs around one piece: the trace of masks that were compressed or redrawn."""
+    """Say which classes are crumbs around one component: the trace of masks that were compressed or redrawn."""
     for number in filter(None, classes):
-        pieces = sitk.ConnectedComponent(sitk.GetImageFromArray((mask == number).astype(np.uint8)))
-        sizes = np.bincount(sitk.GetArrayViewFromImage(pieces).ravel())[1:]
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray((mask == number).astype(np.uint8)))
+        sizes = np.bincount(sitk.GetArrayViewFromImage(components).ravel())[1:]
         outside = 1 - sizes.max() / sizes.sum()
         if len(sizes) > _MANY_PIECES and outside > _CRUMBS:
-            detail = f"class {number} lies in {len(sizes)} pieces, {outside:.1%} of it outside the largest"
+            detail = f"class {number} has {len(sizes)} connected components, {outside:.1%} of it outside the largest"
             yield Finding(Level.WARNING, "scattered class", detail, sample)
 
 

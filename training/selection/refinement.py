@@ -21,13 +21,13 @@ from training.text_files import write_text
 FILE = "refinements.json"
 # The least gain on the dev rows, as a part of the score: less may be chance, and flip TTA doubles the time.
 _LEAST_GAIN = {False: 0.001, True: 0.003}
-PLAIN, MIRROR = "as it is", "mirror"
+PLAIN, FLIP = "none", "flip"
 _TIDY = {
-    "one piece": Postprocessing(largest_component=True),
-    "no holes": Postprocessing(fill_holes=True),
+    "largest component": Postprocessing(largest_component=True),
+    "holes filled": Postprocessing(fill_holes=True),
     "both": Postprocessing(largest_component=True, fill_holes=True),
 }
-VARIANTS = (PLAIN, *_TIDY, MIRROR)
+VARIANTS = (PLAIN, *_TIDY, FLIP)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Postprocessing], f
             best, chosen = candidate, name
     if rules.hflip:
         mirrored = replace(best, flip=True, point_order=_mirrored_order(spec, rules))
-        if helps(MIRROR, mirrored):
-            best, chosen = mirrored, MIRROR
+        if helps(FLIP, mirrored):
+            best, chosen = mirrored, FLIP
     return Choice(spec.task_id, metric, tried, chosen, best)
 
 

@@ -16,7 +16,7 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
-from training.selection.refinement import FILE, MIRROR, PLAIN, choose, read_refinements
+from training.selection.refinement import FILE, FLIP, PLAIN, choose, read_refinements
 
 MASK = CATALOGUE["breast_lesion"]
 POINTS = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)
@@ -32,7 +32,7 @@ def test_the_best_is_kept_and_the_mirror_comes_on_top_of_it():
               (True, True, False): 0.8201, (True, False, True): 0.83}  # fmt: skip
     choice = choose(MASK, TaskRules(), scored(values))
     assert choice.refinement == Postprocessing(largest_component=True, flip=True)
-    assert choice.chosen == MIRROR
+    assert choice.chosen == FLIP
     assert list(choice.tried.values()) == [0.80, 0.82, 0.81, 0.8201, 0.83]
 
 
@@ -41,7 +41,7 @@ def test_what_brings_too_little_is_left_out_and_forbidden_flips_are_not_tried():
               (True, True, False): 0.79}  # fmt: skip
     choice = choose(MASK, TaskRules(hflip=False), scored(values))
     assert (choice.chosen, choice.refinement) == (PLAIN, Postprocessing())
-    assert MIRROR not in choice.tried
+    assert FLIP not in choice.tried
 
 
 def test_distances_are_better_when_lower_and_points_told_apart_by_x_change_places():
