@@ -301,7 +301,7 @@ def test_gaps_overlaps_and_strangers_are_refused_before_anything_is_written(
     text = (other_weights / "weights.json").read_text()
     (other_weights / "weights.json").write_text(text.replace('"tiny"', '"other"'))
     answer(phantom_folder, parts[1], other_weights, num_parts=3, part_id=1)
-    with pytest.raises(UserError, match=r"of another run than .* \(weights is"):
+    with pytest.raises(UserError, match=r"belongs to another run than .* \(weights is"):
         merge(parts, output, RunReport())
     with pytest.raises(UserError, match=r"holds no \.journal"):
         merge([phantom_folder], output, RunReport())
