@@ -185,8 +185,8 @@ def test_a_mean_of_runs_adds_up_steps_and_images_on_its_card(run, weights, four_
 
 
 def test_a_disk_that_fills_under_the_tensors_is_told_as_one(run, tmp_path):
-    network, config, facts = module.load_network(run)
+    network, state = module.load_network(run)
     (tmp_path / FILE).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:
-        write_trainable(network, config, facts, tmp_path)
+        write_trainable(network, state.config, tmp_path, state.facts)
     assert is_full(caught.value)
