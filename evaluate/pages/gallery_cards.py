@@ -10,6 +10,8 @@ from PIL import Image
 from challenge.errors import ImageError, MaskError, UserError
 from challenge.manifest import Sample
 from challenge.predictions import (
+    PRIOR_BOX,
+    PRIOR_COORDINATE,
     BlankMask,
     BoxPrediction,
     ClassPrediction,
@@ -105,9 +107,9 @@ def looks_like_prior(prediction: Prediction) -> bool:
         case ClassPrediction(probabilities):
             return len(probabilities) > 0 and max(probabilities) - min(probabilities) < 1e-6
         case BoxPrediction():
-            return bool(np.allclose(prediction.normalized, (0.25, 0.25, 0.75, 0.75), atol=1e-6))
+            return bool(np.allclose(prediction.normalized, PRIOR_BOX, atol=1e-6))
         case PointsPrediction():
-            return bool(np.allclose(prediction.normalized, 0.5, atol=1e-6))
+            return bool(np.allclose(prediction.normalized, PRIOR_COORDINATE, atol=1e-6))
 
 
 def _score(sample: Sample, prediction: Prediction | None, truth: Prediction | None) -> float | None:

@@ -4,17 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from challenge.tasks import TaskKind
+from evaluate.scores.metric_table import headline
 from model.frozen.metadata import TaskMetadata, WeightsMetadata
 from training.run_folder.provenance import LICENCE_FILE
 
 FILE = "README.md"
-_HEADLINE = {
-    TaskKind.SEGMENTATION: "DSC",
-    TaskKind.CLASSIFICATION: "AUC",
-    TaskKind.DETECTION: "IoU",
-    TaskKind.REGRESSION: "MRE",
-}
 
 
 def write_model_card(facts: WeightsMetadata, scores: Mapping[str, Any], output: Path) -> None:
@@ -75,13 +69,12 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
 
 
 def _score(task: TaskMetadata, scored: Mapping[str, Any] | None) -> str:
-    name = _HEADLINE[task.spec.kind]
-    estimate = (scored or {}).get("metrics", {}).get(name, {}).get("official")
+    metric = headline(task.spec.kind)
+    estimate = (scored or {}).get("metrics", {}).get(metric.name, {}).get("official")
     if not estimate or estimate.get("value") is None:
         return "-"
-    digits = 1 if name == "MRE" else 3
-    unit = " px" if name == "MRE" else ""
-    text = f"{name} {estimate['value']:.{digits}f}{unit}"
+    text = f"{metric.name} {metric.brief(estimate['value'])}"
     if estimate.get("low") is None:  # too few rows to draw from
         return text
-    return f"{text} [{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]"
+    low, high = (metric.brief(estimate[side], unit=False) for side in ("low", "high"))
+    return f"{text} [{low}, {high}]"

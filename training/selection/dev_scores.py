@@ -4,36 +4,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from challenge import targets
 from challenge.host.progress import progress
 from challenge.manifest import Sample
-from challenge.predictions import (
-    BlankMask,
-    BoxPrediction,
-    ClassPrediction,
-    MaskPrediction,
-    PointsPrediction,
-    Prediction,
-)
+from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.metrics.detection import iou
-from evaluate.metrics.regression import radial_errors
-from evaluate.metrics.segmentation import diagonal, dice, hausdorff
-from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
+from evaluate.scores.cases import Case
 from evaluate.scores.columns import task_score
 from evaluate.scores.metric_table import Column
-from model.frozen.decode import decode, fallback
+from evaluate.scores.one_case import measure_one
+from model.frozen.decode import answer, fallback
 from model.frozen.postprocess import Postprocessing
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
-from training.data.pixels import Pixels, PixelStore
+from training.data.pixels import Pixels
 from training.data.rows import Part
 
 _BATCH = 16
@@ -86,8 +75,8 @@ class DevScorer:
         refinement = self.refinements.get(spec.task_id, Postprocessing())
 
         def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
-            raw = refinement.clean_mask(raw) if spec.kind is TaskKind.SEGMENTATION else raw
-            return _case(self.part.store, sample, decode(raw, spec, self.part.store.resize_of(sample)))
+            resize = self.part.store.resize_of(sample)
+            return self._case(sample, answer(raw, spec, resize, postprocessing=refinement)[0])
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(samples), _BATCH):
@@ -112,10 +101,13 @@ class DevScorer:
             for sample in self._rows(task_id):
                 spec = TaskSpec(task_id, sample.kind, sample.num_classes)
                 resize = self.part.store.resize_of(sample)
-                answer = fallback(spec, resize.width, resize.height, self.means.get(task_id))
-                cases.append(_case(self.part.store, sample, answer))
+                cases.append(self._case(sample, fallback(spec, resize.width, resize.height, self.means.get(task_id))))
             self._priors[task_id] = _official(spec, cases)
         return self._priors[task_id]
+
+    def _case(self, sample: Sample, prediction: Prediction) -> Case:
+        is_mask = sample.kind is TaskKind.SEGMENTATION
+        return measure_one(sample, prediction, self.part.store.native_mask(sample) if is_mask else None)
 
     def _rows(self, task_id: str) -> list[Sample]:
         return [sample for sample in self.part.samples if sample.task_id == task_id]
@@ -145,33 +137,3 @@ def selection(specs: Mapping[str, TaskSpec], tasks: Scores, prior_mre: Mapping[s
 def _official(spec: TaskSpec, cases: list[Case]) -> dict[str, float]:
     score = task_score(spec, cases, Column.OFFICIAL)
     return {name: float(value) for name, value in score.metrics().items()} if score else {}
-
-
-def _case(store: PixelStore, sample: Sample, prediction: Prediction) -> Case:
-    def case(kind: type[Case], **measured: Any) -> Case:
-        return kind.of(sample, Outcome.ANSWERED, **measured)
-
-    match prediction:
-        case MaskPrediction(labels):
-            return case(MaskCase, **_mask_scores(labels, sample, store))
-        case BlankMask(width, height):
-            return case(
-                MaskCase,
-                **_mask_scores(np.zeros((height, width), np.uint8), sample, store),
-            )
-        case ClassPrediction(probabilities, predicted):
-            return case(LabelCase, true=targets.label(sample), predicted=predicted, probabilities=probabilities)
-        case BoxPrediction(pixels):
-            return case(BoxCase, iou=float(iou(pixels, targets.box(sample) or (0, 0, 0, 0))))
-        case PointsPrediction(pixels):
-            truth = [point or (0.0, 0.0) for point in targets.points(sample)]
-            return case(PointsCase, errors=tuple(radial_errors(np.reshape(pixels, (-1, 2)), truth).tolist()))
-
-
-def _mask_scores(labels: npt.NDArray[np.uint8], sample: Sample, store: PixelStore) -> dict[str, Any]:
-    truth = store.native_mask(sample)
-    return {
-        "dice": tuple(dice(labels, truth, sample.num_classes).tolist()),
-        "hausdorff": tuple(hausdorff(labels, truth, sample.num_classes).tolist()),
-        "diagonal": diagonal(truth.shape),
-    }
