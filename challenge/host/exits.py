@@ -12,6 +12,8 @@ from challenge.errors import UserError
 from challenge.host.console import lasting_streams, printable, say
 from challenge.host.disk import DiskFullError
 
+_OWN_PACKAGES = frozenset({"challenge", "model", "evaluate", "training", "bench", "inference"})
+
 
 class Exit(IntEnum):
     """Exit codes. A signal gives 128 + its number (130 Ctrl-C, 143 SIGTERM)."""
@@ -47,7 +49,17 @@ def _exit_code(command: Callable[[], object]) -> int:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted; run the same command with --resume")
         return 130
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in _OWN_PACKAGES:  # a bug, and no matter of installation
+            return _unexpected(error)
+        say(f"this command needs the package {error.name!r}, which is not installed here; `make env` makes an "
+            "environment with everything")  # fmt: skip
+        return Exit.USER
     except Exception as error:  # the last resort: the last line must be one sentence
-        sys.stderr.write(printable(traceback.format_exc(), keep="\t\n"))
-        say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
-        return Exit.UNEXPECTED
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> Exit:
+    sys.stderr.write(printable(traceback.format_exc(), keep="\t\n"))
+    say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+    return Exit.UNEXPECTED

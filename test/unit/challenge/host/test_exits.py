@@ -41,3 +41,19 @@ def test_disk_quota_and_the_largest_file_count_as_full_and_nothing_else():
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     assert all(is_full(OSError(number, "x")) for number in full)
     assert not any(is_full(OSError(number, "x")) for number in (errno.EIO, errno.EACCES, errno.EROFS, errno.ENOENT))
+
+
+def test_a_package_that_is_not_installed_is_told_without_a_traceback(capsys):
+    def command():
+        raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
+
+    assert exit_code(command) == Exit.USER
+    assert "'jinja2', which is not installed here; `make env`" in capsys.readouterr().err
+
+
+def test_an_own_module_that_is_missing_is_a_bug(capsys):
+    def command():
+        raise ModuleNotFoundError("No module named 'training.gone'", name="training.gone")
+
+    assert exit_code(command) == Exit.UNEXPECTED
+    assert "Traceback" in capsys.readouterr().err
