@@ -2,7 +2,7 @@
 
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,10 +13,12 @@ from training.data.dataset import Batch, Dataset
 from training.data.sampling import Draw, TaskSampler
 from training.distributed import Ranks
 
+_SECONDS_AFTER_SIGTERM = 30  # a step and its checkpoint take less
+
 Step = tuple[list[Draw], list[Batch], Mapping[str, object]]
 
 
-def steps(dataset: Dataset, sampler: TaskSampler, ranks: Ranks, workers: int) -> Iterator[Step]:
+def steps(dataset: Dataset, sampler: TaskSampler, ranks: Ranks, workers: int) -> Generator[Step, None, None]:
     """Yield, without end: the draws of a step, this rank's share of their batches, the sampler's state afterwards.
 
     Workers make the sampler run ahead of what is yielded; a checkpoint must keep the yielded state, not the sampler's.
@@ -49,9 +51,13 @@ class _Shares(TorchDataset[list[Batch]]):
 
 
 def _leave_signals_to_the_run(_: int) -> None:
-    """A terminal and a scheduler signal all processes: workers must stay until the run has written its checkpoint."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """A terminal and a scheduler signal all processes: workers must stay until the run has written its checkpoint.
+
+    They end a while after SIGTERM, because the run itself sends it to workers that it has no more use for.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_AFTER_SIGTERM))
 
 
 def _as_it_is(batches: list[Batch]) -> list[Batch]:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class Trainer:
         schedule = Schedule(count, max_minutes, self.position.progress)
         loader = steps(self.parts.data, self.parts.sampler, self.ranks, self.config.runtime.workers)
         self._start_lap()
-        with StopRequest() as stop:
+        with StopRequest() as stop, closing(loader):
             for _ in progress(range(self.step, count), label="steps"):
                 if self.is_over:
                     break
