@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from training.data.pixels import Pixels
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 
 _TINTS = ((0.75, 1.0, 1.5), (1.5, 1.05, 0.75), (0.8, 0.95, 1.25), (1.3, 0.8, 1.2))
 """Exponents of red, green and blue: sepia, blue, amber, green."""
