@@ -39,7 +39,7 @@ def test_an_unknown_task_follows_its_kind():
 def test_the_points_of_iugc_keep_their_order_however_they_are_moved(degrees):
     turn = math.radians(degrees)
     arm = 20 * np.array([math.cos(turn), math.sin(turn)])
-    points = np.array([[70, 50] - arm, [70, 50] + arm, [165, 95]])
+    points = np.array([[70 - arm[0], 50 - arm[1]], [70 + arm[0], 50 + arm[1]], [165, 95]])
     image = tv_tensors.Image(torch.zeros(3, 256, 256, dtype=torch.uint8))
     config = AugmentConfig(geometry=1.0, max_rotation=180.0, hflip=1.0, brightness_contrast=0.0, noise=0.0)
     for seed in range(40):
