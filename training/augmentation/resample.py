@@ -15,7 +15,7 @@ def resample(image: Tensor, matrix: Matrix, offset: Matrix, *, nearest: bool) ->
     `image` is (..., S, S) uint8: an image (C, S, S), bilinear, or with `nearest` a mask (S, S). The result has its
     shape and type; what comes from outside is 0.
     """
-    x, y = _sources(image.shape[-1], np.linalg.inv(matrix), offset)
+    x, y = _sources(image.shape[-1], np.asarray(np.linalg.inv(matrix), np.float64), offset)
     return _nearest(image, x, y) if nearest else _bilinear(image, x, y)
 
 
