@@ -1,24 +1,18 @@
 """`python -m training ...`: train networks and export them as weights."""
 
-import logging
-import sys
 from pathlib import Path
 
 import click
 
+from challenge import cli
+from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
-from challenge.host.disk import DiskFullError, is_full
-from challenge.host.exits import exit_code
 from training import options
-from training.loop.stopped import Stopped
-from training.options import FILE, FOLDER
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
-def main(log_level: str) -> None:
+@click.group(cls=Group)
+def main() -> None:
     """Train a multi-task network and export it as weights that inference.py runs."""
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 @main.command()
@@ -370,20 +364,7 @@ def run() -> int:
 
     2 for a user's error, 1 for a full disk or a fault of the program, 128 + n for a run that signal n ended.
     """
-    return exit_code(_run)
-
-
-def _run() -> int:
-    try:
-        main(standalone_mode=False)
-    except OSError as error:
-        if is_full(error):
-            raise DiskFullError(f"the disk is full ({error}); make room and repeat the command") from error
-        raise
-    except Stopped as stopped:
-        click.echo(str(stopped), err=True)
-        return 128 + stopped.number
-    return 0
+    return cli.run(main, "python -m training")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import click
 from challenge.errors import UserError
 from challenge.host.console import lasting_streams, printable, say
 from challenge.host.disk import DiskFullError
+from challenge.host.signals import Stopped
 
 _OWN_PACKAGES = frozenset({"challenge", "model", "evaluate", "training", "bench", "inference"})
 
@@ -46,6 +47,9 @@ def _exit_code(command: Callable[[], object]) -> int:
         return Exit.USER
     except (UserError, DiskFullError) as error:
         return tell(error)
+    except Stopped as stopped:
+        say(str(stopped))
+        return 128 + stopped.number
     except (KeyboardInterrupt, click.Abort):
         say("interrupted; run the same command with --resume")
         return 130

@@ -42,6 +42,7 @@ class GivenPath(click.Path):
 
 FOLDER = GivenPath(file_okay=False, path_type=Path)
 FILE = GivenPath(dir_okay=False, path_type=Path)
+EXISTING_FILE = GivenPath(exists=True, dir_okay=False, path_type=Path)
 
 input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
                             help="Data folder with csv_files/.")  # fmt: skip

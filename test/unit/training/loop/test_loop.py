@@ -30,7 +30,6 @@ from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
-from training.loop.stopped import Stopped
 from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
 from training.run_folder.trainable import load_network
