@@ -15,8 +15,8 @@ def test_every_kind_is_timed_in_each_runtime_that_works(tmp_path, monkeypatch, c
         raise ProviderError(f"no {precision} in this test")
 
     monkeypatch.setattr(module, "OpenVinoRuntime", refuse)
-    printed = CliRunner().invoke(command_line(), ["runtimes", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"],
-                                 catch_exceptions=False).stdout  # fmt: skip
+    arguments = ["runtimes", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"]
+    printed = CliRunner().invoke(command_line(), arguments, catch_exceptions=False).stdout
     lines = [line for line in printed.splitlines() if line.startswith("|")]
     assert lines[0] == "| CPU ms per image | onnxruntime float32 |"
     assert [line.split(" ")[1] for line in lines[2:]] == ["segmentation", "classification", "detection", "regression"]

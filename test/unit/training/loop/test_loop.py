@@ -19,6 +19,7 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config, tiny_trainer
 
 from challenge.errors import UserError
+from challenge.host.signals import Stopped
 from evaluate.scores.aggregate import by_task, sample_task
 from evaluate.scores.metric_table import Column
 from evaluate.scores.scoring import measure
