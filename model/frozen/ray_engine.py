@@ -38,7 +38,7 @@ class _Worker:
 
     def describe(self) -> dict[str, Any]:
         runtime = self._pipeline.router.runtime
-        return {"node": platform.node(), "pid": os.getpid(), "device": runtime.device, "engine": runtime.name,
+        return {"node": platform.node(), "pid": os.getpid(), "device": runtime.device, "runtime": runtime.name,
                 "providers": list(runtime.providers), "precision": runtime.precision}  # fmt: skip
 
     def answer(self, batches: Sequence[Batch]) -> list[Answer]:

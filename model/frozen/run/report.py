@@ -24,7 +24,7 @@ from model.frozen.run.journal import Record
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
 
 
@@ -61,7 +61,7 @@ class RunReport:
         if engine.workers:
             self.device["workers"] = list(engine.workers)
         else:
-            self.device |= {"engine": engine.runtime, "providers": list(engine.providers)}
+            self.device |= {"runtime": engine.runtime, "providers": list(engine.providers)}
         self.precision = engine.precision
 
     def add(self, record: Record) -> None:
