@@ -106,8 +106,13 @@ def finetune(
 @options.data
 @click.option("--val-root", required=True, type=FOLDER, help="Data folder on which all networks are scored.")
 @click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the figure.")
-@click.option("--group", "groups", multiple=True, metavar="NAME=TASK,TASK",
-              help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]")  # fmt: skip
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME=TASK,TASK",
+    help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]",
+)
 @options.cache
 @options.overrides
 @click.option("--resume", is_flag=True, help="Keep finished networks and train the others.")
@@ -288,8 +293,13 @@ def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Run folder for the averaged network.")
-@click.option("--reinitialise", "reinitialised", multiple=True, metavar="TASK",
-              help="Task with a reinitialised head: keep the first run's head. Can be repeated.")  # fmt: skip
+@click.option(
+    "--reinitialise",
+    "reinitialised",
+    multiple=True,
+    metavar="TASK",
+    help="Task with a reinitialised head: keep the first run's head. Can be repeated.",
+)
 @click.option("--anew", multiple=True, hidden=True, expose_value=False, callback=options.renamed("--reinitialise"))
 def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]) -> None:
     """Average the weights of runs that began with the same network (`train --from`, different seeds)."""
@@ -304,8 +314,13 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
 @options.weights_output
 @click.option("--scores", type=FILE, help="JSON file of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML file with the source and licence of each task's training data.")
-@click.option("--precision", "reduced", multiple=True, type=click.Choice(["bfloat16"]),
-              help="A precision that inference.py may choose: the scores were measured in it.")  # fmt: skip
+@click.option(
+    "--precision",
+    "reduced",
+    multiple=True,
+    type=click.Choice(["bfloat16"]),
+    help="A precision that inference.py may choose: the scores were measured in it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     run_folder: Path,

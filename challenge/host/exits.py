@@ -56,8 +56,10 @@ def _exit_code(command: Callable[[], object]) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in _OWN_PACKAGES:  # a bug, and no matter of installation
             return _unexpected(error)
-        say(f"this command needs the package {error.name!r}, which is not installed here; `make env` makes an "
-            "environment with everything")  # fmt: skip
+        say(
+            f"this command needs the package {error.name!r}, which is not installed here; `make env` makes an "
+            "environment with everything"
+        )
         return Exit.USER
     except Exception as error:  # the last resort: the last line must be one sentence
         return _unexpected(error)

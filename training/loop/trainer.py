@@ -157,17 +157,24 @@ class Trainer:
         speed = (self.position.images_seen - images) / (time.monotonic() - began)
         groups = self.parts.optimizer.param_groups
         if self.log:
-            self.log.write({
-                "step": self.step,
-                "images": self.position.images_seen,
-                "cpu_seconds": self.counters.cpu_seconds,
-                "loss": {task_id: round(value, 5) for task_id, value in means.items()},
-                "progress": round(self.position.progress, 5),
-                "lr": {"encoder": groups[0]["lr"], "heads": groups[-1]["lr"]},
-                "images_per_second": round(speed, 2),
-            })  # fmt: skip
-            logger.info("step %d, %d images: mean loss %.4f, %.1f images/s", self.step, self.position.images_seen,
-                        sum(means.values()) / max(1, len(means)), speed)  # fmt: skip
+            self.log.write(
+                {
+                    "step": self.step,
+                    "images": self.position.images_seen,
+                    "cpu_seconds": self.counters.cpu_seconds,
+                    "loss": {task_id: round(value, 5) for task_id, value in means.items()},
+                    "progress": round(self.position.progress, 5),
+                    "lr": {"encoder": groups[0]["lr"], "heads": groups[-1]["lr"]},
+                    "images_per_second": round(speed, 2),
+                }
+            )
+            logger.info(
+                "step %d, %d images: mean loss %.4f, %.1f images/s",
+                self.step,
+                self.position.images_seen,
+                sum(means.values()) / max(1, len(means)),
+                speed,
+            )
 
     def _mean_losses(self) -> dict[str, float]:
         """Return the mean loss of every task since the last call."""

@@ -80,12 +80,13 @@ class RunReport:
     def last_word(self) -> str | None:
         """Return the last line for stderr if the run did not fail but its exit code is not 0."""
         if self.status == "stopped":
-            return (f"stopped by a signal after {self.answered} of {self.rows} rows; "
-                    "run the same command with --resume")  # fmt: skip
+            return f"stopped by a signal after {self.answered} of {self.rows} rows; run the same command with --resume"
         if self.exit_code == Exit.WITH_FALLBACKS:
             first = self.fallbacks[0]
-            return (f"{len(self.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
-                    "see --report")  # fmt: skip
+            return (
+                f"{len(self.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
+                "see --report"
+            )
         return None
 
     def to_dict(self) -> dict[str, Any]:
