@@ -1,4 +1,4 @@
-"""`python -m bench ...`: what is measured for the documents."""
+"""`python -m bench ...`: the measurements for the documents."""
 
 import click
 
@@ -15,7 +15,7 @@ from challenge.cli import Group, run
 
 @click.group(cls=Group)
 def main() -> None:
-    """Measure what the documents state; every command prints what it found."""
+    """Measure the numbers in the documents. Every command prints its results."""
 
 
 for command in (breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput):

@@ -1,4 +1,4 @@
-"""Atlas, this project's default: one dense map of the image, from which dense heads read masks, boxes and keypoints.
+"""Atlas, the default: dense heads read masks, boxes and keypoints from one dense map of the image.
 
 Encoder and pyramid are the official baseline's (arXiv 2602.01055). Dense heads work on maps at stride 4, so a position
 is never regressed from a pooled vector. Classes are read from several levels of the encoder.
@@ -23,7 +23,7 @@ _CLASS_FEATURES = _FEATURES[1:]
 
 
 class LevelsHead(nn.Module):
-    """Mean of each level, layer norm over them all, dropout, linear."""
+    """Mean of each level, layer norm over all of them, dropout, linear layer."""
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -41,10 +41,10 @@ class LevelsHead(nn.Module):
 class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 
-    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every dense head first changes the
-    map in its own way, through that many channels. `ellipses` names keypoint tasks whose four
-    points are the ends of an ellipse's axes, with the usual width by height of their images; others get heatmaps.
-    `box_masks` names, by detection task, the segmentation task whose mask of the same image the box listens to.
+    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. `adapter`: channels of the `Adapter` before every dense
+    head, 0 for none. `ellipses` names keypoint tasks whose four points are the ends of an ellipse's axes, with the
+    usual width by height of their images; other tasks get heatmaps. `box_masks` gives detection tasks the segmentation
+    task whose mask of the same image their box uses.
     """
 
     def __init__(
@@ -92,19 +92,19 @@ class Atlas(System):
             self._join(box, mask, one_box)
 
     def _join(self, box: str, mask: str, one_box: bool) -> None:
-        """Let the path of the task `box` pass the head of the task `mask`, if the network has both."""
+        """Route the path of the task `box` through the head of the task `mask`, if the network has both."""
         if not {box, mask} <= set(self.tasks):
             return
         if self.tasks[box].kind is not TaskKind.DETECTION or self.tasks[mask].kind is not TaskKind.SEGMENTATION:
             raise UserError(f"box_masks: {box} must be a detection task and {mask} a segmentation task")
         if not one_box:
-            raise UserError("box_masks needs one_box: the best cell of a grid listens to no mask")
+            raise UserError("box_masks needs one_box: the best cell of a grid cannot use a mask; set one_box = true")
         source, name = f"head.{mask}", f"head.{box}"
         self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
         self.stages[name] = Stage(MaskBoxHead(self._head(box)), ("dense", MASK), (OUTPUT,))
         self.paths[box] = (*self.paths[mask], name)
 
     def _head(self, task_id: str) -> nn.Module:
-        """Return the task's head, behind its adapter if it has one."""
+        """Return the task's head, with its adapter in front if it has one."""
         head = self.heads[task_id]
         return nn.Sequential(self.adapters[task_id], head) if task_id in self.adapters else head
