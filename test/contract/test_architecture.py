@@ -20,7 +20,7 @@ def test_no_file_is_long(modules):
     assert long == {}
 
 
-def test_a_folder_can_be_overlooked(modules):
+def test_no_folder_has_too_many_modules(modules):
     count = Counter(path.parent for path in modules if path.name != "__init__.py")
     assert {str(folder): number for folder, number in count.items() if number > MOST_MODULES} == {}
 

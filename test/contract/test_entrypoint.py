@@ -111,7 +111,7 @@ except UserError as error:
     assert "--user 12345:12345" in run_script(repository, code, open_folder)["refused"]
 
 
-def test_a_mask_that_may_not_be_written_ends_the_run_with_one_sentence(call, data, monkeypatch, capsys):
+def test_a_mask_that_cannot_be_written_ends_the_run_with_one_sentence(call, data, monkeypatch, capsys):
     def refuse(target, *_, **__):
         raise PermissionError(1, "Operation not permitted", str(target))
 

@@ -67,7 +67,7 @@ def test_no_network_no_pickle_no_program(repository, phantom_folder, tiny_weight
     assert run.returncode == 0, run.stderr
 
 
-def test_a_decoder_is_the_only_program_and_only_where_a_file_needs_it(repository, data, tiny_weights, tmp_path):
+def test_only_the_decoder_child_is_started_and_only_for_files_that_need_it(repository, data, tiny_weights, tmp_path):
     """A file for SimpleITK starts one child, whatever the number of such files. In it, the same code is forbidden."""
 
     def run():
@@ -85,7 +85,7 @@ def test_a_decoder_is_the_only_program_and_only_where_a_file_needs_it(repository
     assert "fallback" not in ended.stderr.replace("0 of them with a fallback", "")
 
 
-def test_openvino_tells_nobody(repository, tiny_weights):
+def test_openvino_sends_no_usage_data(repository, tiny_weights):
     """Its import reports itself where openvino-telemetry is installed; the block stands in the runtime's module."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     code = (
@@ -100,7 +100,7 @@ def test_openvino_tells_nobody(repository, tiny_weights):
     assert run.returncode == 0, run.stderr
 
 
-def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
+def test_pickled_weights_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
     """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
     weights = shutil.copytree(tiny_weights, tmp_path / "weights")
     metadata = json.loads((weights / "weights.json").read_text())

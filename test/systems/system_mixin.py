@@ -135,7 +135,7 @@ class SystemMixin:
         assert sorted(grouped) == sorted(on_paths)
 
     @torch.no_grad()
-    def test_the_task_alone_changes_the_output(self, network):
+    def test_the_task_changes_the_output(self, network):
         assert bool(self.prompted_tasks) is bool(network.indices)
         images = self.images(2)
         for task_id in self.prompted_tasks:

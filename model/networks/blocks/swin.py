@@ -170,7 +170,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinEncoder(nn.Module):
-    """Patch embedding and four stages. The maps are the first three stages' inputs and the last stage's normed output."""
+    """Patch embedding and four stages. Maps: the first three stages' inputs, and the last's normed output."""
 
     def __init__(
         self, channels: int, depths: Sequence[int], heads: Sequence[int], window: int, drop_path: float

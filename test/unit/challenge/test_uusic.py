@@ -61,13 +61,13 @@ def test_heads_of_the_seven_organs(dataset, organ, kind, head, classes):
         ("Thyroid", "Thyroid", CLASSIFICATION, "indistinct_2cls", "no classification is known for the organ 'Thyroid'"),
     ],
 )
-def test_what_is_unknown_goes_to_the_nearest_organ_and_says_so(dataset, organ, kind, head, said):
+def test_unknown_names_get_the_nearest_organ_and_a_note(dataset, organ, kind, head, said):
     choice = choose_head(dataset, organ, kind, CATALOGUE)
     assert choice.spec.task_id == head
     assert said in choice.note
 
 
-def test_a_head_of_the_weights_own_is_preferred():
+def test_a_head_of_the_weights_is_preferred():
     weights = {**CATALOGUE, "cardiac": TaskSpec("cardiac", SEGMENTATION, 2)}
     assert choose_head("CAMUS", "Heart", SEGMENTATION, weights).spec == weights["cardiac"]
 

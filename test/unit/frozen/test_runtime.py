@@ -12,7 +12,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 
 
-def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
+def test_graph_that_is_not_an_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
     metadata = read_metadata(tiny_weights)
     (tmp_path / "encoder.onnx").write_bytes(b"nothing")
     runtime = OnnxRuntime(tmp_path, metadata.graphs, "cpu")

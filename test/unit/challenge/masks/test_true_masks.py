@@ -51,7 +51,7 @@ def painted(labels: np.ndarray, *colours: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "I;16", "I", "F", "RGB", "RGBA", "LA"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_class_indices_are_read_as_they_are_and_need_no_note(tmp_path, mode, classes):
+def test_class_indices_are_read_unchanged_and_without_a_note(tmp_path, mode, classes):
     labels = ellipse(2 if mode == "1" else classes)
     if mode == "P":
         image = palette_image(labels, BLACK, RED, GREEN)
@@ -73,7 +73,7 @@ def test_class_indices_are_read_as_they_are_and_need_no_note(tmp_path, mode, cla
         (np.array([0, 65535], np.uint16), "divided by 257; 0 and 255 were read"),
     ],
 )
-def test_two_classes_in_the_whole_range_are_told(tmp_path, values, note):
+def test_two_classes_in_the_whole_range_are_noted(tmp_path, values, note):
     labels = ellipse()
     found, told = read(stored(tmp_path, Image.fromarray(values[labels])))
     np.testing.assert_array_equal(found, labels)
@@ -164,13 +164,13 @@ def test_a_palette_that_lost_a_class_is_refused(tmp_path):
         (np.array([0, 255], np.uint8), 257, "257 classes, a mask can tell 256"),
     ],
 )
-def test_numbers_that_are_no_classes(tmp_path, values, classes, match):
+def test_numbers_that_are_not_classes(tmp_path, values, classes, match):
     form = "PNG" if values.dtype.kind == "u" else "TIFF"
     with pytest.raises(MaskError, match=f"^mask.png: .*{match}"):
         read(stored(tmp_path, Image.fromarray(values[ellipse()]), form), classes)
 
 
-def test_a_smoothed_rim_is_named(tmp_path):
+def test_a_smoothed_border_is_named(tmp_path):
     large = Image.fromarray(ellipse() * np.uint8(255)).resize(
         (WIDTH, HEIGHT), Image.Resampling.BILINEAR, (3, 3, 29, 21)
     )
@@ -203,7 +203,7 @@ def test_a_mask_in_the_alpha_channel_is_refused(tmp_path):
         read(stored(tmp_path, palette_image(labels, BLACK, BLACK), transparency=b"\x00\xff"))
 
 
-def test_alpha_beside_the_colours_is_ignored_and_told(tmp_path):
+def test_alpha_beside_colours_is_ignored_and_noted(tmp_path):
     labels = ellipse()
     found, note = read(stored(tmp_path, Image.fromarray(painted(labels, (0, 0, 0, 0), (1, 1, 1, 255)))))
     np.testing.assert_array_equal(found, labels)
@@ -234,7 +234,7 @@ def tiff(path: Path, pixels: np.ndarray, **changed: int) -> Path:
     return path
 
 
-def test_what_a_decoder_would_turn_into_other_numbers_is_refused(tmp_path):
+def test_files_that_a_decoder_would_change_are_refused(tmp_path):
     labels, path = ellipse(), tmp_path / "mask.tif"
     with pytest.raises(MaskError, match="holds -1, which is no class number"):
         read(tiff(path, (-labels.astype(np.int8)).astype(np.int8), t339=2))
@@ -255,7 +255,7 @@ def png(path: Path, rows: np.ndarray, depth: int, colour: int) -> Path:
     return path
 
 
-def test_16_bits_a_colour_are_refused(tmp_path):
+def test_16_bits_per_colour_are_refused(tmp_path):
     """Pillow keeps the high byte alone, in which class 1 is background."""
     rgb = np.repeat(ellipse()[..., None], 3, axis=2).astype(">u2")
     with pytest.raises(MaskError, match="has 16 bits a colour"):
@@ -312,7 +312,7 @@ def test_dicom_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_orientation_tags_are_told(tmp_path, form):
+def test_orientation_tags_are_noted(tmp_path, form):
     labels = ellipse()
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -373,7 +373,7 @@ def test_masks_of_one_image_that_contradict_are_refused(tmp_path):
         read_true_masks(paths, 3)
 
 
-def test_a_file_is_known_by_its_content(tmp_path):
+def test_the_content_decides_the_format(tmp_path):
     path = tmp_path / "mask.jpg"
     stream = io.BytesIO()
     Image.fromarray(ellipse()).save(stream, "PNG")

@@ -87,7 +87,7 @@ def test_logits_equal_the_official_ones(answers, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASK_OF_KIND.values())
-def test_the_whole_forward_pass_takes_the_same_path(answers, task):
+def test_the_whole_forward_pass_uses_the_same_path(answers, task):
     with torch.no_grad():
         torch.testing.assert_close(answers.converted(answers.images, task), answers.own[task], atol=1e-4, rtol=0)
 
@@ -103,7 +103,7 @@ def test_every_key_is_accounted_for(answers, official):
     assert report.table().splitlines()[-1].split() == ["all", "839", "833", "6", "0"]
 
 
-def test_tasks_are_read_off_the_heads():
+def test_tasks_are_read_from_the_heads():
     own = [
         TaskSpec("my-liver", TaskKind.SEGMENTATION, 7),
         TaskSpec("views_9", TaskKind.CLASSIFICATION, 9),
@@ -155,7 +155,7 @@ def renamed(state, old, new):
         (lambda s: {**s, "fpn_decoder.p5.bias": torch.full((256,), torch.nan)}, "not finite"),
     ],
 )
-def test_what_is_no_official_checkpoint_is_refused_in_one_sentence(state, change, message):
+def test_a_checkpoint_that_is_not_official_is_refused_in_one_sentence(state, change, message):
     with pytest.raises(UserError, match=message) as caught:
         convert(change(state))
     assert "\n" not in str(caught.value)
@@ -170,7 +170,7 @@ def test_the_command_ends_with_2_and_writes_nothing(tmp_path, monkeypatch, capsy
     assert not output.exists()
 
 
-def test_the_command_spares_weights_that_exist(tmp_path, monkeypatch, capsys):
+def test_the_command_keeps_existing_weights(tmp_path, monkeypatch, capsys):
     (tmp_path / "weights.json").write_text(json.dumps({"schema": 1}))
     monkeypatch.setattr(sys, "argv", ["training", "convert-baseline", "best_model.pth", "--output", str(tmp_path)])
     assert run() == 2

@@ -305,7 +305,7 @@ def test_map_losses_cell_by_cell(sigma):
     assert float(by_name(maps, target)) == pytest.approx(square / 3)
 
 
-def test_the_area_of_an_ellipse_lies_where_its_axes_say():
+def test_the_area_of_an_ellipse_matches_its_axes():
     ends = torch.tensor([[0.2, 0.25, 0.6, 0.25, 0.4, 0.15, 0.4, 0.35]])  # centre (0.4, 0.25), 0.2 across, 0.1 down
     size = 200
     area = filled(ends, size)[0]

@@ -64,7 +64,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("kind", DAMAGED)
 @pytest.mark.parametrize("name", [checkpoint.LAST, checkpoint.BEST])
-def test_what_is_no_checkpoint_is_told(kind, name, tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_reported(kind, name, tmp_path):
     message, make = DAMAGED[kind]
     make(tmp_path / name)
     with pytest.raises(UserError, match=message) as error:
@@ -75,7 +75,7 @@ def test_what_is_no_checkpoint_is_told(kind, name, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["empty", "pointer", "pickle", "text"])
-def test_what_are_no_tensors_is_told(kind, tmp_path):
+def test_damaged_tensor_files_are_one_sentence(kind, tmp_path):
     DAMAGED[kind][1](tmp_path / FILE)
     with pytest.raises(UserError, match=FILE) as error:
         read_start(tmp_path)
@@ -106,7 +106,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_no_part_of_the_new_one(
     assert (tmp_path / checkpoint.LAST).read_bytes() == before
 
 
-def test_another_fault_of_the_disk_is_no_full_disk(tmp_path, monkeypatch):
+def test_another_disk_error_is_not_a_full_disk(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError(errno.EIO, "broken")
 
