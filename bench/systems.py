@@ -170,8 +170,8 @@ def table(rows: Sequence[Row], scores: Mapping[str, Mapping[str, float | None]])
 @click.option("--published/--no-published", default=True, show_default=True, help="Measure the published ones too.")
 @click.option("--scores", multiple=True, metavar="NAME=FILE",
               help="JSON of `evaluate score` for the row of that recipe; may be repeated.")  # fmt: skip
-@click.option("--measured", type=FILE, help="JSON of rows; those in it are not measured again, new ones are added.")
-@click.option("--into", type=FILE, help="Document whose table between the markers is replaced.")
+@click.option("--measured", type=FILE, help="JSON of measured rows: they are not repeated, new ones are added.")
+@click.option("--into", type=FILE, help="Document whose table between the markers to replace.")
 def systems(
     recipes: tuple[Path, ...], published: bool, scores: tuple[str, ...], measured: Path | None, into: Path | None
 ) -> None:

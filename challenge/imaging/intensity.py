@@ -109,7 +109,7 @@ def _from_zero(
     whole = values.astype(np.int32 if values.dtype.itemsize > 2 or values.dtype.kind == "f" else np.uint16, copy=False)
     pixels = _divided(whole, top)
     if top > RANGES[0] and (pixels >= _DARK).mean() < _FEW:
-        notes = (*notes, f"nearly black: only few numbers are as large as {high:g}")
+        notes = (*notes, f"nearly black: few numbers are as large as {high:g}")
     return pixels, notes
 
 

@@ -14,7 +14,7 @@ def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
     Raises SubmissionError, with the image path, for an answer that breaks the contract.
     """
     if not folder.is_dir():
-        raise SubmissionError(f"the folder {folder} does not exist; give the folder that inference.py wrote")
+        raise SubmissionError(f"there is no folder {folder}; give the folder that inference.py wrote")
     path = folder / UUSIC_JSON_FILE
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The image under the conditions of a host that nobody here controls."""
+"""The image under the strict conditions of a foreign host."""
 
 import json
 import logging

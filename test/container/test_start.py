@@ -1,4 +1,4 @@
-"""The image started as the organisers do, without `--user`: who runs, what it may still do, whose the answers are."""
+"""The image started without `--user`, as the organisers do: its user, its rights, and the owner of the answers."""
 
 import json
 import os

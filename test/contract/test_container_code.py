@@ -1,4 +1,4 @@
-"""What the code in the container may not do, read off its source."""
+"""What the container's code must not do, checked in its source."""
 
 import ast
 

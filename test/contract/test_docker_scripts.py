@@ -1,4 +1,4 @@
-"""The scripts around the image, with an engine that only pretends: what they refuse, and what they leave."""
+"""The scripts around the image, with a fake engine: what they refuse, and what they leave."""
 
 import os
 import subprocess

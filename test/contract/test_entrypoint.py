@@ -1,4 +1,4 @@
-"""What the image starts: rights are given up first, and the command line means the same as `inference.py`'s."""
+"""The image's entry point gives up rights first, and has the same command line as `inference.py`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Hosts unlike a workstation: their file systems, streams and signals; names that hold control characters."""
+"""Unusual hosts: their file systems, streams and signals; names with control characters."""
 
 import errno
 import json

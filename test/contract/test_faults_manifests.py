@@ -1,4 +1,4 @@
-"""Manifests as others write them: each is answered like a plain one, or refused in one sentence before any work."""
+"""Unusual manifests: each is answered like a plain one, or refused in one sentence before any work."""
 
 from pathlib import Path
 

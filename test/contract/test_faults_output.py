@@ -1,4 +1,4 @@
-"""Output folders that cannot be written, are not empty, or are full of traps."""
+"""Output folders that cannot be written, are not empty, or contain harmful links."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_links_out_of_the_folder_are_refused_and_nothing_is_created_behind_them(
 
 
 def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(data, call, tmp_path):
-    """Whoever can guess the name of a half-written file must not choose where its bytes go."""
+    """Someone who guesses the name of a temporary file must not redirect its bytes."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"untouched")
     call(data.root)

@@ -1,4 +1,4 @@
-"""Hostile and foreign paths: images are found or cost their own row, masks never leave the output folder."""
+"""Hostile and unusual paths: images are found or cost only their row; masks never leave the output folder."""
 
 import shutil
 import unicodedata

@@ -1,4 +1,4 @@
-"""Answers and reports that are told to go where something lies that is needed still."""
+"""Answers and reports whose target is a file that is still needed."""
 
 import json
 import os

@@ -86,7 +86,7 @@ def test_only_the_decoder_child_is_started_and_only_for_files_that_need_it(repos
 
 
 def test_openvino_sends_no_usage_data(repository, tiny_weights):
-    """Its import reports itself where openvino-telemetry is installed; the block stands in the runtime's module."""
+    """OpenVINO's import sends an event if openvino-telemetry is installed; the runtime's module blocks it."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     code = (
         "import sys; from pathlib import Path; from model.frozen.metadata import read_metadata; "
@@ -101,7 +101,7 @@ def test_openvino_sends_no_usage_data(repository, tiny_weights):
 
 
 def test_pickled_weights_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
-    """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
+    """A pickle instead of a graph has another hash; with a corrected hash it is still not an ONNX file."""
     weights = shutil.copytree(tiny_weights, tmp_path / "weights")
     metadata = json.loads((weights / "weights.json").read_text())
     graph = next(iter(metadata["graphs"].values()))
@@ -119,7 +119,7 @@ def test_pickled_weights_are_refused_unread(repository, phantom_folder, tiny_wei
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_graphs_cannot_read_files_outside_their_folder(tmp_path, absolute):
-    """ONNX may keep tensors in other files: onnxruntime refuses those outside, since this project asks for none."""
+    """ONNX may store tensors in other files. onnxruntime refuses files outside the folder."""
     secret, folder = tmp_path / "secret", tmp_path / "weights"
     secret.write_bytes(bytes(16))
     folder.mkdir()

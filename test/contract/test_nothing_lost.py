@@ -322,6 +322,6 @@ def test_merge_and_parts_on_the_command_line(undisturbed, parts, repository, tmp
 
 
 def after(calls):
-    """A stop request that comes true after so many batches."""
+    """A stop request that becomes true after a number of batches."""
     left = iter(range(calls))
     return lambda: next(left, None) is None

@@ -1,4 +1,4 @@
-"""Reduced precision: asked for or refused, told, repeatable to the byte, and near to float32."""
+"""Reduced precision: used or refused, reported, repeatable to the byte, and close to float32."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Axes read off an area: exact on drawn ellipses, in order at every angle; votes turn those of a round head."""
+"""Axes computed from an area: exact on drawn ellipses, in order at every angle; votes rotate those of a round head."""
 
 import math
 
@@ -121,7 +121,7 @@ def test_an_ellipse_has_four_points():
 
 
 def test_the_points_of_real_heads_are_the_axes_of_their_masks(ultrasound_data):
-    """What the head rests on: read off the true mask, the axes end where the true points are."""
+    """The head's assumption: computed from the true mask, the axes end at the true points."""
     samples = read_manifest(ultrasound_data / "val").samples
     masks = {s.image_path: s for s in samples if s.task_id == "fetal_head"}
     errors = []

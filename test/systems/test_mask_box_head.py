@@ -1,4 +1,4 @@
-"""Boxes that listen to a mask: its extent is read to a part of a cell, near the box, and only where it is sure."""
+"""Boxes that use a mask: its extent is found to a fraction of a cell, near the box, and only where it is confident."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ class TestAtlasWithMasks(SystemMixin):
     prompted_tasks = ()
 
     def may_rest(self, name):
-        """The mask's head is trained by masks alone."""
+        """Only masks train the mask's head."""
         return name.startswith("heads.breast_lesion.")
 
 

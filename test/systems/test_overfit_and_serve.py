@@ -1,4 +1,4 @@
-"""Every system learns eight phantoms of each kind by heart, and the container's code answers as it learned."""
+"""Every system overfits eight phantoms of each kind, and the container's code gives the learned answers."""
 
 import pytest
 from click.testing import CliRunner

@@ -1,4 +1,4 @@
-"""The watch over damaged files sees deaths and broken promises, and goes on where it ended."""
+"""The search with damaged files finds crashes and broken promises, and continues where it stopped."""
 
 import json
 from itertools import repeat

@@ -1,4 +1,4 @@
-"""The tests' own rules: what never ends fails, and what must not be skipped is not."""
+"""Rules for the tests themselves: endless tests fail, and required tests are not skipped."""
 
 import ast
 import os
@@ -58,7 +58,7 @@ def test_a_skipped_file_fails_if_anything_is_required(repository, tmp_path):
 
 
 def test_the_planted_faults_fit_the_code(repository):
-    """`make mutants` plants them; here it is enough that each still has its place, and its tests."""
+    """`make mutants` plants them. Here it is enough that each fault still has its place and its tests."""
     table = tomllib.loads((repository / "test" / "mutants" / "table.toml").read_text("utf-8"))
     assert len(table) > 50
     for name, fault in table.items():

@@ -1,4 +1,4 @@
-"""What every command line does alike: help, log lines, and how it ends."""
+"""What all command lines share: help, log lines, and how they end."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""`challenge.readers`: what the writers write comes back; the rest is refused, or read like the official script."""
+"""`challenge.readers` reads what the writers write; anything else is refused, or read like the official script."""
 
 import json
 from pathlib import Path, PurePosixPath

@@ -1,4 +1,4 @@
-"""`python -m evaluate`: exit codes, what is written where, and what the inference environment must suffice for."""
+"""`python -m evaluate`: exit codes, output files, and commands that must run in the inference environment."""
 
 import json
 import subprocess

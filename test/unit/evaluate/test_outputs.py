@@ -1,4 +1,4 @@
-"""Targets of `python -m evaluate`: nothing that is read is replaced, streams are written into, a full disk is told."""
+"""Targets of `python -m evaluate`: inputs are never replaced, streams are written into, a full disk is reported."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def few(own_data: Path) -> Path:
 
 @pytest.fixture
 def answers(few: Path, submission: Path) -> Path:
-    """Answers to the two rows, and no more."""
+    """Answers to only the two rows."""
     for name in ("classification", "detection"):
         (submission / f"{name}_predictions.json").write_text("[]")
     file = submission / "regression_predictions.json"

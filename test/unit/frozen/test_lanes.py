@@ -1,4 +1,4 @@
-"""Several batches pass the network at once, and no answer depends on how many."""
+"""Several batches run at once, and no answer depends on how many."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""How the decoders are wired: with plain layers in the place of learned ones, what comes out can be worked out."""
+"""How the decoders are wired: with simple layers instead of learned ones, the output can be computed by hand."""
 
 import pytest
 import torch

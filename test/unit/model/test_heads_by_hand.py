@@ -1,4 +1,4 @@
-"""What each head makes of features whose answer can be worked out, and how it begins."""
+"""Each head's output for features whose answer is known, and its initial state."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from model.networks.systems.uniseg import FirstClasses
 
 
 def says(layer, *values):
-    """Let a layer give the same numbers whatever it sees."""
+    """Make a layer return the same numbers for any input."""
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor(values))

@@ -178,7 +178,7 @@ def test_the_names_of_losses_and_systems_exist():
 
 
 def test_a_wrong_value_is_refused_before_torch_and_data_are_loaded(tmp_path):
-    """Whatever the command: with neither torch nor a data folder there, the value is what ends it, with exit code 2."""
+    """For every command: without torch and a data folder, the wrong value still ends it with exit code 2."""
     (tmp_path / "recipe.toml").write_text("", "utf-8")
     program = "import sys; sys.modules['torch'] = None; from training.__main__ import run; raise SystemExit(run())"
     common = ["--data-root", tmp_path / "none", "--output", tmp_path / "run", "--set", "optim.ema_decay=2.0"]

@@ -1,4 +1,4 @@
-"""The recipes that ship: all can be read and built, and the small ones differ in the idea alone."""
+"""The shipped recipes: all can be read and built, and the small ones differ only in the idea."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What `finetune` and `sync` make of a recipe, number by number."""
+"""How `finetune` and `sync` change a recipe, number by number."""
 
 from dataclasses import fields, replace
 

@@ -1,4 +1,4 @@
-"""A recipe speaks of tasks that the data need not have; a misspelt name is an error in every table alike."""
+"""A recipe may name tasks that the data lack; a misspelt name is an error in every table."""
 
 import logging
 
@@ -77,7 +77,7 @@ def test_a_loss_of_another_kind_is_refused_before_images_are_read(four_kinds, tm
 
 @pytest.fixture(scope="module")
 def base(four_kinds, tmp_path_factory):
-    """A network with a task that the challenge does not have, whose recipe speaks of it everywhere."""
+    """A network with a task outside the challenge, named in every table of its recipe."""
     folder = tmp_path_factory.mktemp("base")
     config = tiny_config(
         optim={"images": 8},

@@ -12,7 +12,7 @@ STATE = {"encoder.a": torch.arange(3.0), "heads.lung.0.bias": torch.zeros(2)}
 
 
 class Code:
-    """Unpickled carelessly, it makes a folder."""
+    """If it is unpickled carelessly, it creates a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

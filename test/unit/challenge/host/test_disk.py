@@ -1,4 +1,4 @@
-"""Calls that FUSE, CIFS and other file systems lack are no failure; real errors are."""
+"""Calls that FUSE, CIFS and other file systems lack are not a failure; real errors are."""
 
 import errno
 import os

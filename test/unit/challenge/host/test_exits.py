@@ -1,4 +1,4 @@
-"""What a command's end is worth as an exit code, and which errors of the system mean a full disk."""
+"""Exit codes of a command's ends, and which system errors mean a full disk."""
 
 import errno
 

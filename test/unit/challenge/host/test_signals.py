@@ -12,7 +12,7 @@ ASKED = [signal.SIGTERM, signal.SIGINT]
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Handlers that raise, in the place of the default that would end the tests; put back afterwards."""
+    """Handlers that raise instead of the default that would end the tests; restored afterwards."""
 
     def raise_it(number, _):
         raise InterruptedError(signal.Signals(number).name)

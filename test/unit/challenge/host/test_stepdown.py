@@ -115,7 +115,7 @@ def test_the_caller_s_group_is_the_folder_s_and_root_s_groups_are_gone(stepped, 
 @as_root
 @pytest.mark.parametrize(("mode", "user", "groups"), [(0o660, STRANGER, [44]), (0o666, STRANGER, []), (0o600, 0, [])])
 def test_the_gpu_stays_accessible(stepped, folder, output, mode, user, groups):
-    """By its group where it takes one; a device of root's alone leaves root."""
+    """By its group if it has one; a device that only root can open leaves root."""
     give(output)
     try:
         os.mknod(folder / "nvidia0", stat.S_IFCHR, os.makedev(1, 3))
@@ -165,7 +165,7 @@ def test_the_folder_of_the_report_and_the_parts_of_a_merge_count_too(stepped, fo
 
 @as_root
 def test_things_that_root_cannot_use_either_are_ignored(stepped, folder, output):
-    """The run tells of it; the trial only compares."""
+    """The run reports it; the trial only compares."""
     give(output)
     (folder / "data" / "csv_files" / "gone.csv").symlink_to(folder / "nothing")
     (folder / "data" / "csv_files" / "b.csv").write_bytes(b"\xff\xfe not text")
@@ -200,7 +200,7 @@ def test_a_process_that_can_neither_change_user_nor_write_says_what_to_do(steppe
 @as_root
 @pytest.mark.parametrize(("mode", "key"), [(0o777, "told"), (0o755, "refused")])
 def test_root_stays_if_the_owner_is_not_mapped(stepped, output, mode, key):
-    """In a user namespace that knows root alone, the owner shows as another user's number."""
+    """In a user namespace with only root, the owner appears as an unmapped number."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "--user", "--map-root-user", "true"]).returncode:
         pytest.skip("no user namespace can be made here")
     give(output, mode=mode)

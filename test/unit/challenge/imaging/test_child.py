@@ -1,4 +1,4 @@
-"""The child process that decodes: the same pixels, and whatever ends it costs one file."""
+"""The child process that decodes: the pixels are the same, and whatever kills it costs one file."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def fresh():
 
 @pytest.fixture
 def evil(monkeypatch, tmp_path):
-    """A child that does to itself what a file's name says; returns a scan of a name."""
+    """Use a child that crashes or hangs as a file's name says; return a function that makes a scan of a name."""
     monkeypatch.setattr(decoder, "CHILD", write_evil_child(tmp_path))
 
     def scan(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Files of which a part is missing or damaged: the picture, or told; and no picture where most of it is missing."""
+"""Incomplete and damaged files: the picture with a note, or a refusal if most of it is missing."""
 
 import io
 from pathlib import Path
@@ -43,7 +43,7 @@ def encoded(form: str, mode: str = "L", picture: np.ndarray = PICTURE, **more: o
 @pytest.fixture
 def read(tmp_path: Path):
     def inner(data: bytes) -> DecodedImage | None:
-        """What the file shows, or None if it is refused."""
+        """The file's picture, or None if it is refused."""
         (tmp_path / "file").write_bytes(data)
         try:
             return read_image(tmp_path / "file")

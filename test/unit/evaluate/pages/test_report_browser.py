@@ -1,4 +1,4 @@
-"""The report in a real browser: sort a column, open a case, walk on by keyboard; wide, narrow, light and dark."""
+"""The report in a real browser: sort a column, open a case, go on by keyboard; wide, narrow, light and dark."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The official column over masks, paths and cells that the organisers' script reads otherwise than one would think."""
+"""The official column for masks, paths and cells that the organisers' script reads in unexpected ways."""
 
 import json
 import shutil
@@ -106,7 +106,7 @@ def _png(labels: Labels) -> bytes:
 
 
 def rewrite(folder: Path, writer: Writer, count: int = 12) -> None:
-    """Write the first masks of the task anew, in another form under the same names."""
+    """Rewrite the first masks of the task in another form, under the same names."""
     for index in range(count):
         path = folder / f"masks/{TASK}/case ({index}).png"
         with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""Result files go out and come back; comparisons are paired, aligned by row, and honest about what differs."""
+"""Result files are written and read back; comparisons are paired, aligned by row, and report what differs."""
 
 import json
 import shutil
@@ -153,7 +153,7 @@ def regrouped(path: Path, group: Callable[[dict[str, Any]], str]) -> Path:
 
 
 def test_groups_of_several_rows_are_drawn_together(data: Path, exact: Path, tmp_path: Path) -> None:
-    """Rows of a patient that err alike tell no more than one row: the interval is wider by the square root of two."""
+    """Rows of a patient with equal errors count as one row: the interval is wider by the square root of two."""
     shutil.copytree(exact, tmp_path / "other")
     file = tmp_path / "other" / FILES[TaskKind.REGRESSION]
     entries = json.loads(file.read_text())

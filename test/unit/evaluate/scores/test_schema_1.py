@@ -1,4 +1,4 @@
-"""Files of the first edition are still read: `score --json` and `inference.py --report`, one stored sample of each."""
+"""Files of the first edition are still read: a stored sample each of `score --json` and `inference.py --report`."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""UUSIC 2025's scores: hand-made masks, scipy and scikit-learn as oracles, folders with holes."""
+"""UUSIC 2025's scores: hand-made masks, scipy and scikit-learn as oracles, incomplete folders."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written is whole on the disk before its name says so, and a torn line of the journal is never built upon."""
+"""A file is complete on disk before it gets its name, and no line follows a torn line of the journal."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from model.frozen.run.journal import Identity, Record, open_journal
 
 
 def identity(**known):
-    """A run; what is not named is the same for all."""
+    """A run's identity; fields that are not given are the same in all tests."""
     whole = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
     return Identity(**{**whole, "num_parts": 1, "rows": 10, **known})
 
@@ -96,7 +96,7 @@ def test_the_rows_of_the_journal_reach_the_disk_64_at_a_time(events, tmp_path):
 
 @pytest.fixture
 def tearing(monkeypatch):
-    """Return a function after which the next write to a file's place stops half way, as on a full disk."""
+    """Return a function that makes the next positioned write stop half-way, as on a full disk."""
     whole, left = os.pwrite, []
 
     def pwrite(descriptor, data, offset):

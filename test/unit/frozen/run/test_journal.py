@@ -1,4 +1,4 @@
-"""The journal survives what kills its writer, and serves no other run than its own."""
+"""The journal survives the death of its writer, and works only for its own run."""
 
 import json
 import zlib

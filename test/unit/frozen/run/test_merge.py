@@ -1,4 +1,4 @@
-"""Journals written by hand: what merging believes, refuses, counts and copies."""
+"""Hand-written journals: what merging accepts, refuses, counts and copies."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What `export` leaves in a folder, and what it refuses to replace; whose data and licences weights carry."""
+"""What `export` writes and refuses to replace, and the sources and licences that weights keep."""
 
 import json
 import shutil
@@ -158,7 +158,7 @@ def test_a_second_round_on_the_same_rows_has_the_same_sources(weights, run, four
 
 
 def test_sources_of_weights_whose_tensors_do_not_record_them(run, weights, tmp_path):
-    """Such are the weights of the first edition: the words stand in `weights.json` alone."""
+    """Weights of the first edition have their sources only in `weights.json`."""
     folder = shutil.copytree(weights, tmp_path / "weights")
     network, state = load_network(run)
     write_trainable(network, state.config, folder, replace(state.facts, provenance=Provenance()), state.counters)

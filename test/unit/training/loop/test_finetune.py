@@ -1,4 +1,4 @@
-"""A 28th task is added to trained weights in a moment; the others keep their answers if asked to."""
+"""A 28th task is added to trained weights quickly; other tasks keep their answers if asked to."""
 
 import csv
 from dataclasses import replace

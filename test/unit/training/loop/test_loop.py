@@ -93,7 +93,7 @@ def uninterrupted(source, tmp_path_factory):
 
 
 def test_the_reference_run_learned(source, uninterrupted, tmp_path):
-    """Two runs that both leave something out are alike, too."""
+    """Otherwise two runs that both skip something would compare as equal."""
     state = checkpoint.load(uninterrupted / checkpoint.LAST)
     assert (state.counters.steps, state.resume.progress) == (8, 1)
     assert state.counters.images_seen == 8 * 2 * 4
@@ -164,7 +164,7 @@ def test_kill_9_of_the_process_itself(source, uninterrupted, tmp_path):
 @pytest.mark.parametrize("step", [2, 3, 7])
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path,
                                                                            monkeypatch):  # fmt: skip
-    """The signal comes in the middle of a step: that step is finished and kept, wherever the log stands."""
+    """The signal comes in the middle of a step: that step is finished and saved, whatever was last logged."""
     run, whole = tmp_path / "run", Trainer.train_step
 
     def signalled(self, draws, batches):

@@ -1,4 +1,4 @@
-"""`train --from`: a second round goes on with a whole network, and the weights tell what it had seen before."""
+"""`train --from`: a second round continues a whole network, and the weights record its earlier training."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def first(four_kinds, tmp_path_factory):
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A recipe file as `train` reads it: 16 images, heads alone."""
+    """A recipe file for `train`: 16 images, only the heads."""
     table = to_dict(tiny_config(optim={"images": 16, "freeze_shared": 1.0}))
     lines = []
     for name in ("system", "data", "optim", "runtime"):

@@ -1,4 +1,4 @@
-"""One step of the training loop, worked out beside it: gradients, weights, averages, rates, what is scored and kept."""
+"""One step of the training loop against the same by hand: gradients, weights, averages, rates, scores, checkpoints."""
 
 import itertools
 import json
@@ -273,7 +273,7 @@ def test_a_resumed_run_remembers_its_best_score(make, source, tmp_path):
 
 
 def test_every_batch_norm_of_the_network_learns_its_statistics(make):
-    """Otherwise the network in eval mode, which is the one that is exported, is another than the one that learned."""
+    """Otherwise the exported network (in eval mode) would differ from the trained one."""
     trainer = make(optim=STILL)
     norms = {n: m for n, m in trainer.parts.network.encoder.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}

@@ -1,4 +1,4 @@
-"""How the heads of a new network begin, by what its losses supervise."""
+"""How the heads of a new network start, by what its losses supervise."""
 
 import pytest
 import torch

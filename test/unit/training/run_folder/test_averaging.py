@@ -1,4 +1,4 @@
-"""`training average`: the mean of two second rounds is a run like others; strangers have no mean."""
+"""`training average`: the mean of two second rounds is a run like others; unrelated runs are refused."""
 
 import shutil
 from dataclasses import replace

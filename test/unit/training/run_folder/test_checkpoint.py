@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all; whatever else lies in its place is told in one sentence."""
+"""A checkpoint is complete or absent; any other file in its place is one sentence."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def good(path):
 
 
 def saved(path, change):
-    """Write what a good checkpoint holds, changed."""
+    """Write a changed copy of a good checkpoint."""
     good(path)
     table = torch.load(path, weights_only=True)
     change(table)
@@ -92,7 +92,7 @@ def test_the_command_ends_before_data_are_read(tmp_path):
 
 
 def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_no_part_of_the_new_one(tmp_path):
-    """The largest file that may be written is what a full disk is, to the writer."""
+    """For the writer, a limit of the file size is like a full disk."""
     good(tmp_path / checkpoint.LAST)
     before = (tmp_path / checkpoint.LAST).read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

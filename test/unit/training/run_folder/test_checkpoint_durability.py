@@ -1,4 +1,4 @@
-"""A checkpoint is whole on the disk before it takes the place of the earlier one."""
+"""A checkpoint is complete on disk before it replaces the earlier one."""
 
 import os
 from pathlib import Path

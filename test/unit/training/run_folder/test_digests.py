@@ -1,4 +1,4 @@
-"""A run knows its rows and its start: nobody goes on, averages or judges with others unawares."""
+"""A run knows its rows and its start: other ones are noticed when it is resumed, averaged or scored."""
 
 import shutil
 from dataclasses import replace

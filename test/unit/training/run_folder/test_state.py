@@ -1,4 +1,4 @@
-"""What a run records survives a file as it was; weights of schema 1 are still read."""
+"""A run's facts survive being saved and loaded; weights of schema 1 are still read."""
 
 import shutil
 from dataclasses import replace

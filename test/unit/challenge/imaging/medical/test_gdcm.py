@@ -1,4 +1,4 @@
-"""DICOM files by hand: what writers get wrong, and what the header says about the numbers."""
+"""Hand-made DICOM files: common mistakes of writers, and what the header says about the numbers."""
 
 import contextlib
 import io
@@ -215,7 +215,7 @@ def test_the_colours_of_the_middle_frame(read):
 def test_compressed_data_of_another_size_than_the_header_s(read):
     data = jpeg(COLOUR)
     assert read(dicom(COLOUR, b"YBR_FULL", frames=[data])).size == (COLOUR.shape[1], COLOUR.shape[0])
-    with pytest.raises(ImageError, match="though the DICOM header says"):
+    with pytest.raises(ImageError, match="but the DICOM header says"):
         read(dicom(np.repeat(COLOUR, 2, axis=1), b"YBR_FULL", frames=[data]))
 
 
