@@ -261,17 +261,17 @@ def score(
 @options.run_data
 @options.score_root
 @options.run_cache
-def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Print the official scores on corrupted images: speckle, gain, blur, JPEG, contrast, crop."""
+@click.option("--changes", type=click.Choice(["corruptions", "machines"]), default="corruptions", show_default=True,
+              help="Poorer pictures (augmentation has them too), or other machines (it does not).")  # fmt: skip
+def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, changes: str) -> None:
+    """Print the official scores on images as other machines, hospitals and exports would have made them."""
     from training.data.rows import DataSource
-    from training.studies.robustness import CORRUPTIONS
+    from training.studies.robustness import CHANGES, table
     from training.studies.robustness import robustness as measure
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
-    click.echo(f"| task | score | clean | {' | '.join(CORRUPTIONS)} |\n|---|---|---|{'---|' * len(CORRUPTIONS)}")
-    for row in measure(run_folder, source):
-        cells = " | ".join(row.metric.text(value) for value in (row.clean, *row.corrupted.values()))
-        click.echo(f"| {row.task_id} | {row.metric.name} | {cells} |")
+    for line in table(measure(run_folder, source, CHANGES[changes]), CHANGES[changes]):
+        click.echo(line)
 
 
 @main.command()

@@ -77,8 +77,10 @@ class DataConfig:
     """The image grid, its normalisation, and the part of the training rows that is held out as dev rows.
 
     `split_seed` draws the dev rows. It is apart from `seed`, so that a second round with another seed is not scored on
-    rows that the first round learned. `tasks` are those to train; empty means all tasks of the data. Rows with damaged
-    files or truth end the run with a message, unless `skip_unreadable` leaves them out.
+    rows that the first round learned. `dev_rows` is a CSV file (seen from the data folder) with the columns
+    `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train;
+    empty means all tasks of the data. Rows with damaged files or truth end the run with a message, unless
+    `skip_unreadable` leaves them out.
     """
 
     image_size: Side = 256
@@ -88,6 +90,7 @@ class DataConfig:
     std: Deviation = (0.229, 0.224, 0.225)
     dev_fraction: Below1 = 0.15
     split_seed: Seed = 42
+    dev_rows: Annotated[str, Text()] = "none"
     tasks: tuple[Name, ...] = ()
     skip_unreadable: bool = False
 

@@ -61,7 +61,8 @@ def _tables(config: Config) -> Tables:
 
 def _options(config: Config) -> Tables:
     """Return the names in the options of systems; a network may have heads for tasks that the data lacks."""
-    options = {key: config.system.options.get(key) for key in ("ellipses", "profiles", "box_masks")}
+    keys = ("ellipses", "profiles", "box_masks", "progression_masks")
+    options = {key: config.system.options.get(key) for key in keys}
     found = {key: {*table, *_words(table.values())} for key, table in options.items() if isinstance(table, Mapping)}
     return {f"system.options.{key}": names for key, names in found.items()}
 

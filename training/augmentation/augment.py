@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from training.augmentation import appearance
 from training.augmentation import ultrasound_effects as ultrasound
 from training.augmentation.point_order import in_order
 from training.augmentation.settings import AugmentConfig
@@ -53,10 +54,21 @@ class Item:
         return Item(image, first, tuple(others), self.aspect)
 
 
-def train_preset(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator) -> Item:
+Donor = Callable[[np.random.Generator], Tensor]
+"""Returns another training image, (3, S, S) uint8."""
+
+
+def _black(rng: np.random.Generator) -> Tensor:
+    """Return an image without a style."""
+    return torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+
+def train_preset(
+    item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator, donor: Donor = _black
+) -> Item:
     """Move (as far as the task allows), change the grey values, put the points into their order."""
     item = _moved(item, rules, config, rng)
-    item = replace(item, image=_repainted(item.image, config, rng))
+    item = replace(item, image=_repainted(item.image, config, rng, donor))
     return replace(item, target=in_order(item.target, rules.pairs))
 
 
@@ -166,9 +178,13 @@ def _clamped(target: Tensor) -> Tensor:
     return clamped
 
 
-def _repainted(image: tv_tensors.Image, config: AugmentConfig, rng: np.random.Generator) -> tv_tensors.Image:
+def _repainted(
+    image: tv_tensors.Image, config: AugmentConfig, rng: np.random.Generator, donor: Donor
+) -> tv_tensors.Image:
     """Grey values. Brightness, contrast and noise are the official recipe's (arXiv 2602.01055)."""
     effects: list[tuple[float, ultrasound.Effect]] = [
+        (config.style, lambda x, rng: appearance.style_of(x, donor(rng).float() / 255, rng)),
+        (config.grey_curve, appearance.grey_curve),
         (config.brightness_contrast, lambda x, rng: _brightness_contrast(x, config.change, rng)),
         (config.gamma, lambda x, rng: x ** rng.uniform(*_GAMMA)),
         (config.depth_gain, ultrasound.depth_gain),
@@ -177,9 +193,11 @@ def _repainted(image: tv_tensors.Image, config: AugmentConfig, rng: np.random.Ge
         (config.speckle, ultrasound.speckle),
         (config.noise, _noise),
         (config.blur, _blur),
+        (config.resolution, appearance.resolution),
+        (config.marks, appearance.marks),
         (config.jpeg, _jpeg),
     ]
-    chosen = [effect for probability, effect in effects if rng.random() < probability]
+    chosen = [effect for probability, effect in effects if probability and rng.random() < probability]
     if not chosen:
         return image
     x = image.as_subclass(Tensor).float() / 255

@@ -12,7 +12,9 @@ class AugmentConfig:
 
     `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
     rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling. `blur` and `jpeg` remove details.
+    `max_shift` of the image's side), done in one resampling. `blur`, `jpeg` and `resolution` remove details.
+    `grey_curve` bends the grey values, `style` gives them the histogram of another training image, `marks` draws
+    calipers and characters.
     """
 
     brightness_contrast: Fraction = 0.2
@@ -32,3 +34,7 @@ class AugmentConfig:
     depth_gain: Fraction = 0.0
     shadow: Fraction = 0.0
     haze: Fraction = 0.0
+    grey_curve: Fraction = 0.0
+    style: Fraction = 0.0
+    resolution: Fraction = 0.0
+    marks: Fraction = 0.0

@@ -82,7 +82,9 @@ _OF_TASK: Mapping[str, TaskRules] = {
     # Standard views in which the side tells the left heart from the right, the symphysis from the head.
     "cardiac_multi": TaskRules(hflip=False),
     "head_symphysis_multi": TaskRules(hflip=False),
-    "IUGC": TaskRules(hflip=False),
+    # Point 1 is the end of the symphysis' axis with the smaller x, point 3 the touching point with the larger x. In
+    # PSFHS the axis is at most 51 degrees, the line between both touching points at most 74 from the horizontal.
+    "IUGC": TaskRules(hflip=False, max_rotation=15.0),
     "FUGC": TaskRules(hflip=False),
     "fetal_femur": TaskRules(hflip=False),
     # OFD 1 is the end with the smaller x, BPD 1 the end with the smaller y.

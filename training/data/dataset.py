@@ -97,7 +97,13 @@ class Dataset:
         item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also, aspect)
         if self._augment is None:
             return eval_preset(item, rules)
-        return train_preset(item, rules, self._augment, np.random.default_rng((self._seed, _AUGMENT, *key)))
+        rng = np.random.default_rng((self._seed, _AUGMENT, *key))
+        return train_preset(item, rules, self._augment, rng, self._any_image)
+
+    def _any_image(self, rng: np.random.Generator) -> Tensor:
+        """Return the image (3, S, S) uint8 of some row, every task being as likely as any other."""
+        rows = self.samples[sorted(self.samples)[rng.integers(len(self.samples))]]
+        return torch.from_numpy(self._store.image(rows[rng.integers(len(rows))])).permute(2, 0, 1)
 
     def _others(self, sample: Sample) -> list[Sample]:
         tasks = self._by_image.get(sample.image_path, {})

@@ -9,6 +9,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.manifest import Manifest, Sample
 from training.config import DataConfig, RuntimeConfig
+from training.data.dev_rows import read_dev_rows, split_by
 from training.data.pixels import PixelStore
 from training.data.row_files import Key, key_of
 from training.data.split import folds, split, without_shared
@@ -32,7 +33,8 @@ class Fold:
 class DataSource:
     """Where rows come from.
 
-    The dev rows are those of `val_root`, else of one `fold`, else `data.dev_fraction` of `data_root`.
+    The dev rows are those of `val_root`, else of one `fold`, else those that `data.dev_rows` names, else
+    `data.dev_fraction` of `data_root`.
     """
 
     data_root: Path
@@ -75,9 +77,19 @@ def _load(source: DataSource, config: DataConfig, cache_bytes: int) -> tuple[Par
         return Part(train.root, kept, train.store), dev
     if source.fold:
         kept, held_out = folds(train.samples, source.fold.count, config.split_seed, contents)[source.fold.number]
+    elif config.dev_rows != "none":
+        kept, held_out = _by_file(train, config)
     else:
         kept, held_out = split(train.samples, config.dev_fraction, config.split_seed, contents)
     return Part(train.root, kept, train.store), Part(train.root, held_out, train.store)
+
+
+def _by_file(part: Part, config: DataConfig) -> tuple[list[Sample], list[Sample]]:
+    named = read_dev_rows(part.root / config.dev_rows)
+    rows = split_by(named, part.samples, config.dev_fraction, config.split_seed, part.store.contents)
+    if rows.left_out:
+        logger.warning("%d training rows share a group or an image with dev rows; left out", len(rows.left_out))
+    return rows.train, rows.dev
 
 
 def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part:

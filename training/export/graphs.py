@@ -16,6 +16,7 @@ from challenge.imaging.resampling import Resampling
 from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, write_metadata
 from model.frozen.postprocess import Postprocessing
 from model.networks.system import IMAGES, TASK, Stage, System
+from training.export.folding import fold_padding
 
 logger = logging.getLogger(__name__)
 
@@ -133,5 +134,6 @@ def _export_stage(module: nn.Module, stage: Stage, inputs: tuple[Tensor, ...], n
         opset_version=OPSET,
         dynamo=False,
     )
+    fold_padding(path, {key: value.numpy() for key, value in zip(stage.inputs, inputs, strict=True)})
     onnx.checker.check_model(str(path))
     return Graph(file, hashlib.sha256(path.read_bytes()).hexdigest(), stage.inputs, stage.outputs)

@@ -16,6 +16,7 @@ from model.networks.encoders import Encoder
 from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
+from model.networks.heads.progression import ProgressionHead
 from model.networks.system import IMAGES, OUTPUT, Stage, System
 
 _FEATURES = ("f4", "f8", "f16", "f32")
@@ -44,7 +45,9 @@ class Atlas(System):
     `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. `adapter`: channels of the `Adapter` before every dense
     head, 0 for none. `ellipses` names keypoint tasks whose four points are the ends of an ellipse's axes, with the
     usual width by height of their images; other tasks get heatmaps. `box_masks` gives detection tasks the segmentation
-    task whose mask of the same image their box uses.
+    task whose mask of the same image their box uses. `progression_masks` gives keypoint tasks the segmentation task
+    whose symphysis (class 1) and fetal head (class 2) show the points of the angle of progression;
+    `progression_share` is their weight against the heatmaps.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Atlas(System):
         adapter: int = 0,
         ellipses: Mapping[str, float] | None = None,
         box_masks: Mapping[str, str] | None = None,
+        progression_masks: Mapping[str, str] | None = None,
+        progression_share: float = 0.5,
     ) -> None:
         super().__init__(tasks)
         self.backbone = Encoder(encoder)
@@ -88,21 +93,31 @@ class Atlas(System):
                 self.adapters[spec.task_id] = Adapter(channels, adapter)
             self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
             self.paths[spec.task_id] = ("encoder", "pyramid", name) if is_dense else ("encoder", name)
-        for box, mask in (box_masks or {}).items():
-            self._join(box, mask, one_box)
-
-    def _join(self, box: str, mask: str, one_box: bool) -> None:
-        """Route the path of the task `box` through the head of the task `mask`, if the network has both."""
-        if not {box, mask} <= set(self.tasks):
-            return
-        if self.tasks[box].kind is not TaskKind.DETECTION or self.tasks[mask].kind is not TaskKind.SEGMENTATION:
-            raise UserError(f"box_masks: {box} must be a detection task and {mask} a segmentation task")
-        if not one_box:
+        if box_masks and not one_box:
             raise UserError("box_masks needs one_box: the best cell of a grid cannot use a mask; set one_box = true")
-        source, name = f"head.{mask}", f"head.{box}"
+        for box, mask in (box_masks or {}).items():
+            if self._can_join("box_masks", box, TaskKind.DETECTION, mask):
+                self._join(box, mask, MaskBoxHead(self._head(box)))
+        for points, mask in (progression_masks or {}).items():
+            if self._can_join("progression_masks", points, TaskKind.REGRESSION, mask):
+                if (self.tasks[points].num_classes, self.tasks[mask].num_classes) != (3, 3):
+                    raise UserError(f"progression_masks: {points} must have 3 points and {mask} 3 classes")
+                self._join(points, mask, ProgressionHead(self._head(points), progression_share))
+
+    def _can_join(self, option: str, task_id: str, kind: TaskKind, mask: str) -> bool:
+        """Return whether the network has both tasks. Raises UserError if they are not of the kinds that fit."""
+        if not {task_id, mask} <= set(self.tasks):
+            return False
+        if self.tasks[task_id].kind is not kind or self.tasks[mask].kind is not TaskKind.SEGMENTATION:
+            raise UserError(f"{option}: {task_id} must be a {kind.lower()} task and {mask} a segmentation task")
+        return True
+
+    def _join(self, task_id: str, mask: str, head: nn.Module) -> None:
+        """Route the path of a task through the head of the task `mask`; `head` takes the dense map and the mask."""
+        source, name = f"head.{mask}", f"head.{task_id}"
         self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
-        self.stages[name] = Stage(MaskBoxHead(self._head(box)), ("dense", MASK), (OUTPUT,))
-        self.paths[box] = (*self.paths[mask], name)
+        self.stages[name] = Stage(head, ("dense", MASK), (OUTPUT,))
+        self.paths[task_id] = (*self.paths[mask], name)
 
     def _head(self, task_id: str) -> nn.Module:
         """Return the task's head, with its adapter in front if it has one."""

@@ -167,7 +167,7 @@ def test_points_are_in_order_after_a_flip():
 
 def test_the_generator_decides_everything():
     config = AugmentConfig(**{name: 0.5 for name in ("noise", "gamma", "hflip", "geometry", "speckle", "depth_gain",
-                                                     "shadow", "haze", "blur", "jpeg")})  # fmt: skip
+                                                     "shadow", "haze", "blur", "jpeg", "marks")})  # fmt: skip
     item = Item(blob(40, 50, 20), torch.tensor(0))
     first, again, other = (train_preset(item, FREE, config, np.random.default_rng(seed)).image for seed in (5, 5, 6))
     assert torch.equal(first, again)
@@ -175,7 +175,20 @@ def test_the_generator_decides_everything():
 
 
 @pytest.mark.parametrize(
-    "name", ["brightness_contrast", "noise", "gamma", "speckle", "depth_gain", "shadow", "haze", "blur", "jpeg"]
+    "name",
+    [
+        "brightness_contrast",
+        "noise",
+        "gamma",
+        "speckle",
+        "depth_gain",
+        "shadow",
+        "haze",
+        "blur",
+        "jpeg",
+        "grey_curve",
+        "resolution",
+    ],
 )
 def test_grey_value_effects_change_the_image_and_nothing_else(name):
     off = {"brightness_contrast": 0.0, "noise": 0.0}

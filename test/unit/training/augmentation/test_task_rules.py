@@ -1,12 +1,17 @@
 """What augmentation may do to a task, and point orders."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
+from training.augmentation.augment import Item, train_preset
 from training.augmentation.point_order import follows, in_order
+from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import PointPair, TaskRules, parse_point_order, rules_of
 
 BIOMETRY = TaskSpec("fetal_head_biometry", TaskKind.REGRESSION, 4)
@@ -28,6 +33,21 @@ def test_an_unknown_task_follows_its_kind():
     assert not rules_of(TaskSpec("mine", TaskKind.REGRESSION, 2)).hflip
     # The box of a turned object can only be estimated from its box.
     assert rules_of(TaskSpec("mine", TaskKind.DETECTION, 1)).max_rotation <= 10
+
+
+@pytest.mark.parametrize("degrees", [-51, 51])
+def test_the_points_of_iugc_keep_their_order_however_they_are_moved(degrees):
+    turn = math.radians(degrees)
+    arm = 20 * np.array([math.cos(turn), math.sin(turn)])
+    points = np.array([[70 - arm[0], 50 - arm[1]], [70 + arm[0], 50 + arm[1]], [165, 95]])
+    image = tv_tensors.Image(torch.zeros(3, 256, 256, dtype=torch.uint8))
+    config = AugmentConfig(geometry=1.0, max_rotation=180.0, hflip=1.0, brightness_contrast=0.0, noise=0.0)
+    for seed in range(40):
+        target = tv_tensors.KeyPoints(torch.tensor(points, dtype=torch.float32), canvas_size=(256, 256))
+        rng = np.random.default_rng(seed)
+        moved = train_preset(Item(image, target), rules_of(CATALOGUE["IUGC"]), config, rng).target
+        assert moved[0, 0] < moved[1, 0]
+        assert moved[2, 0] > moved[1, 0]
 
 
 def test_an_image_with_several_tasks_is_moved_as_all_of_them_allow():

@@ -132,3 +132,43 @@ def test_folds_and_a_validation_folder_replace_the_dev_fraction(breast, tmp_path
     assert val.root == other
     assert twin.image_path not in {s.image_path for s in train.samples}
     assert {s.task_id for s in val.samples} == {"breast_2cls"}
+
+
+def test_a_file_names_the_dev_rows_of_the_tasks_in_it(breast, tmp_path):
+    everything = [*load(breast, tmp_path)[0].samples, *load(breast, tmp_path)[1].samples]
+    chosen = sorted(s.image_path for s in everything if s.task_id == "breast_lesion")[:2]
+    (breast / "dev.csv").write_text(
+        "image_path,task_id,why\n" + "".join(f'"{path}",breast_lesion,x\n' for path in chosen), "utf-8"
+    )
+    train, dev = load(breast, tmp_path, data={"dev_rows": "dev.csv"})
+    assert sorted(s.image_path for s in dev.samples if s.task_id == "breast_lesion") == chosen
+    assert any(s.task_id == "breast_2cls" for s in dev.samples)  # split as usual
+    assert not {s.group or s.image_path for s in train.samples} & {s.group or s.image_path for s in dev.samples}
+
+
+def test_training_rows_of_a_named_row_s_patient_are_left_out_and_told(breast, tmp_path, caplog):
+    table = next(p for p in (breast / "csv_files").iterdir() if "breast_lesion" in p.read_text("utf-8"))
+    lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([f"{lines[0]},group", *(f"{line},one" for line in lines[1:4]),
+                              *(f"{line},g{n}" for n, line in enumerate(lines[4:]))]) + "\n", "utf-8")  # fmt: skip
+    first = lines[1].split(",")[0]
+    (breast / "dev.csv").write_text(f"image_path,task_id\n{first},breast_lesion\n", "utf-8")
+    sections = {"data": {"dev_rows": "dev.csv", "tasks": ["breast_lesion"]}}
+    train, dev = load(breast, tmp_path, **sections)
+    assert (len(train.samples), len(dev.samples)) == (len(lines) - 4, 1)
+    assert "2 training rows share a group or an image with dev rows; left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image_path,task_id\nnowhere.png,breast_lesion\n", "names nowhere.png of breast_lesion, which is no row"),
+        ("image,task_id\n", "has no column image_path"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_wrong_file_of_dev_rows_is_one_sentence(breast, tmp_path, text, message):
+    if text:
+        (breast / "dev.csv").write_text(text, "utf-8")
+    with pytest.raises(UserError, match=message):
+        load(breast, tmp_path, data={"dev_rows": "dev.csv"})

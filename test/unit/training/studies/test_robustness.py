@@ -1,4 +1,4 @@
-"""Corruptions change what they should, always in the same way, and the table has them all."""
+"""Changes do what they should, always in the same way, and the table has them all."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.studies.robustness import CORRUPTIONS
+from training.studies.robustness import CHANGES
 
 
 def picture(seed=0):
@@ -18,31 +18,52 @@ def picture(seed=0):
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_changes_the_picture_but_not_its_shape(name):
+ALL = [(kind, name) for kind, changes in CHANGES.items() for name in changes]
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_a_change_alters_the_picture_but_not_its_shape(kind, name):
     before = picture()
-    first, again = (CORRUPTIONS[name](before, np.random.default_rng(1)) for _ in range(2))
+    first, again = (CHANGES[kind][name](before, np.random.default_rng(1)) for _ in range(2))
     assert first.shape == before.shape
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
     assert 1 < np.abs(first.astype(int) - before).mean() < 100
 
 
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_a_change_leaves_positions_where_they_are(kind, name):
+    before = np.zeros((64, 64, 3), np.uint8)
+    before[24:40, 16:32] = 200
+    after = CHANGES[kind][name](before, np.random.default_rng(3)).astype(float).mean(axis=2)
+    weights = after - np.median(after)
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    assert (rows * weights).sum() / weights.sum() == pytest.approx(32, abs=1)
+    assert (columns * weights).sum() / weights.sum() == pytest.approx(24, abs=1)
+
+
 def test_crop_keeps_the_middle_where_it_was():
     before = picture()
-    cropped = CORRUPTIONS["crop"](before, np.random.default_rng(0))
+    cropped = CHANGES["corruptions"]["crop"](before, np.random.default_rng(0))
     assert not cropped[:5].any()
     assert np.array_equal(cropped[8:-8, 8:-8], before[8:-8, 8:-8])
 
 
-def test_the_table_has_every_task_and_corruption(four_kinds, tmp_path):
+def test_scan_lines_change_nothing_along_the_beam_near_the_probe():
+    before = np.repeat(np.linspace(40, 200, 64, dtype=np.uint8)[:, None, None], 64, 1).repeat(3, 2)
+    after = CHANGES["machines"]["scan converter"](before, np.random.default_rng(0))
+    assert np.array_equal(after, before)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_the_table_has_every_task_and_change(kind, four_kinds, tmp_path):
     run = tmp_path / "run"
     train_run(tiny_config(), DataSource(four_kinds, tmp_path / "cache"), run, Ranks())
-    arguments = ["robustness", run, "--data-root", four_kinds, "--cache", tmp_path / "cache"]
+    arguments = ["robustness", run, "--data-root", four_kinds, "--cache", tmp_path / "cache", "--changes", kind]
     lines = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False).stdout.splitlines()
-    assert lines[0] == "| task | score | clean | speckle | gain | blur | JPEG | contrast | crop |"
-    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == list(TASKS)
+    assert lines[0] == f"| task | score | clean | {' | '.join(CHANGES[kind])} | mean of these |"
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [*TASKS, "selection"]
     for line in lines[2:]:
-        clean, *corrupted = line.strip("| ").split(" | ")[2:]
-        assert len(corrupted) == len(CORRUPTIONS)
+        clean, *changed = line.strip("| ").split(" | ")[-len(CHANGES[kind]) - 2 :]
+        assert float(changed[-1]) == pytest.approx(np.mean([float(value) for value in changed[:-1]]), abs=0.01)
         assert clean != "n/a"
