@@ -26,7 +26,7 @@ def read_list(path: Path, tasks: Mapping[str, TaskSpec]) -> Manifest:
     except OSError as error:
         raise ManifestError(f"{path} cannot be read ({error.strerror}); give the list with --input-json") from error
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path.name} is not valid JSON ({error}); write the list again") from error
+        raise ManifestError(f"{path.name} is not JSON ({error}); write the list again") from error
     return parse_list(content, path.name, tasks)
 
 

@@ -70,7 +70,7 @@ class System(nn.Module):
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Fill the whole encoder from the state dict of `timm_name`. Raises UserError if it does not fit."""
-        raise UserError(f"{type(self).__name__} cannot load timm's weights; set encoder.weights to another source")
+        raise UserError(f"{type(self).__name__} cannot load timm's weights; set encoder.weights = 'none'")
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of the shared encoder."""

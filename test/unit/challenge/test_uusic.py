@@ -122,7 +122,7 @@ def test_paths_that_leave_the_folder_are_refused(path, task):
     ("content", "said"),
     [
         ({"img_path_relative": "a"}, "is not a list"),
-        (["a.png"], "entry 1: not an object"),
+        (["a.png"], "entry 1 is not an object"),
         ([entry(), entry(path=None)], "entry 2: 'img_path_relative' is missing"),
         ([entry(task="detection")], "entry 1: the task 'detection' is unknown; write segmentation or classification"),
         ([entry(task=None)], "the task 'None' is unknown"),

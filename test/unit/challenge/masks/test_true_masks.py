@@ -197,7 +197,7 @@ def test_a_mask_in_the_alpha_channel_is_refused(tmp_path):
     grey = np.dstack([np.full_like(labels, 7), labels * np.uint8(255)])
     with pytest.raises(MaskError, match="its shapes are in the alpha channel"):
         read(stored(tmp_path, Image.fromarray(grey)))
-    with pytest.raises(MaskError, match="foreground are transparent"):
+    with pytest.raises(MaskError, match="foreground pixels are transparent"):
         read(stored(tmp_path, Image.fromarray(painted(labels, solid, (1, 1, 1, 0)))))
     with pytest.raises(MaskError, match="palette's transparency"):
         read(stored(tmp_path, palette_image(labels, BLACK, BLACK), transparency=b"\x00\xff"))

@@ -177,7 +177,7 @@ def test_timms_vit_fills_m2dinos_encoder_or_is_an_error(tmp_path):
 
 
 def test_an_encoder_that_is_not_timms_loads_no_weights():
-    with pytest.raises(UserError, match="UniSeg cannot load timm's weights"):
+    with pytest.raises(UserError, match="UniSeg takes no weights"):
         load_encoder_weights(network("unet", name="uniseg", features=(4, 8, 8, 8, 8, 12)), "timm")
 
 
