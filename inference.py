@@ -44,20 +44,39 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.command(context_settings=SETTINGS)
 @places.input_option
 @places.output_option
-@click.option("--profile", default="auto", type=click.Choice(["auto", *PROFILES]), show_default=True,
-              help="Challenge; auto means uusic if --input-json exists, else fmc.")  # fmt: skip
+@click.option(
+    "--profile",
+    default="auto",
+    type=click.Choice(["auto", *PROFILES]),
+    show_default=True,
+    help="Challenge; auto means uusic if --input-json exists, else fmc.",
+)
 @places.input_json_option
 @places.weights_option
 @click.option("--batch-size", default=4, type=click.IntRange(1, 1024), show_default=True, help="Images per batch.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), show_default=True)
-@click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-              show_default=True,
-              help="Numeric precision; auto uses bfloat16 only where these weights were tested in it.")  # fmt: skip
-@click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True,
-              help="Resize logits, then take the arg max; or the reverse, as the official baseline does.")  # fmt: skip
-@click.option("--postprocess", default="none", type=click.Choice(Postprocess, case_sensitive=False), show_default=True,
-              help="Post-processing that helped on held-out rows: clean masks; flip also averages with the flipped "
-                   "image (slower).")  # fmt: skip
+@click.option(
+    "--precision",
+    default="auto",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    show_default=True,
+    help="Numeric precision; auto uses bfloat16 only where these weights were tested in it.",
+)
+@click.option(
+    "--mask-resize",
+    default="logits",
+    type=click.Choice(["logits", "labels"]),
+    show_default=True,
+    help="Resize logits, then take the arg max; or the reverse, as the official baseline does.",
+)
+@click.option(
+    "--postprocess",
+    default="none",
+    type=click.Choice(Postprocess, case_sensitive=False),
+    show_default=True,
+    help="Post-processing that helped on held-out rows: clean masks; flip also averages with the flipped "
+    "image (slower).",
+)
 @click.option("--refine", hidden=True, expose_value=False, callback=_refuse_refine)
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids; rows of other tasks are skipped.")
 @click.option("--resume", is_flag=True, help="Continue a run of the same command that was killed or stopped.")
@@ -105,10 +124,19 @@ def main(
     if report_file:
         check_file_target(report_file, (output_dir, data_root, weights, input_json, *parts))
     options = Options(
-        weights=weights, batch_size=batch_size, device=device, precision=precision, mask_resize=mask_resize,
-        postprocess=postprocess, tasks=tasks, resume=resume, num_parts=num_parts, part_id=part_id, ray=ray,
+        weights=weights,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        mask_resize=mask_resize,
+        postprocess=postprocess,
+        tasks=tasks,
+        resume=resume,
+        num_parts=num_parts,
+        part_id=part_id,
+        ray=ray,
         profile=choose_profile(profile, input_json),
-    )  # fmt: skip
+    )
     report, stop = RunReport(), StopRequest()
     with nullcontext() if merging else stop, written_at_end(report, report_file):
         if merging:
@@ -118,8 +146,12 @@ def main(
         report.exit_code = Exit.WITH_FALLBACKS if strict and report.fallbacks else Exit.OK
         if report.status == "stopped" and stop.received:
             report.exit_code = 128 + stop.received
-    logger.info("%d rows answered in %.1f s, %d of them with a fallback", report.answered, report.seconds(),
-                len(report.fallbacks))  # fmt: skip
+    logger.info(
+        "%d rows answered in %.1f s, %d of them with a fallback",
+        report.answered,
+        report.seconds(),
+        len(report.fallbacks),
+    )
     if last_word := report.last_word():
         say(last_word)
     return report.exit_code

@@ -2,24 +2,29 @@
 
 import click
 
-from bench.breakdown import breakdown
-from bench.end_to_end import end_to_end
-from bench.load import load
-from bench.runtimes import runtimes
-from bench.scaling import scaling
-from bench.scoring import scoring
-from bench.systems import systems
-from bench.throughput import throughput
-from challenge.cli import Group, run
+from challenge.cli import Group
+from challenge.host.exits import exit_code
 
 
-@click.group(cls=Group)
-def main() -> None:
-    """Measure the numbers in the documents. Every command prints its results."""
+def command_line() -> click.Group:
+    """Return the command line. Raises ModuleNotFoundError if a package that a command needs is not installed."""
+    from bench.breakdown import breakdown
+    from bench.end_to_end import end_to_end
+    from bench.load import load
+    from bench.runtimes import runtimes
+    from bench.scaling import scaling
+    from bench.scoring import scoring
+    from bench.systems import systems
+    from bench.throughput import throughput
+
+    commands = [breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput]
+    return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 
-for command in (breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput):
-    main.add_command(command)
+def run() -> int:
+    """Run the command line and return its exit code; the last line on stderr says what went wrong."""
+    return exit_code(lambda: command_line()(prog_name="python -m bench", standalone_mode=False))
+
 
 if __name__ == "__main__":
-    raise SystemExit(run(main, "python -m bench"))
+    raise SystemExit(run())

@@ -105,8 +105,13 @@ def draw(found: Sequence[Breakdown], path: Path) -> None:
     for number, stage in enumerate(STAGES):
         widths = [one.milliseconds[stage] for one in found]
         bars = axes.barh(names, widths, 0.62, left, label=stage, color=colormaps["tab10"](number), edgecolor="white")
-        axes.bar_label(bars, [f"{w:.1f}" if w > longest / 22 else "" for w in widths], label_type="center",
-                       color="white", fontsize=9)  # fmt: skip
+        axes.bar_label(
+            bars,
+            [f"{w:.1f}" if w > longest / 22 else "" for w in widths],
+            label_type="center",
+            color="white",
+            fontsize=9,
+        )
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for position, total in enumerate(left):
         axes.text(total + longest / 100, position, f"{total:.1f} ms", va="center", fontsize=10, fontweight="bold")
@@ -119,10 +124,22 @@ def draw(found: Sequence[Breakdown], path: Path) -> None:
 
 
 @click.command()
-@click.option("--weights", "folders", multiple=True, default=[ROOT / "weights"], type=FOLDER,
-              help="Exported weights; may be repeated. [default: weights/]")  # fmt: skip
-@click.option("--precision", "precisions", multiple=True, default=["auto"], show_default=True,
-              help="As for inference.py; may be repeated; all weights are measured with each.")  # fmt: skip
+@click.option(
+    "--weights",
+    "folders",
+    multiple=True,
+    default=[ROOT / "weights"],
+    type=FOLDER,
+    help="Exported weights; may be repeated. [default: weights/]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    default=["auto"],
+    show_default=True,
+    help="As for inference.py; may be repeated; all weights are measured with each.",
+)
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True)

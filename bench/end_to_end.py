@@ -22,8 +22,17 @@ SAME, REDUCED, DEFAULT = "B: ours, same weights, float32", "B: ours, same weight
 
 def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], rows: int, images: int) -> str:
     """Return the Markdown table, with refused contenders at the end."""
-    columns = ("", "seconds", "rows/s", "images/s", "times A (lowest to highest)", "CPU s", "times A in CPU s",
-               "peak memory", "first answer")  # fmt: skip
+    columns = (
+        "",
+        "seconds",
+        "rows/s",
+        "images/s",
+        "times A (lowest to highest)",
+        "CPU s",
+        "times A in CPU s",
+        "peak memory",
+        "first answer",
+    )
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, found in summaries.items():
         seconds, low, high = found.usage.seconds, min(found.speedups), max(found.speedups)

@@ -75,8 +75,9 @@ def load(rows: int, weights: Path, batch_size: int, every: float) -> None:
     for count in (rows // 10, rows):
         held = measure(count, weights, batch_size, every)
         loads.append(held)
-        click.echo(f"| {held.rows:,} | {held.seconds:.0f} | {held.memory:.0f} MiB | {held.descriptors} | "
-                   f"{held.threads} |")  # fmt: skip
+        click.echo(
+            f"| {held.rows:,} | {held.seconds:.0f} | {held.memory:.0f} MiB | {held.descriptors} | {held.threads} |"
+        )
     few, many = loads
     names = ("memory", "descriptors", "threads")
     grown = [name for name in names if getattr(many, name) > _GROWTH * getattr(few, name) + _SLACK]

@@ -170,8 +170,15 @@ def repeat(source: Path, folder: Path, count: int) -> None:
         if not copy.exists():
             copy.symlink_to(source.resolve())
         image, mask = inside_root(sample.image_path), sample.mask_file or ""
-        rows.append((f"../{copy.name}/{image}", sample.task_id, str(sample.kind), sample.num_classes,
-                     mask and f"../{copy.name}/{mask}"))  # fmt: skip
+        rows.append(
+            (
+                f"../{copy.name}/{image}",
+                sample.task_id,
+                str(sample.kind),
+                sample.num_classes,
+                mask and f"../{copy.name}/{mask}",
+            )
+        )
     _write_manifest(folder, "rows", rows)
 
 

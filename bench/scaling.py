@@ -95,8 +95,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 
 
 @click.command()
-@click.option("--weights", default=ROOT / "weights", type=FOLDER,
-              help="Exported weights. [default: weights/]")  # fmt: skip
+@click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights. [default: weights/]")
 @click.option("--rows", "counts", default="1000,4000,16000", show_default=True, callback=_numbers)
 @click.option("--tasks-per-image", "numbers", default="1,2,4", show_default=True, callback=_numbers)
 @click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="Images for --tasks-per-image.")

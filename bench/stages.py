@@ -23,6 +23,7 @@ from model.frozen.run.journal import Identity, open_journal
 from model.frozen.run.recorder import Recorder
 from model.frozen.run.report import RunReport
 from model.frozen.runtimes.base import Array, Runtime
+from model.networks.system import ENCODER, is_head_stage
 
 STAGES = ("decode", "resize", "encoder", "decoder", "heads", "post-processing", "writing")
 """`post-processing`: stacking images, passing maps from graph to graph, and turning raw outputs into native masks,
@@ -55,7 +56,7 @@ class TimedRuntime(Runtime):
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
-        stage = "encoder" if graph == "encoder" else "heads" if graph.startswith("head") else "decoder"
+        stage = "encoder" if graph == ENCODER else "heads" if is_head_stage(graph) else "decoder"
         with self._clock.time(stage):
             return self._runtime.run(graph, inputs)
 

@@ -168,8 +168,12 @@ def table(rows: Sequence[Row], scores: Mapping[str, Mapping[str, float | None]])
 @click.command()
 @click.option("--recipe", "recipes", multiple=True, type=FILE, help="Recipe (TOML); may be repeated.")
 @click.option("--published/--no-published", default=True, show_default=True, help="Measure the published ones too.")
-@click.option("--scores", multiple=True, metavar="NAME=FILE",
-              help="JSON of `evaluate score` for the row of that recipe; may be repeated.")  # fmt: skip
+@click.option(
+    "--scores",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="JSON of `evaluate score` for the row of that recipe; may be repeated.",
+)
 @click.option("--measured", type=FILE, help="JSON of measured rows: they are not repeated, new ones are added.")
 @click.option("--into", type=FILE, help="Document whose table between the markers to replace.")
 def systems(

@@ -73,8 +73,7 @@ def _measure(name: str, config: Config, parts: Parts, count: int) -> Variant:
 
 
 @click.command()
-@click.option("--config", "config_file", required=True, type=FILE,
-              help="Recipe (TOML).")  # fmt: skip
+@click.option("--config", "config_file", required=True, type=FILE, help="Recipe (TOML).")
 @click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
 @click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
 @click.option("--steps", "count", default=20, show_default=True, help="Steps per variant.")

@@ -8,9 +8,9 @@ from challenge.errors import UserError
 from challenge.host.console import log_to_stderr
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import exit_code, tell
-from challenge.host.places import FILE, FOLDER
+from challenge.host.places import EXISTING_FILE, FILE, FOLDER
 
-__all__ = ["FILE", "FOLDER", "LOG_LEVEL", "SETTINGS", "Group", "run"]
+__all__ = ["EXISTING_FILE", "FILE", "FOLDER", "LOG_LEVEL", "SETTINGS", "Group", "run"]
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """`context_settings` of a command that stands alone; commands of a `Group` have them already."""

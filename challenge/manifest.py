@@ -133,8 +133,9 @@ def superseded(samples: Iterable[Sample]) -> list[Sample]:
             continue
         earlier = last.get(sample.mask_file)
         if earlier is not None:
-            logger.warning("%s and %s write the same mask %s; the later row wins",
-                           earlier.row, sample.row, sample.mask_file)  # fmt: skip
+            logger.warning(
+                "%s and %s write the same mask %s; the later row wins", earlier.row, sample.row, sample.mask_file
+            )
             lost.append(earlier)
         last[sample.mask_file] = sample
     return lost

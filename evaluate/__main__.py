@@ -5,27 +5,21 @@ Exit codes: 0 for success, whatever the scores are; 2 for an error that the user
 such as a full disk. The last line of stderr then says in one sentence what went wrong.
 """
 
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
+from challenge.cli import EXISTING_FILE, FILE, FOLDER, Group, run
 from challenge.errors import UserError
-from challenge.host.console import LineFormatter, printable
-from challenge.host.disk import DiskFullError
-from challenge.host.exits import Exit, exit_code
+from challenge.host.console import printable
 from challenge.host.output_files import check_answers_folder, is_stream
-from challenge.host.places import GivenPath
 from evaluate.outputs import check_targets, write_output
 
-_FOLDER, _FILE = GivenPath(file_okay=False, path_type=Path), GivenPath(dir_okay=False, path_type=Path)
 _PROFILES = ("fmc", "uusic")
 
-_data_root = click.option("--data-root", type=_FOLDER, required=True, help="Folder with csv_files/, images and truth.")
-_predictions = click.option("--predictions", type=_FOLDER, required=True, help="Folder that inference.py wrote.")
+_data_root = click.option("--data-root", type=FOLDER, required=True, help="Folder with csv_files/, images and truth.")
+_predictions = click.option("--predictions", type=FOLDER, required=True, help="Folder that inference.py wrote.")
 _jobs = click.option(
     "--jobs", type=click.IntRange(1), help="Number of processes that compare masks (default: one per processor)."
 )
@@ -33,38 +27,23 @@ _draws = click.option(
     "--draws", type=click.IntRange(2), default=1000, show_default=True, help="Number of bootstrap draws."
 )
 _run_report = click.option(
-    "--run-report", type=_FILE, help="JSON file of `inference.py --report`: time, memory, fallbacks."
+    "--run-report", type=FILE, help="JSON file of `inference.py --report`: time, memory, fallbacks."
 )
 
 
-class _Group(click.Group):
-    """Ends errors with one clear sentence: exit code 2 for what the user can correct, 1 for a full disk."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (UserError, DiskFullError) as error:
-            click.echo(f"error: {printable(str(error))}", err=True)
-            ctx.exit(Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def main(log_level: str) -> None:
+@click.group(cls=Group)
+def main() -> None:
     """Score, check, show and compare challenge submissions."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(LineFormatter("%(levelname)s %(message)s"))
-    logging.basicConfig(level=log_level.upper(), handlers=[handler])
 
 
 @main.command()
 @_data_root
 @_predictions
-@click.option("--json", "json_file", type=_FILE, help="Write the result to this file, with the values of every image.")
+@click.option("--json", "json_file", type=FILE, help="Write the result to this file, with the values of every image.")
 @click.option(
     "--official-files",
     "official",
-    type=_FOLDER,
+    type=FOLDER,
     help="Folder for evaluation_results.json and evaluation_summary.txt, as the organisers' script writes them.",
 )
 @click.option(
@@ -75,7 +54,7 @@ def main(log_level: str) -> None:
     help="Challenge whose formulas are used.",
 )
 @click.option(
-    "--input-json", type=_FILE, help="For uusic: list with the truth (label, or mask_path_relative below --data-root)."
+    "--input-json", type=FILE, help="For uusic: list with the truth (label, or mask_path_relative below --data-root)."
 )
 @_run_report
 @_jobs
@@ -124,7 +103,7 @@ def score(
 @main.command()
 @_data_root
 @_predictions
-@click.option("--zip", "zip_file", type=_FILE, help="Pack the submission, if it is valid, into this zip for upload.")
+@click.option("--zip", "zip_file", type=FILE, help="Pack the submission, if it is valid, into this zip for upload.")
 @click.option("--all", "every", is_flag=True, help="List all places of each problem, not only the first few.")
 def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool) -> None:
     """Check a submission before you upload it, and pack it. Exits with code 2 if there is an error.
@@ -154,9 +133,9 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 @main.command()
 @_data_root
 @_predictions
-@click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
+@click.option("--output", type=FOLDER, required=True, help="Folder for index.html.")
 @_run_report
-@click.option("--scores", type=_FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
+@click.option("--scores", type=FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
 @click.option("--title", default="Ultrasound submission", show_default=True, help="Heading of the page.")
 @_jobs
 @_draws
@@ -185,10 +164,10 @@ def report(
 
 
 @main.command()
-@click.argument("results", type=GivenPath(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.argument("results", type=EXISTING_FILE, nargs=-1, required=True)
 @click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
-@click.option("--markdown", type=_FILE, help="Write the comparison as Markdown to this file (default: print it).")
-@click.option("--html", type=_FILE, help="Write the comparison as one self-contained HTML page.")
+@click.option("--markdown", type=FILE, help="Write the comparison as Markdown to this file (default: print it).")
+@click.option("--html", type=FILE, help="Write the comparison as one self-contained HTML page.")
 @_draws
 def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
     """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap."""
@@ -209,10 +188,10 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 
 
 @main.command()
-@click.argument("scores", type=GivenPath(exists=True, dir_okay=False, path_type=Path))
+@click.argument("scores", type=EXISTING_FILE)
 @_data_root
 @_predictions
-@click.option("--output", type=_FOLDER, required=True, help="Folder for worst-KIND.jpg.")
+@click.option("--output", type=FOLDER, required=True, help="Folder for worst-KIND.jpg.")
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
 def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
     """Draw the worst cases of each kind, with their truth, on one sheet per kind.
@@ -232,7 +211,7 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 @main.command()
 @_data_root
 @_predictions
-@click.option("--output", type=_FOLDER, required=True, help="Folder for index.html.")
+@click.option("--output", type=FOLDER, required=True, help="Folder for index.html.")
 @click.option("--per-task", default=6, show_default=True, type=click.IntRange(min=1), help="Pictures per task.")
 @click.option("--with-truth", is_flag=True, help="Also draw the truth, and score the pictures shown.")
 @_run_report
@@ -249,7 +228,7 @@ def gallery(
 
 @main.command("uusic-folder")
 @_data_root
-@click.option("--output", type=_FOLDER, required=True, help="Folder to write.")
+@click.option("--output", type=FOLDER, required=True, help="Folder to write.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
 def uusic_folder(data_root: Path, output: Path, split: str) -> None:
     """Convert a data folder to the layout of UUSIC 2025: images, true masks, list.json, truth.json."""
@@ -271,4 +250,4 @@ def _megabytes(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(prog_name="python -m evaluate", standalone_mode=False)))
+    raise SystemExit(run(main, "python -m evaluate"))

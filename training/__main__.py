@@ -1,24 +1,18 @@
 """`python -m training ...`: train networks and export them as weights."""
 
-import logging
-import sys
 from pathlib import Path
 
 import click
 
+from challenge import cli
+from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
-from challenge.host.disk import DiskFullError, is_full
-from challenge.host.exits import exit_code
 from training import options
-from training.loop.stopped import Stopped
-from training.options import FILE, FOLDER
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--log-level", default="INFO", show_default=True, type=click.Choice(["DEBUG", "INFO", "WARNING"]))
-def main(log_level: str) -> None:
+@click.group(cls=Group)
+def main() -> None:
     """Train a multi-task network and export it as weights that inference.py runs."""
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
 @main.command()
@@ -112,8 +106,13 @@ def finetune(
 @options.data
 @click.option("--val-root", required=True, type=FOLDER, help="Data folder on which all networks are scored.")
 @click.option("--output", required=True, type=FOLDER, help="Folder for the runs, the table and the figure.")
-@click.option("--group", "groups", multiple=True, metavar="NAME=TASK,TASK",
-              help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]")  # fmt: skip
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME=TASK,TASK",
+    help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]",
+)
 @options.cache
 @options.overrides
 @click.option("--resume", is_flag=True, help="Keep finished networks and train the others.")
@@ -294,8 +293,13 @@ def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
 @click.option("--output", required=True, type=FOLDER, help="Run folder for the averaged network.")
-@click.option("--reinitialise", "reinitialised", multiple=True, metavar="TASK",
-              help="Task with a reinitialised head: keep the first run's head. Can be repeated.")  # fmt: skip
+@click.option(
+    "--reinitialise",
+    "reinitialised",
+    multiple=True,
+    metavar="TASK",
+    help="Task with a reinitialised head: keep the first run's head. Can be repeated.",
+)
 @click.option("--anew", multiple=True, hidden=True, expose_value=False, callback=options.renamed("--reinitialise"))
 def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]) -> None:
     """Average the weights of runs that began with the same network (`train --from`, different seeds)."""
@@ -310,8 +314,13 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
 @options.weights_output
 @click.option("--scores", type=FILE, help="JSON file of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML file with the source and licence of each task's training data.")
-@click.option("--precision", "reduced", multiple=True, type=click.Choice(["bfloat16"]),
-              help="A precision that inference.py may choose: the scores were measured in it.")  # fmt: skip
+@click.option(
+    "--precision",
+    "reduced",
+    multiple=True,
+    type=click.Choice(["bfloat16"]),
+    help="A precision that inference.py may choose: the scores were measured in it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     run_folder: Path,
@@ -370,20 +379,7 @@ def run() -> int:
 
     2 for a user's error, 1 for a full disk or a fault of the program, 128 + n for a run that signal n ended.
     """
-    return exit_code(_run)
-
-
-def _run() -> int:
-    try:
-        main(standalone_mode=False)
-    except OSError as error:
-        if is_full(error):
-            raise DiskFullError(f"the disk is full ({error}); make room and repeat the command") from error
-        raise
-    except Stopped as stopped:
-        click.echo(str(stopped), err=True)
-        return 128 + stopped.number
-    return 0
+    return cli.run(main, "python -m training")
 
 
 if __name__ == "__main__":

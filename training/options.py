@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
+from challenge.cli import FOLDER
 from challenge.errors import UserError
-from challenge.host.places import GivenPath
 
-FOLDER = GivenPath(file_okay=False, path_type=Path)
-FILE = GivenPath(dir_okay=False, path_type=Path)
 IMAGES = click.IntRange(1, 10**12)
 
 

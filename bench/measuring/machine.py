@@ -23,8 +23,11 @@ def machine() -> dict[str, str]:
     """
     load = os.getloadavg()[0]
     if load > _BUSY:
-        logger.warning("other programs are running (load %.1f), which slows PyTorch down more than the other "
-                       "runtimes and makes ratios to it useless; measure on an idle machine", load)  # fmt: skip
+        logger.warning(
+            "other programs are running (load %.1f), which slows PyTorch down more than the other "
+            "runtimes and makes ratios to it useless; measure on an idle machine",
+            load,
+        )
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     cells = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     known = cells.get("flags", "").split()

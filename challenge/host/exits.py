@@ -11,6 +11,7 @@ import click
 from challenge.errors import UserError
 from challenge.host.console import lasting_streams, printable, say
 from challenge.host.disk import DiskFullError
+from challenge.host.signals import Stopped
 
 _OWN_PACKAGES = frozenset({"challenge", "model", "evaluate", "training", "bench", "inference"})
 
@@ -46,14 +47,19 @@ def _exit_code(command: Callable[[], object]) -> int:
         return Exit.USER
     except (UserError, DiskFullError) as error:
         return tell(error)
+    except Stopped as stopped:
+        say(str(stopped))
+        return 128 + stopped.number
     except (KeyboardInterrupt, click.Abort):
         say("interrupted; run the same command with --resume")
         return 130
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in _OWN_PACKAGES:  # a bug, and no matter of installation
             return _unexpected(error)
-        say(f"this command needs the package {error.name!r}, which is not installed here; `make env` makes an "
-            "environment with everything")  # fmt: skip
+        say(
+            f"this command needs the package {error.name!r}, which is not installed here; `make env` makes an "
+            "environment with everything"
+        )
         return Exit.USER
     except Exception as error:  # the last resort: the last line must be one sentence
         return _unexpected(error)

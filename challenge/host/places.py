@@ -42,15 +42,20 @@ class GivenPath(click.Path):
 
 FOLDER = GivenPath(file_okay=False, path_type=Path)
 FILE = GivenPath(dir_okay=False, path_type=Path)
+EXISTING_FILE = GivenPath(exists=True, dir_okay=False, path_type=Path)
 
-input_option = click.option("--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True,
-                            help="Data folder with csv_files/.")  # fmt: skip
-output_option = click.option("--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True,
-                             help="Folder for the answers.")  # fmt: skip
-input_json_option = click.option("--input-json", default=INPUT_JSON, type=FILE, show_default=True,
-                                 help="List of images of UUSIC (JSON).")  # fmt: skip
-weights_option = click.option("--weights", default=DEFAULT_WEIGHTS, type=FOLDER,
-                              help="Folder of exported weights.  [default: weights/]")  # fmt: skip
+input_option = click.option(
+    "--input", "data_root", default=Path("/input"), type=FOLDER, show_default=True, help="Data folder with csv_files/."
+)
+output_option = click.option(
+    "--output", "output_dir", default=Path("/output"), type=FOLDER, show_default=True, help="Folder for the answers."
+)
+input_json_option = click.option(
+    "--input-json", default=INPUT_JSON, type=FILE, show_default=True, help="List of images of UUSIC (JSON)."
+)
+weights_option = click.option(
+    "--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Folder of exported weights.  [default: weights/]"
+)
 report_option = click.option("--report", "report_file", type=FILE, help="Write a run report (JSON) to this file.")
 
 

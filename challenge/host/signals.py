@@ -11,6 +11,14 @@ _ASKED_TWICE = (signal.SIGTERM, signal.SIGINT)
 _ANNOUNCED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
+class Stopped(Exception):
+    """Signal `number` ended a run, which can be resumed. The message says where it stands and how to go on."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class StopRequest:
     """A context that remembers the first signal that asks the run to stop.
 

@@ -72,9 +72,14 @@ class Child:
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(CHILD)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-                env={**kept, **dict.fromkeys(_ONE_THREAD, "1")}, cwd="/", start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env={**kept, **dict.fromkeys(_ONE_THREAD, "1")},
+                cwd="/",
+                start_new_session=True,
+            )
         except OSError as error:
             raise StartError(error.strerror or str(error)) from error
         pipes = self._process.stdin, self._process.stdout, self._process.stderr

@@ -1,10 +1,9 @@
 """Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
-import re
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
+from xml.dom import minidom
 
 import matplotlib as mpl
 import numpy as np
@@ -19,12 +18,6 @@ _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
 _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
-_REPLACED = (
-    (r' (?:width|height)="[0-9.]+pt"', ""),  # the page decides the size
-    (r"<defs>\s*<style.*?</style>\s*</defs>", ""),  # it would style the whole page
-    (r' id="(?![a-zA-Z][0-9a-f]{10}")[^"]*"', ""),  # figure_1, axes_1: the same in every chart
-    (r"font-family: [^;\"]*", "font-family: var(--font)"),
-)
 # Matplotlib writes no <metadata> if each of its entries is None.
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
@@ -154,10 +147,28 @@ def _svg(draw: Callable[[Figure], None], title: str) -> str:
 
 def _inlined(svg: str, title: str) -> str:
     """Remove what only a separate file needs; leave colours, font and size to the page."""
-    svg = svg[svg.index("<svg") :]
-    for pattern, replacement in _REPLACED:
-        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
+    (root,) = minidom.parseString(svg).getElementsByTagName("svg")  # noqa: S318 (matplotlib wrote it)
+    for name in ("width", "height"):
+        root.removeAttribute(name)
+    for definitions in root.getElementsByTagName("defs"):
+        for style in definitions.getElementsByTagName("style"):  # it would style the whole page
+            definitions.removeChild(style)
+    for group in root.getElementsByTagName("g"):  # its name is the same in every chart, and nothing refers to it
+        if group.hasAttribute("id"):
+            group.removeAttribute("id")
+    for text in root.getElementsByTagName("text"):
+        text.setAttribute("style", _without_font(text.getAttribute("style")))
+    for name, value in (("class", "plot"), ("role", "img"), ("aria-label", title)):
+        root.setAttribute(name, value)
+    return _in_page_colours(root.toxml())
+
+
+def _without_font(style: str) -> str:
+    """Remove the font family from the value of a `style` attribute."""
+    return "; ".join(part for part in style.split("; ") if not part.startswith("font-family:"))
+
+
+def _in_page_colours(svg: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    svg = svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(title)}"', 1)
-    return re.sub(r"\s*\n\s*", " ", svg).strip()
+    return " ".join(line.strip() for line in svg.split("\n"))

@@ -8,7 +8,8 @@ from typing import Any
 
 from challenge.errors import UserError
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
+"""Schema 1 calls the runtime `engine`; the pages and the scores do not read that key."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def read_run_report(path: Path) -> RunReport:
         raise UserError(
             f"{path}: not readable as a run report ({error}); give the file that inference.py --report wrote"
         ) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise UserError(f"{path}: not a run report of schema {SCHEMA}; give the file that inference.py --report wrote")
+    if not isinstance(content, dict) or content.get("schema") not in SCHEMAS:
+        known = " or ".join(map(str, SCHEMAS))
+        raise UserError(f"{path}: not a run report of schema {known}; give the file that inference.py --report wrote")
     try:
         return _parsed(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

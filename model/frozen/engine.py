@@ -61,8 +61,10 @@ class Description:
         """Describe an engine on a cluster. Raises UserError if its workers compute in different precisions."""
         precision, *others = sorted({worker["precision"] for worker in workers})
         if others:
-            raise UserError(f"some workers compute in {precision}, some in {', '.join(others)}; "
-                            "name one with --precision, so that no answer depends on which worker gave it")  # fmt: skip
+            raise UserError(
+                f"some workers compute in {precision}, some in {', '.join(others)}; "
+                "name one with --precision, so that no answer depends on which worker gave it"
+            )
         return cls(", ".join(sorted({worker["device"] for worker in workers})), precision, workers=workers)
 
 

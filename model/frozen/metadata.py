@@ -175,8 +175,20 @@ def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
     (folder / FILE).write_text(json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
-_KNOWN = {"schema", "name", "system", "opset", "image_size", "mean", "std", "resize", "tidy_coordinates", "precisions",
-          "graphs", "tasks"}  # fmt: skip
+_KNOWN = {
+    "schema",
+    "name",
+    "system",
+    "opset",
+    "image_size",
+    "mean",
+    "std",
+    "resize",
+    "tidy_coordinates",
+    "precisions",
+    "graphs",
+    "tasks",
+}
 _PRECISIONS = {"float32", "bfloat16", "float16"}
 
 

@@ -38,8 +38,14 @@ class _Worker:
 
     def describe(self) -> dict[str, Any]:
         runtime = self._pipeline.router.runtime
-        return {"node": platform.node(), "pid": os.getpid(), "device": runtime.device, "engine": runtime.name,
-                "providers": list(runtime.providers), "precision": runtime.precision}  # fmt: skip
+        return {
+            "node": platform.node(),
+            "pid": os.getpid(),
+            "device": runtime.device,
+            "runtime": runtime.name,
+            "providers": list(runtime.providers),
+            "precision": runtime.precision,
+        }
 
     def answer(self, batches: Sequence[Batch]) -> list[Answer]:
         import ray
@@ -71,8 +77,9 @@ class RayEngine:
     def _start(self, build: Callable[[], Pipeline], gpu: bool) -> list[dict[str, Any]]:
         gpus = int(self._ray.cluster_resources().get("GPU", 0)) if gpu else 0
         nodes = sum(bool(node["Alive"]) for node in self._ray.nodes())
-        actor = self._ray.remote(num_cpus=1, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=-1,
-                                 scheduling_strategy="SPREAD")(_Worker)  # fmt: skip
+        actor = self._ray.remote(
+            num_cpus=1, num_gpus=min(gpus, 1), max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD"
+        )(_Worker)
         self._actors = [actor.remote(build) for _ in range(gpus or nodes)]
         described: list[dict[str, Any]] = self._ray.get([worker.describe.remote() for worker in self._actors])
         return described

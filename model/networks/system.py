@@ -16,6 +16,12 @@ from challenge.tasks import TaskSpec
 IMAGES = "images"
 TASK = "task"
 OUTPUT = "output"
+"""Names of values that every system has: the images, the tasks' numbers, the answer."""
+
+ENCODER, PYRAMID, DECODER = "encoder", "pyramid", "decoder"
+"""Names of stages that several systems have; they are the names of the exported graphs too."""
+
+_HEAD = "head."
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,16 @@ class Stage:
     module: nn.Module
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+def head_stage(task_id: str) -> str:
+    """Return the name of the stage that answers a task."""
+    return f"{_HEAD}{task_id}"
+
+
+def is_head_stage(name: str) -> bool:
+    """Return whether a stage answers a task."""
+    return name.startswith(_HEAD)
 
 
 class System(nn.Module):
@@ -59,7 +75,7 @@ class System(nn.Module):
     @property
     def encoder(self) -> nn.Module:
         """The shared encoder, which has its own learning rate."""
-        return self.stages["encoder"].module
+        return self.stages[ENCODER].module
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of every stage too, because some wrap modules that are registered elsewhere."""

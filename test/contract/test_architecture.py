@@ -1,6 +1,7 @@
 """Rules that no linter checks: short files, few modules per folder, few modules that take the whole recipe."""
 
 import ast
+import tomllib
 from collections import Counter
 
 import pytest
@@ -23,6 +24,14 @@ def test_no_file_is_long(modules):
 def test_no_folder_has_too_many_modules(modules):
     count = Counter(path.parent for path in modules if path.name != "__init__.py")
     assert {str(folder): number for folder, number in count.items() if number > MOST_MODULES} == {}
+
+
+def test_the_order_of_the_folders_is_a_contract(repository):
+    """`model` has two wings that do not know each other, which is a contract of another type."""
+    contracts = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    ordered = {name for contract in contracts if contract["type"] == "layers" for name in contract["containers"]}
+    inner = [path.parent for name in PACKAGES for path in (repository / name).glob("*/**/__init__.py")]
+    assert {".".join(folder.relative_to(repository).parts[:-1]) for folder in inner} - ordered == {"model"}
 
 
 def test_few_modules_take_the_whole_recipe(modules):

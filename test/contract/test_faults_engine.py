@@ -100,7 +100,7 @@ def test_a_silent_fallback_to_the_cpu_is_logged_and_reported_for_auto(data, call
     assert ended.report["device"] == {
         "requested": "auto",
         "used": "cpu",
-        "engine": "onnxruntime",
+        "runtime": "onnxruntime",
         "providers": ["CPUExecutionProvider"],
     }
 
@@ -140,7 +140,7 @@ def test_missing_cuda_is_reported(data, call, monkeypatch):
     assert ended.report["device"] == {
         "requested": "auto",
         "used": "cpu",
-        "engine": "onnxruntime",
+        "runtime": "onnxruntime",
         "providers": ["CPUExecutionProvider"],
     }
 

@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from phantoms.bad_inputs import BAD_INPUTS, Outcome, write_bad_folder
+from phantoms.bad_inputs import BAD_INPUTS, Reading, write_bad_folder
 from PIL import Image
 
-UNREADABLE = [bad.name for bad in BAD_INPUTS if bad.outcome is Outcome.UNREADABLE] + ["missing.png"]
-NOTED = [bad.name for bad in BAD_INPUTS if bad.outcome is Outcome.NOTED]
+UNREADABLE = [bad.name for bad in BAD_INPUTS if bad.reading is Reading.UNREADABLE] + ["missing.png"]
+NOTED = [bad.name for bad in BAD_INPUTS if bad.reading is Reading.NOTED]
 SIZES = {bad.name: bad.size or (256, 256) for bad in BAD_INPUTS} | {"missing.png": (256, 256)}
 KINDS = ("segmentation", "classification", "detection", "regression")
 

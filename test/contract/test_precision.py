@@ -56,7 +56,7 @@ def test_all_rows_are_answered_and_the_report_names_the_runtime(whole):
     table = report.to_dict()
     assert (table["answered"], table["fallbacks"]) == (table["rows"], [])
     assert table["precision"] == "bfloat16"
-    assert table["device"] == {"requested": "cpu", "used": "cpu", "engine": "OpenVINO", "providers": ["CPU"]}
+    assert table["device"] == {"requested": "cpu", "used": "cpu", "runtime": "OpenVINO", "providers": ["CPU"]}
     assert "openvino" in table["versions"]
 
 

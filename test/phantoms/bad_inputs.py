@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 48, 36
 FOLDER = "Segmentation/Two/odd files (do not trust)"
 
 
-class Outcome(StrEnum):
+class Reading(StrEnum):
     """The outcome of reading a file."""
 
     PLAIN = "plain"
@@ -34,7 +34,7 @@ class BadInput:
 
     name: str
     data: Callable[[], bytes]
-    outcome: Outcome
+    reading: Reading
     size: tuple[int, int] | None = (WIDTH, HEIGHT)
 
 
@@ -164,37 +164,37 @@ _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 1
 _POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 36\n%%EndComments\nshowpage\n"
 
 BAD_INPUTS: tuple[BadInput, ...] = (
-    BadInput("empty.png", lambda: b"", Outcome.UNREADABLE, None),
-    BadInput("page.png", lambda: _HTML, Outcome.UNREADABLE, None),
-    BadInput("pointer.png", lambda: _POINTER, Outcome.UNREADABLE, None),
-    BadInput("program.png", lambda: _POSTSCRIPT, Outcome.UNREADABLE, None),
-    BadInput("noise.jpg", lambda: np.random.default_rng(0).bytes(5000), Outcome.UNREADABLE, None),
-    BadInput("wide.png", _wide, Outcome.UNREADABLE, (1_000_001, 1)),
-    BadInput("one dimension.mha", _meta_image("64", "LOCAL"), Outcome.UNREADABLE, None),
-    BadInput("endless.mha", _meta_image("512 512 99999", "LOCAL"), Outcome.UNREADABLE, (512, 512)),
-    BadInput("elsewhere.mhd", _meta_image("4 4", "/etc/passwd"), Outcome.UNREADABLE, (4, 4)),
-    BadInput("damaged length.dcm", _damaged_length, Outcome.UNREADABLE, None),
-    BadInput("truncated.dcm", lambda: _medical(".dcm", picture())()[:-500], Outcome.UNREADABLE),
-    BadInput("bomb.png", _bomb, Outcome.UNREADABLE, (30_000, 30_000)),
-    BadInput("header only.jpg", lambda: _file(_GREY, "JPEG")[:4], Outcome.UNREADABLE, None),
-    BadInput("truncated.jpg", _truncated("JPEG"), Outcome.NOTED),
-    BadInput("truncated.png", _truncated("PNG"), Outcome.NOTED),
-    BadInput("truncated.bmp", _truncated("BMP"), Outcome.NOTED),
-    BadInput("frames.gif", _frames("GIF"), Outcome.NOTED),
-    BadInput("frames.tiff", _frames("TIFF"), Outcome.NOTED),
-    BadInput("video.dcm", _medical(".dcm", np.stack([picture()] * 5)), Outcome.NOTED),
-    BadInput("volume.mha", _medical(".mha", np.stack([picture() // 2, picture(), 255 - picture()])), Outcome.NOTED),
-    BadInput("cmyk.jpg", _saved(_GREY.convert("CMYK"), "JPEG"), Outcome.PLAIN),
-    BadInput("rotated.jpg", _rotated, Outcome.PLAIN),
-    BadInput("one pixel.png", _saved(Image.new("L", (1, 1), 77), "PNG"), Outcome.PLAIN, (1, 1)),
-    BadInput("one bit.png", _saved(_GREY.point(lambda value: 255 * (value > 127)).convert("1"), "PNG"), Outcome.PLAIN),
-    BadInput("palette.png", _saved(_PALETTE, "PNG"), Outcome.PLAIN),
-    BadInput("colour and alpha.png", _saved(_ALPHA.convert("RGBA"), "PNG"), Outcome.PLAIN),
-    BadInput("portrait.bmp", _saved(Image.new("RGB", (1, 999), (7, 8, 9)), "BMP"), Outcome.PLAIN, (1, 999)),
-    BadInput("grey and alpha.png", _saved(_ALPHA, "PNG"), Outcome.PLAIN),
-    BadInput("16 bit.png", _saved(Image.fromarray(picture().astype(np.uint16) * 257), "PNG"), Outcome.PLAIN),
-    BadInput("scan.dcm", _medical(".dcm", picture()), Outcome.PLAIN),
-    BadInput("a scan named.png", _medical(".dcm", picture()), Outcome.PLAIN),
-    BadInput("scan.nii.gz", _medical(".nii.gz", picture().astype(np.int16) * 9), Outcome.NOTED),
+    BadInput("empty.png", lambda: b"", Reading.UNREADABLE, None),
+    BadInput("page.png", lambda: _HTML, Reading.UNREADABLE, None),
+    BadInput("pointer.png", lambda: _POINTER, Reading.UNREADABLE, None),
+    BadInput("program.png", lambda: _POSTSCRIPT, Reading.UNREADABLE, None),
+    BadInput("noise.jpg", lambda: np.random.default_rng(0).bytes(5000), Reading.UNREADABLE, None),
+    BadInput("wide.png", _wide, Reading.UNREADABLE, (1_000_001, 1)),
+    BadInput("one dimension.mha", _meta_image("64", "LOCAL"), Reading.UNREADABLE, None),
+    BadInput("endless.mha", _meta_image("512 512 99999", "LOCAL"), Reading.UNREADABLE, (512, 512)),
+    BadInput("elsewhere.mhd", _meta_image("4 4", "/etc/passwd"), Reading.UNREADABLE, (4, 4)),
+    BadInput("damaged length.dcm", _damaged_length, Reading.UNREADABLE, None),
+    BadInput("truncated.dcm", lambda: _medical(".dcm", picture())()[:-500], Reading.UNREADABLE),
+    BadInput("bomb.png", _bomb, Reading.UNREADABLE, (30_000, 30_000)),
+    BadInput("header only.jpg", lambda: _file(_GREY, "JPEG")[:4], Reading.UNREADABLE, None),
+    BadInput("truncated.jpg", _truncated("JPEG"), Reading.NOTED),
+    BadInput("truncated.png", _truncated("PNG"), Reading.NOTED),
+    BadInput("truncated.bmp", _truncated("BMP"), Reading.NOTED),
+    BadInput("frames.gif", _frames("GIF"), Reading.NOTED),
+    BadInput("frames.tiff", _frames("TIFF"), Reading.NOTED),
+    BadInput("video.dcm", _medical(".dcm", np.stack([picture()] * 5)), Reading.NOTED),
+    BadInput("volume.mha", _medical(".mha", np.stack([picture() // 2, picture(), 255 - picture()])), Reading.NOTED),
+    BadInput("cmyk.jpg", _saved(_GREY.convert("CMYK"), "JPEG"), Reading.PLAIN),
+    BadInput("rotated.jpg", _rotated, Reading.PLAIN),
+    BadInput("one pixel.png", _saved(Image.new("L", (1, 1), 77), "PNG"), Reading.PLAIN, (1, 1)),
+    BadInput("one bit.png", _saved(_GREY.point(lambda value: 255 * (value > 127)).convert("1"), "PNG"), Reading.PLAIN),
+    BadInput("palette.png", _saved(_PALETTE, "PNG"), Reading.PLAIN),
+    BadInput("colour and alpha.png", _saved(_ALPHA.convert("RGBA"), "PNG"), Reading.PLAIN),
+    BadInput("portrait.bmp", _saved(Image.new("RGB", (1, 999), (7, 8, 9)), "BMP"), Reading.PLAIN, (1, 999)),
+    BadInput("grey and alpha.png", _saved(_ALPHA, "PNG"), Reading.PLAIN),
+    BadInput("16 bit.png", _saved(Image.fromarray(picture().astype(np.uint16) * 257), "PNG"), Reading.PLAIN),
+    BadInput("scan.dcm", _medical(".dcm", picture()), Reading.PLAIN),
+    BadInput("a scan named.png", _medical(".dcm", picture()), Reading.PLAIN),
+    BadInput("scan.nii.gz", _medical(".nii.gz", picture().astype(np.int16) * 9), Reading.NOTED),
 )
 """Every file, and what becomes of it."""

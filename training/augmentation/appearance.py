@@ -1,7 +1,7 @@
 """What differs between machines and archives: grey curves, another source's look, resolution, marks on the picture.
 
-Each effect takes (3, S, S) float32 in 0..1 and a generator, and returns the same shape. Black stays black, so that
-the frame round the sector is not painted, except where marks are drawn.
+Each effect takes (C, S, S) float32 in 0..1 and a generator, and returns the same shape; marks are coloured. Black stays
+black, so that the frame round the sector is not painted, except where marks are drawn.
 """
 
 import numpy as np
@@ -49,7 +49,8 @@ def resolution(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 def marks(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Draw calipers with a dotted line, and a few characters, as sonographers leave them on a picture."""
-    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    coloured = x.expand(3, -1, -1)
+    pixels = (coloured.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(1, 3))):

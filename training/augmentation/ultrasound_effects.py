@@ -1,6 +1,6 @@
 """What differs between ultrasound machines, probes and hands: speckle, depth gain, acoustic shadow, haze.
 
-Each effect takes (3, S, S) float32 in 0..1 with depth running down, and a generator, and returns the same shape,
+Each effect takes (C, S, S) float32 in 0..1 with depth running down, and a generator, and returns the same shape,
 not yet clipped. Black stays black, so that the frame round the sector is not painted.
 """
 

@@ -33,7 +33,9 @@ def check_parity(network: System, facts: WeightsMetadata, folder: Path) -> float
         truth = expected[task_id].numpy()
         difference = float(np.abs(frozen - truth).max() / max(1.0, np.abs(truth).max()))
         if not difference <= _TOLERANCE:
-            raise UserError(f"{task_id}: the exported graph differs from the network by {difference:.2g}; "
-                            "do not use this export, and report it as a bug")  # fmt: skip
+            raise UserError(
+                f"{task_id}: the exported graph differs from the network by {difference:.2g}; "
+                "do not use this export, and report it as a bug"
+            )
         worst = max(worst, difference)
     return worst

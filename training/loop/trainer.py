@@ -1,6 +1,7 @@
 """The training loop: draw, step, and from time to time log, score the dev rows and write a checkpoint."""
 
 import logging
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from challenge.errors import UserError
 from challenge.host.progress import progress
-from challenge.host.signals import StopRequest
+from challenge.host.signals import Stopped, StopRequest
 from training.config import Config
 from training.data.dataset import Batch
 from training.data.loader import steps
@@ -25,7 +26,6 @@ from training.loop.optim import total_steps
 from training.loop.parts import Parts
 from training.loop.schedule import Schedule
 from training.loop.step import Step
-from training.loop.stopped import Stopped
 from training.run_folder import checkpoint
 from training.run_folder.digests import check_resumed
 from training.run_folder.run_facts import Counters, RunFacts
@@ -96,7 +96,11 @@ class Trainer:
                 self._keep_record()
                 if number := self.ranks.highest(stop.received or 0):
                     self.save()
-                    raise Stopped(number, self.step, self.output)
+                    raise Stopped(
+                        number,
+                        f"stopped by {signal.Signals(number).name}; the checkpoint after step {self.step} is in "
+                        f"{self.output}; repeat the command with --resume",
+                    )
         self.finish()
 
     def train_step(self, draws: Sequence[Draw], batches: Sequence[Batch]) -> dict[str, Tensor]:
@@ -153,17 +157,24 @@ class Trainer:
         speed = (self.position.images_seen - images) / (time.monotonic() - began)
         groups = self.parts.optimizer.param_groups
         if self.log:
-            self.log.write({
-                "step": self.step,
-                "images": self.position.images_seen,
-                "cpu_seconds": self.counters.cpu_seconds,
-                "loss": {task_id: round(value, 5) for task_id, value in means.items()},
-                "progress": round(self.position.progress, 5),
-                "lr": {"encoder": groups[0]["lr"], "heads": groups[-1]["lr"]},
-                "images_per_second": round(speed, 2),
-            })  # fmt: skip
-            logger.info("step %d, %d images: mean loss %.4f, %.1f images/s", self.step, self.position.images_seen,
-                        sum(means.values()) / max(1, len(means)), speed)  # fmt: skip
+            self.log.write(
+                {
+                    "step": self.step,
+                    "images": self.position.images_seen,
+                    "cpu_seconds": self.counters.cpu_seconds,
+                    "loss": {task_id: round(value, 5) for task_id, value in means.items()},
+                    "progress": round(self.position.progress, 5),
+                    "lr": {"encoder": groups[0]["lr"], "heads": groups[-1]["lr"]},
+                    "images_per_second": round(speed, 2),
+                }
+            )
+            logger.info(
+                "step %d, %d images: mean loss %.4f, %.1f images/s",
+                self.step,
+                self.position.images_seen,
+                sum(means.values()) / max(1, len(means)),
+                speed,
+            )
 
     def _mean_losses(self) -> dict[str, float]:
         """Return the mean loss of every task since the last call."""

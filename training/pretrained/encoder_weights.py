@@ -26,8 +26,14 @@ EFFICIENTNET_TAIL = ("_conv_head", "_bn1", "_fc")
 """Modules of the classification tail, which a feature extractor does not have."""
 
 _TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
-_EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+_EXPANDED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
 _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")

@@ -67,8 +67,14 @@ def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 1, 1))
     for number, (task_id, points) in enumerate(sorted(losses.items())):
         style = "-" if number < 10 else "--"
-        left.plot([step for step, _ in points], [value for _, value in points], style,
-                  color=f"C{number % 10}", linewidth=1, label=literal(task_id))  # fmt: skip
+        left.plot(
+            [step for step, _ in points],
+            [value for _, value in points],
+            style,
+            color=f"C{number % 10}",
+            linewidth=1,
+            label=literal(task_id),
+        )
     left.set(title="Loss per task", xlabel="step", yscale="log")
     if losses:
         left.legend(fontsize=6, ncols=2)

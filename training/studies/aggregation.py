@@ -23,7 +23,7 @@ from training.distributed import Ranks
 from training.loop.optim import total_steps
 from training.loop.runs import is_finished, train_run
 from training.run_folder import checkpoint
-from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, Outcome, draw, table
+from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, TaskComparison, draw, table
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ Groups = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Part:
+class PlannedRun:
     """One network: its tasks, and how many of the budget's images it draws."""
 
     paradigm: str
@@ -72,20 +72,20 @@ def aggregate(
     sizes = Counter(sample.task_id for sample in samples if sample.task_id in wanted)
     _check_scored(sizes, source)
     groups = given or clinical(sizes)
-    parts = plan(sizes, groups, config)
-    for number, part in enumerate(parts, 1):
-        home = output / part.paradigm / part.name
-        recipe = part_config(config, part)
+    runs = plan(sizes, groups, config)
+    for number, run in enumerate(runs, 1):
+        home = output / run.paradigm / run.name
+        recipe = run_config(config, run)
         if resume and is_finished(recipe, source, home, ranks):
             continue
-        logger.info("network %d of %d: %s, %s", number, len(parts), part.paradigm, part.name)
+        logger.info("network %d of %d: %s, %s", number, len(runs), run.paradigm, run.name)
         train_run(recipe, source, home, ranks, resume=resume)
     if ranks.is_first:
-        outcomes = [_outcome(task, kinds[task], sizes[task], groups, parts, output) for task in sizes]
-        outcomes.sort(key=lambda outcome: outcome.training_rows)
-        write_text(output / NUMBERS, json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
-        write_text(output / RESULTS, table(outcomes, config.optim.images))
-        draw(outcomes, output / PICTURE)
+        comparisons = [_comparison(task, kinds[task], sizes[task], groups, runs, output) for task in sizes]
+        comparisons.sort(key=lambda comparison: comparison.training_rows)
+        write_text(output / NUMBERS, json.dumps([asdict(comparison) for comparison in comparisons], indent=1) + "\n")
+        write_text(output / RESULTS, table(comparisons, config.optim.images))
+        draw(comparisons, output / PICTURE)
 
 
 def _check_scored(tasks: Mapping[str, int], source: DataSource) -> None:
@@ -103,7 +103,7 @@ def clinical(tasks: Mapping[str, int]) -> dict[str, list[str]]:
     return groups
 
 
-def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[Part]:
+def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[PlannedRun]:
     """Return the networks to train. A group of one task has none of its own: it would repeat the task's."""
     tasks = tuple(sizes)
     chances = dict(zip(tasks, probabilities(sizes, config.sampling), strict=True))
@@ -113,40 +113,40 @@ def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[Part]
         UNIFIED: {"all": tasks},
     }
     return [
-        Part(paradigm, name, members, max(1, round(config.optim.images * sum(chances[task] for task in members))))
+        PlannedRun(paradigm, name, members, max(1, round(config.optim.images * sum(chances[task] for task in members))))
         for paradigm, networks in paradigms.items()
         for name, members in networks.items()
     ]
 
 
-def part_config(config: Config, part: Part) -> Config:
+def run_config(config: Config, run: PlannedRun) -> Config:
     """Return the recipe of one network.
 
     An image teaches the drawn task alone (`sampling.joint` off), and the last network is scored, not the best of
     several: both would give the paradigms different chances.
     """
-    sampling = replace(
-        config.sampling, joint=False, tasks_per_step=min(config.sampling.tasks_per_step, len(part.tasks))
-    )
-    optim = replace(config.optim, images=part.images)
+    sampling = replace(config.sampling, joint=False, tasks_per_step=min(config.sampling.tasks_per_step, len(run.tasks)))
+    optim = replace(config.optim, images=run.images)
     optim = replace(optim, warmup_steps=min(optim.warmup_steps, total_steps(optim, sampling) // 10))
     return replace(
         config,
-        name=f"{config.name}-{part.name}",
-        data=replace(config.data, tasks=part.tasks),
+        name=f"{config.name}-{run.name}",
+        data=replace(config.data, tasks=run.tasks),
         sampling=sampling,
         optim=optim,
         dev=DevConfig(),
     )
 
 
-def _outcome(task: str, kind: TaskKind, rows: int, groups: Groups, parts: Sequence[Part], output: Path) -> Outcome:
+def _comparison(
+    task: str, kind: TaskKind, rows: int, groups: Groups, runs: Sequence[PlannedRun], output: Path
+) -> TaskComparison:
     headline = metrics_of(kind)[0].name
     scores = {}
-    for part in parts:
-        if task in part.tasks:
-            facts = checkpoint.load_best(output / part.paradigm / part.name).facts
-            scores[part.paradigm] = float(facts.dev[task][headline])
+    for run in runs:
+        if task in run.tasks:
+            facts = checkpoint.load_best(output / run.paradigm / run.name).facts
+            scores[run.paradigm] = float(facts.dev[task][headline])
     scores.setdefault(GROUPED, scores[SPECIFIC])
     group = next(name for name, members in groups.items() if task in members)
-    return Outcome(task, str(kind), group, rows, scores)
+    return TaskComparison(task, str(kind), group, rows, scores)

@@ -13,7 +13,7 @@ _SHARED = (GROUPED, UNIFIED)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskComparison:
     """A task's headline score in each paradigm, on the same rows."""
 
     task_id: str
@@ -23,14 +23,14 @@ class Outcome:
     scores: Mapping[str, float]
 
 
-def gain(outcome: Outcome, paradigm: str) -> float | None:
+def gain(comparison: TaskComparison, paradigm: str) -> float | None:
     """Return the relative difference to the task's own network, positive if better; None if that scored 0."""
-    alone, shared = outcome.scores[SPECIFIC], outcome.scores[paradigm]
-    better = metrics_of(TaskKind(outcome.kind))[0].higher_is_better
+    alone, shared = comparison.scores[SPECIFIC], comparison.scores[paradigm]
+    better = metrics_of(TaskKind(comparison.kind))[0].higher_is_better
     return (shared - alone if better else alone - shared) / alone if alone else None
 
 
-def table(outcomes: Sequence[Outcome], budget: int) -> str:
+def table(comparisons: Sequence[TaskComparison], budget: int) -> str:
     """Return a Markdown table, smallest training set first, and the mean difference of every group."""
     lines = [
         f"Headline scores on the same rows; {budget:,} images seen in each paradigm.",
@@ -39,29 +39,29 @@ def table(outcomes: Sequence[Outcome], budget: int) -> str:
         "| task | group | training rows | score | task-specific | grouped | unified | grouped % | unified % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for o in outcomes:
-        metric = metrics_of(TaskKind(o.kind))[0]
-        scores = " | ".join(metric.text(o.scores[paradigm]) for paradigm in (SPECIFIC, *_SHARED))
-        gains = " | ".join(_percent(gain(o, paradigm)) for paradigm in _SHARED)
-        lines.append(f"| {o.task_id} | {o.group} | {o.training_rows} | {metric.short} | {scores} | {gains} |")
+    for c in comparisons:
+        metric = metrics_of(TaskKind(c.kind))[0]
+        scores = " | ".join(metric.text(c.scores[paradigm]) for paradigm in (SPECIFIC, *_SHARED))
+        gains = " | ".join(_percent(gain(c, paradigm)) for paradigm in _SHARED)
+        lines.append(f"| {c.task_id} | {c.group} | {c.training_rows} | {metric.short} | {scores} | {gains} |")
     lines += ["", "| group | tasks | grouped % | unified % |", "|---|---|---|---|"]
-    groups = dict.fromkeys(o.group for o in outcomes)
+    groups = dict.fromkeys(c.group for c in comparisons)
     for name in [*groups, "all"]:
-        members = [o for o in outcomes if name in (o.group, "all")]
-        gains = " | ".join(_percent(_mean([gain(o, paradigm) for o in members])) for paradigm in _SHARED)
+        members = [c for c in comparisons if name in (c.group, "all")]
+        gains = " | ".join(_percent(_mean([gain(c, paradigm) for c in members])) for paradigm in _SHARED)
         lines.append(f"| {name} | {len(members)} | {gains} |")
     return "\n".join(lines) + "\n"
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+def draw(comparisons: Sequence[TaskComparison], path: Path) -> None:
     """Draw the differences as bars, one row per task, the smallest training set at the top."""
-    figure = new_figure(8, 1.2 + 0.4 * len(outcomes))
+    figure = new_figure(8, 1.2 + 0.4 * len(comparisons))
     axes = figure.subplots()
     for number, paradigm in enumerate(_SHARED):
-        values = [100 * (gain(outcome, paradigm) or 0.0) for outcome in outcomes]
-        places = [row + 0.4 * number - 0.2 for row in range(len(outcomes))]
+        values = [100 * (gain(comparison, paradigm) or 0.0) for comparison in comparisons]
+        places = [row + 0.4 * number - 0.2 for row in range(len(comparisons))]
         axes.barh(places, values, height=0.38, label=paradigm)
-    axes.set_yticks(range(len(outcomes)), [literal(f"{o.task_id} ({o.training_rows})") for o in outcomes])
+    axes.set_yticks(range(len(comparisons)), [literal(f"{c.task_id} ({c.training_rows})") for c in comparisons])
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("relative difference to the task's own network in % (right: sharing helps)")

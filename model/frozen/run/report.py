@@ -24,7 +24,7 @@ from model.frozen.run.journal import Record
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
 
 
@@ -61,7 +61,7 @@ class RunReport:
         if engine.workers:
             self.device["workers"] = list(engine.workers)
         else:
-            self.device |= {"engine": engine.runtime, "providers": list(engine.providers)}
+            self.device |= {"runtime": engine.runtime, "providers": list(engine.providers)}
         self.precision = engine.precision
 
     def add(self, record: Record) -> None:
@@ -80,12 +80,13 @@ class RunReport:
     def last_word(self) -> str | None:
         """Return the last line for stderr if the run did not fail but its exit code is not 0."""
         if self.status == "stopped":
-            return (f"stopped by a signal after {self.answered} of {self.rows} rows; "
-                    "run the same command with --resume")  # fmt: skip
+            return f"stopped by a signal after {self.answered} of {self.rows} rows; run the same command with --resume"
         if self.exit_code == Exit.WITH_FALLBACKS:
             first = self.fallbacks[0]
-            return (f"{len(self.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
-                    "see --report")  # fmt: skip
+            return (
+                f"{len(self.fallbacks)} rows got a fallback, the first at {first['row']}: {first['reason']}; "
+                "see --report"
+            )
         return None
 
     def to_dict(self) -> dict[str, Any]:

@@ -229,8 +229,13 @@ class SwinEncoder(nn.Module):
                 parameter.copy_(state[names[name]])
 
 
-_TIMM_PARTS = (("attention.project", "attn.proj"), ("attention.bias_table", "attn.relative_position_bias_table"),
-               ("attention.qkv", "attn.qkv"), ("mlp.0.", "mlp.fc1."), ("mlp.2.", "mlp.fc2."))  # fmt: skip
+_TIMM_PARTS = (
+    ("attention.project", "attn.proj"),
+    ("attention.bias_table", "attn.relative_position_bias_table"),
+    ("attention.qkv", "attn.qkv"),
+    ("mlp.0.", "mlp.fc1."),
+    ("mlp.2.", "mlp.fc2."),
+)
 
 
 def _name_in_timm(name: str) -> str:

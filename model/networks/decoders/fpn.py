@@ -45,13 +45,14 @@ class FPN(nn.Module):
         self.levels = nn.ModuleList(
             nn.Sequential(
                 *(
-                    PyramidBlock(pyramid_channels if i == 0 else segmentation_channels, segmentation_channels,
-                                 upsample=n > 0)
+                    PyramidBlock(
+                        pyramid_channels if i == 0 else segmentation_channels, segmentation_channels, upsample=n > 0
+                    )
                     for i in range(max(1, n))
                 )
             )
             for n in upsamplings
-        )  # fmt: skip
+        )
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, *features: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
 from model.networks.heads.progression import ProgressionHead
-from model.networks.system import IMAGES, OUTPUT, Stage, System
+from model.networks.system import ENCODER, IMAGES, OUTPUT, PYRAMID, Stage, System, head_stage
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 _CLASS_FEATURES = _FEATURES[1:]
@@ -69,8 +69,8 @@ class Atlas(System):
         self.backbone = Encoder(encoder)
         self.pyramid = FPN(self.backbone.channels, pyramid_channels, channels, dropout)
         self.heads, self.adapters = nn.ModuleDict(), nn.ModuleDict()
-        self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
-        self.stages["pyramid"] = Stage(self.pyramid, _FEATURES, ("dense",))
+        self.stages[ENCODER] = Stage(self.backbone, (IMAGES,), _FEATURES)
+        self.stages[PYRAMID] = Stage(self.pyramid, _FEATURES, ("dense",))
         for spec in tasks:
             match spec.kind:
                 case TaskKind.SEGMENTATION:
@@ -85,14 +85,14 @@ class Atlas(System):
                     head = EllipseHead(channels, ellipses[spec.task_id])
                 case TaskKind.REGRESSION:
                     head = HeatmapHead(channels, spec.num_classes, reach)
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             is_dense = spec.kind is not TaskKind.CLASSIFICATION
             source = ("dense",) if is_dense else _CLASS_FEATURES
             self.heads[spec.task_id] = head
             if adapter and is_dense:
                 self.adapters[spec.task_id] = Adapter(channels, adapter)
             self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
-            self.paths[spec.task_id] = ("encoder", "pyramid", name) if is_dense else ("encoder", name)
+            self.paths[spec.task_id] = (ENCODER, PYRAMID, name) if is_dense else (ENCODER, name)
         if box_masks and not one_box:
             raise UserError("box_masks needs one_box: the best cell of a grid cannot use a mask; set one_box = true")
         for box, mask in (box_masks or {}).items():
@@ -114,7 +114,7 @@ class Atlas(System):
 
     def _join(self, task_id: str, mask: str, head: nn.Module) -> None:
         """Route the path of a task through the head of the task `mask`; `head` takes the dense map and the mask."""
-        source, name = f"head.{mask}", f"head.{task_id}"
+        source, name = head_stage(mask), head_stage(task_id)
         self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
         self.stages[name] = Stage(head, ("dense", MASK), (OUTPUT,))
         self.paths[task_id] = (*self.paths[mask], name)

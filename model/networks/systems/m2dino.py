@@ -19,7 +19,7 @@ from challenge.tasks import TaskSpec
 from model.networks.blocks.moe import MixtureOfExperts
 from model.networks.decoders.dpt import DPT
 from model.networks.heads.pooled import make_head
-from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+from model.networks.system import DECODER, ENCODER, IMAGES, OUTPUT, TASK, Stage, System, head_stage
 
 
 def _to_map(tokens: Tensor, prefix: int) -> Tensor:
@@ -140,15 +140,15 @@ class M2DINO(System):
         self.trunk = Trunk(vit, depth)
         self.decoder = TokenDPT(prefix, width, widths, channels)
         self.heads = nn.ModuleDict()
-        self.stages["encoder"] = Stage(self.trunk, (IMAGES,), ("early", "trunk"))
+        self.stages[ENCODER] = Stage(self.trunk, (IMAGES,), ("early", "trunk"))
         self.stages["experts"] = Stage(self.expert_layers, ("trunk", TASK), ("late", "last"))
-        self.stages["decoder"] = Stage(self.decoder, ("early", "trunk", "late", "last"), ("dense",))
+        self.stages[DECODER] = Stage(self.decoder, ("early", "trunk", "late", "last"), ("dense",))
         for spec in tasks:
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             self.heads[spec.task_id] = head = make_head(spec, width, channels, dropout)
             is_dense = spec.kind.is_dense
             self.stages[name] = Stage(head, ("dense",) if is_dense else ("last",), (OUTPUT,))
-            self.paths[spec.task_id] = ("encoder", "experts", *(("decoder",) if is_dense else ()), name)
+            self.paths[spec.task_id] = (ENCODER, "experts", *((DECODER,) if is_dense else ()), name)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters that pretraining fills: the whole ViT with its experts, but not routers and task embedding."""

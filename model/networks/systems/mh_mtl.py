@@ -12,7 +12,7 @@ from challenge.tasks import TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.system import IMAGES, OUTPUT, Stage, System
+from model.networks.system import ENCODER, IMAGES, OUTPUT, PYRAMID, Stage, System, head_stage
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 
@@ -39,11 +39,11 @@ class MHMTL(System):
         self.backbone = backbone
         self.pyramid = pyramid
         self.heads = nn.ModuleDict()
-        self.stages["encoder"] = Stage(backbone, (IMAGES,), _FEATURES)
-        self.stages["pyramid"] = Stage(pyramid, _FEATURES, ("dense",))
+        self.stages[ENCODER] = Stage(backbone, (IMAGES,), _FEATURES)
+        self.stages[PYRAMID] = Stage(pyramid, _FEATURES, ("dense",))
         for spec in tasks:
             head = make_head(spec, backbone.channels[-1], pyramid.channels, dropout)
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, ("dense",) if spec.kind.is_dense else _FEATURES[-1:], (OUTPUT,))
-            self.paths[spec.task_id] = ("encoder", "pyramid", name) if spec.kind.is_dense else ("encoder", name)
+            self.paths[spec.task_id] = (ENCODER, PYRAMID, name) if spec.kind.is_dense else (ENCODER, name)

@@ -16,7 +16,7 @@ from model.networks.blocks.swin import HyperPerception, SwinEncoder
 from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import PERCEPTGUIDE, PromptTable
-from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+from model.networks.system import ENCODER, IMAGES, OUTPUT, TASK, Stage, System, head_stage
 
 _FEATURES = ("s4", "s8", "s16", "s32")
 
@@ -58,22 +58,22 @@ class PerceptGuide(System):
         self.expansion = FinalExpansion(channels)
         self.global_branch = ClassificationBranch(channels, heads, window, table, form)
         self.heads = nn.ModuleDict()
-        self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
+        self.stages[ENCODER] = Stage(self.backbone, (IMAGES,), _FEATURES)
         self.stages["dense"] = Stage(self.dense_branch, (*_FEATURES, *task_input), ("dense",))
         self.stages["expansion"] = Stage(self.expansion, ("dense",), ("full",))
         self.stages["global"] = Stage(self.global_branch, (*_FEATURES, *task_input), ("pooled",))
         for spec in tasks:
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             head: nn.Module
             path: tuple[str, ...]
             match spec.kind:
                 case TaskKind.SEGMENTATION:
                     head = nn.Conv2d(channels, spec.num_classes, 1, bias=False)
-                    source, path = "full", ("encoder", "dense", "expansion", name)
+                    source, path = "full", (ENCODER, "dense", "expansion", name)
                 case TaskKind.DETECTION:
-                    head, source, path = make_head(spec, 2 * channels, channels), "dense", ("encoder", "dense", name)
+                    head, source, path = make_head(spec, 2 * channels, channels), "dense", (ENCODER, "dense", name)
                 case _:
-                    head, source, path = make_head(spec, 2 * channels, channels), "pooled", ("encoder", "global", name)
+                    head, source, path = make_head(spec, 2 * channels, channels), "pooled", (ENCODER, "global", name)
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = path

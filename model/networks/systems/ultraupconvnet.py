@@ -16,7 +16,7 @@ from model.networks.decoders.upernet import RefinedSegmentationHead, UPerNet
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
 from model.networks.prompts import ULTRAUPCONVNET, PromptTable
-from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+from model.networks.system import DECODER, ENCODER, IMAGES, OUTPUT, TASK, Stage, System, head_stage
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 
@@ -109,18 +109,18 @@ class UltraUPConvNet(System):
         self.decoder = PromptedUPerNet(self.backbone.channels, channels, table, prompt_scale, norm)
         self.pooling = PromptedPooling(deep_channels, table, prompt_scale)
         self.heads = nn.ModuleDict()
-        self.stages["encoder"] = Stage(self.backbone, (IMAGES,), _FEATURES)
-        self.stages["decoder"] = Stage(self.decoder, (*_FEATURES, *task_input), ("dense",))
+        self.stages[ENCODER] = Stage(self.backbone, (IMAGES,), _FEATURES)
+        self.stages[DECODER] = Stage(self.decoder, (*_FEATURES, *task_input), ("dense",))
         self.stages["pooling"] = Stage(self.pooling, (_FEATURES[-1], *task_input), ("pooled",))
         for spec in tasks:
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             if spec.kind is TaskKind.SEGMENTATION:
                 head: nn.Module = RefinedSegmentationHead(channels, spec.num_classes)
             else:
                 head = make_head(spec, deep_channels, channels)
             self.heads[spec.task_id] = head
             self.stages[name] = Stage(head, ("dense",) if spec.kind.is_dense else ("pooled",), (OUTPUT,))
-            self.paths[spec.task_id] = ("encoder", "decoder" if spec.kind.is_dense else "pooling", name)
+            self.paths[spec.task_id] = (ENCODER, DECODER if spec.kind.is_dense else "pooling", name)
 
     def prompt_parameters(self) -> list[nn.Parameter]:
         """The linear maps of the prompts and their scalars (UniUSNet, arXiv 2406.01154, adapts only these)."""

@@ -17,7 +17,7 @@ from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
-from model.networks.system import IMAGES, OUTPUT, TASK, Stage, System
+from model.networks.system import DECODER, ENCODER, IMAGES, OUTPUT, TASK, Stage, System, head_stage
 
 _UNET = "unet"
 _FINE, _COARSE, _DEEP = ("f1", "f2"), ("f4", "f8", "f16"), "f32"
@@ -90,28 +90,28 @@ class UniSeg(System):
         fine = _FINE if self.fine else ()
         deepest = _DEEP
         task_input: tuple[str, ...] = ()
-        start: tuple[str, ...] = ("encoder",)
-        self.stages["encoder"] = Stage(backbone, (IMAGES,), (*fine, *_COARSE, _DEEP))
+        start: tuple[str, ...] = (ENCODER,)
+        self.stages[ENCODER] = Stage(backbone, (IMAGES,), (*fine, *_COARSE, _DEEP))
         if self.universal_prompt:
             self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
             self.stages["prompt"] = Stage(self.universal_prompt, (_DEEP,), ("joined",))
-            deepest, task_input, start = "joined", (TASK,), ("encoder", "prompt")
-        self.stages["decoder"] = Stage(self.decoder, (deepest, *_COARSE[::-1], *task_input), ("dense",))
+            deepest, task_input, start = "joined", (TASK,), (ENCODER, "prompt")
+        self.stages[DECODER] = Stage(self.decoder, (deepest, *_COARSE[::-1], *task_input), ("dense",))
         if self.fine:
             self.stages["fine"] = Stage(self.fine, ("dense", *_FINE[::-1]), ("full",))
         if masks:
             self.stages["classify"] = Stage(self.classify[0], ("full" if self.fine else "dense",), ("logits",))
-        to_masks = (*start, "decoder", *(("fine",) if self.fine else ()), "classify")
+        to_masks = (*start, DECODER, *(("fine",) if self.fine else ()), "classify")
         # Global heads pool the deepest features together with the maps of all tasks.
         pooled = deep + len(tasks) * int(prompts)
         for spec in tasks:
-            name = f"head.{spec.task_id}"
+            name = head_stage(spec.task_id)
             head: nn.Module
             match spec.kind:
                 case TaskKind.SEGMENTATION:
                     head, source, before = FirstClasses(spec.num_classes), "logits", to_masks
                 case TaskKind.DETECTION:
-                    head, source, before = make_head(spec, pooled, skips[-3]), "dense", (*start, "decoder")
+                    head, source, before = make_head(spec, pooled, skips[-3]), "dense", (*start, DECODER)
                 case _:
                     head, source, before = make_head(spec, pooled, skips[-3], dropout), deepest, start
             self.heads[spec.task_id] = head

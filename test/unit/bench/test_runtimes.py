@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from tiny import export_tiny
 
 from bench import runtimes as module
-from bench.__main__ import main
+from bench.__main__ import command_line
 from model.frozen.runtimes.base import ProviderError
 
 
@@ -15,8 +15,8 @@ def test_every_kind_is_timed_in_each_runtime_that_works(tmp_path, monkeypatch, c
         raise ProviderError(f"no {precision} in this test")
 
     monkeypatch.setattr(module, "OpenVinoRuntime", refuse)
-    printed = CliRunner().invoke(main, ["runtimes", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"],
-                                 catch_exceptions=False).stdout  # fmt: skip
+    arguments = ["runtimes", "--weights", str(tmp_path), "--rounds", "1", "--batch-size", "2"]
+    printed = CliRunner().invoke(command_line(), arguments, catch_exceptions=False).stdout
     lines = [line for line in printed.splitlines() if line.startswith("|")]
     assert lines[0] == "| CPU ms per image | onnxruntime float32 |"
     assert [line.split(" ")[1] for line in lines[2:]] == ["segmentation", "classification", "detection", "regression"]

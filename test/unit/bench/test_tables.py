@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bench.__main__ import main
+from bench.__main__ import command_line
 from bench.agreement import Agreement
 from bench.breakdown import Breakdown, draw
 from bench.breakdown import table as breakdown_table
@@ -76,7 +76,7 @@ def test_the_commands_on_a_tiny_network(tiny_weights, tmp_path):
     }
     found = {}
     for name, options in runs.items():
-        result = CliRunner().invoke(main, [name, *weights, *common, *options], catch_exceptions=False)
+        result = CliRunner().invoke(command_line(), [name, *weights, *common, *options], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         found[name] = json.loads((tmp_path / "found.json").read_text())
     assert found["end-to-end"]["agreement"]["B: ours, same weights, float32"]["holds"]

@@ -1,6 +1,7 @@
 """What all command lines share: help, log lines, and how they end."""
 
 import errno
+import signal
 
 import click
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from challenge.cli import FILE, FOLDER, Group, run
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError
+from challenge.host.signals import Stopped
 
 
 @pytest.fixture
@@ -52,6 +54,12 @@ def test_other_errors_are_left_to_run(commands, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["x", "fail"])
     assert run(failing(commands, OSError(errno.EIO, "Input/output error"))) == 1
     assert "unexpected OSError" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_that_a_signal_ended_gives_the_signals_exit_code(commands, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["x", "fail"])
+    assert run(failing(commands, Stopped(signal.SIGTERM, "stopped by SIGTERM"))) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["paths", "-h"], ["paths", "--help"]])

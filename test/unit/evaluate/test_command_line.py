@@ -38,7 +38,7 @@ def test_missing_folders_are_exit_code_2(command: str, data: Path, exact: Path, 
     for data_root, predictions in ((tmp_path, exact), (data, tmp_path / "nowhere")):
         done = run(command, "--data-root", data_root, "--predictions", predictions)
         assert done.exit_code == 2
-        assert done.output.splitlines()[-1].startswith("error: there is no folder")
+        assert done.output.splitlines()[-1].startswith("there is no folder")
 
 
 def test_malformed_submission_is_exit_code_2_with_file_and_entry(data: Path, submission: Path) -> None:
@@ -119,7 +119,7 @@ def test_errors_end_the_same_way(command: str, exact: Path, tmp_path: Path) -> N
     predictions = [] if command == "uusic-folder" else ["--predictions", exact]
     done = run(command, "--data-root", tmp_path, *predictions, "--output", tmp_path.parent / f"{tmp_path.name} out")
     assert done.exit_code == 2
-    assert done.output.splitlines()[-1].startswith("error: there is no folder")
+    assert done.output.splitlines()[-1].startswith("there is no folder")
 
 
 LEAN = """

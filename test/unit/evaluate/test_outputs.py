@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     done = process(command, few, answers, target, repository, preexec_fn=no_room)
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
-    assert last.startswith(f"error: no room is left in {target.parent} for {target.name}: about ")
+    assert last.startswith(f"no room is left in {target.parent} for {target.name}: about ")
     assert b"Traceback" not in done.stderr
     assert {path.name: path.read_text() for path in target.parent.iterdir()} == ({target.name: "{}"} if exists else {})
 
@@ -232,11 +232,11 @@ def test_other_write_errors_are_one_sentence(
 
 def test_names_cannot_forge_lines(few: Path, answers: Path, tmp_path: Path) -> None:
     path = few / "csv_files" / "FUGC.csv"
-    write_csv(path, [row | {"task_id": "FUGC\nerror: forged\x1b[31m"} for row in read_csv(path)])
+    write_csv(path, [row | {"task_id": "FUGC\nforged\x1b[31m"} for row in read_csv(path)])
     for command in ("score", "check"):
         printed = asked(command, few, answers, tmp_path / COMMANDS[command]).output
         assert "\x1b" not in printed
-        assert not any(line.startswith("error: forged") for line in printed.splitlines())
+        assert not any(line.startswith("forged") for line in printed.splitlines())
         assert "\\x1b" in printed or command == "check"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms.bad_inputs import BAD_INPUTS, HEIGHT, WIDTH, BadInput, Outcome, picture, write_bad_inputs
+from phantoms.bad_inputs import BAD_INPUTS, HEIGHT, WIDTH, BadInput, Reading, picture, write_bad_inputs
 from PIL import Image, ImageCms
 
 from challenge.errors import ImageError
@@ -140,13 +140,13 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_bad_inputs(bad: dict[str, Path], item: BadInput) -> None:
     path = bad[item.name]
     assert read_size(path) == item.size
-    if item.outcome is Outcome.UNREADABLE:
+    if item.reading is Reading.UNREADABLE:
         with pytest.raises(ImageError, match=item.name):
             read_image(path)
         return
     image = read_image(path)
     assert image.size == item.size
-    assert bool(image.notes) == (item.outcome is Outcome.NOTED)
+    assert bool(image.notes) == (item.reading is Reading.NOTED)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from phantoms import write_folder
+from unit.training.commands import assert_refused
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
@@ -66,8 +67,10 @@ def test_another_network_is_replaced_only_if_asked_to(run, other, weights, tmp_p
     folder = shutil.copytree(weights, tmp_path / "weights")
     before = contents(folder)
     command = ["export", str(other), "--output", str(folder)]
-    with pytest.raises(UserError, match="holds another network; choose another folder, or add --overwrite"):
-        CliRunner().invoke(main, command, catch_exceptions=False)
+    assert_refused(
+        CliRunner().invoke(main, command, catch_exceptions=False),
+        "holds another network; choose another folder, or add --overwrite",
+    )
     assert contents(folder) == before
     assert CliRunner().invoke(main, [*command, "--overwrite"], catch_exceptions=False).exit_code == 0
     verify(read_metadata(folder), folder)

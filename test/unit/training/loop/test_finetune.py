@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from phantoms import write_folder
 from safetensors.torch import load_file
+from unit.training.commands import assert_refused
 from unit.training.recipes import network_of, tiny_config
 
 from challenge.errors import UserError
@@ -125,7 +126,6 @@ def test_a_task_of_the_same_name_and_another_shape_is_refused(base, new_task, tm
     text = path.read_text("utf-8")
     try:
         path.write_text(text.replace(f"{NEW},Regression,2", f"{NEW},Regression,3"), "utf-8")
-        with pytest.raises(UserError, match="give the new task another name"):
-            finetune(tmp_path / "run", new_task, tmp_path / "next")
+        assert_refused(finetune(tmp_path / "run", new_task, tmp_path / "next"), "give the new task another name")
     finally:
         path.write_text(text, "utf-8")

@@ -19,6 +19,7 @@ from PIL import Image
 from unit.training.recipes import TASKS, tiny_config, tiny_trainer
 
 from challenge.errors import UserError
+from challenge.host.signals import Stopped
 from evaluate.scores.aggregate import by_task, sample_task
 from evaluate.scores.metric_table import Column
 from evaluate.scores.scoring import measure
@@ -30,7 +31,6 @@ from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
-from training.loop.stopped import Stopped
 from training.loop.trainer import Trainer
 from training.run_folder import checkpoint
 from training.run_folder.trainable import load_network

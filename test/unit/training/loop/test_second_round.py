@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from click.testing import CliRunner
+from unit.training.commands import assert_refused
 from unit.training.recipes import tiny_config
 
-from challenge.errors import UserError
 from training.__main__ import main
 from training.config import SystemConfig, to_dict
 from training.data.rows import DataSource
@@ -66,8 +66,8 @@ def test_a_stopped_second_round_remembers_the_first(first, recipe, four_kinds, t
 
 
 def test_folds_cannot_start_from_a_network(first, recipe, four_kinds, tmp_path):
-    with pytest.raises(UserError, match="--folds cannot be combined"):
-        train(recipe, four_kinds, tmp_path / "second", "--from", first, "--folds", "2")
+    ended = train(recipe, four_kinds, tmp_path / "second", "--from", first, "--folds", "2")
+    assert_refused(ended, "--folds cannot be combined")
 
 
 def test_adapters_can_be_added_to_a_trained_network(four_kinds, tmp_path):

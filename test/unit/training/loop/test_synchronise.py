@@ -6,6 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from phantoms import write_folder
+from unit.training.commands import assert_refused
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
@@ -32,7 +33,7 @@ def trained(tmp_path_factory):
 
 
 def sync(*arguments):
-    CliRunner().invoke(main, ["sync", *map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(main, ["sync", *map(str, arguments)], catch_exceptions=False)
 
 
 def test_only_the_prompt_layers_change(trained, tmp_path):
@@ -59,8 +60,10 @@ def test_only_the_prompt_layers_change(trained, tmp_path):
 
 def test_a_task_without_a_head_is_an_error(trained, tmp_path):
     write_folder(tmp_path / "new", seed=9, per_task=3, only=("fetal_head_biometry",))
-    with pytest.raises(UserError, match="no head for fetal_head_biometry"):
-        sync("--from", trained, "--data-root", tmp_path / "new", "--output", tmp_path / "run")
+    assert_refused(
+        sync("--from", trained, "--data-root", tmp_path / "new", "--output", tmp_path / "run"),
+        "no head for fetal_head_biometry",
+    )
 
 
 def test_a_system_without_prompts_is_an_error(tmp_path):

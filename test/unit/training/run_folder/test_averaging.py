@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from click.testing import CliRunner
+from unit.training.commands import assert_refused
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
@@ -84,5 +85,6 @@ def test_unrelated_runs_cannot_be_averaged(runs, tmp_path):
 
 def test_the_old_name_of_an_option_is_explained(tmp_path):
     arguments = ["average", "a", "b", "--output", str(tmp_path / "mean"), "--anew", "lung"]
-    with pytest.raises(UserError, match="the option --anew is now called --reinitialise"):
-        CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert_refused(
+        CliRunner().invoke(main, arguments, catch_exceptions=False), "the option --anew is now called --reinitialise"
+    )

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from phantoms import write_folder
 from PIL import Image
+from unit.training.commands import assert_refused
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
@@ -95,8 +96,7 @@ def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
 def test_a_run_is_scored_only_on_its_own_rows(name, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change_a_label(data)
-    with pytest.raises(UserError, match="are not the run's own"):
-        command(name, home, "--data-root", data, "--cache", run.parent / "cache")
+    assert_refused(command(name, home, "--data-root", data, "--cache", run.parent / "cache"), "are not the run's own")
     assert not list(home.glob("*temperatures.json")) + list(home.glob("refinements.json"))
 
 
@@ -112,8 +112,7 @@ def test_a_run_with_a_val_root_is_refined_and_calibrated_on_it(four_kinds, tmp_p
     train_run(CONFIG, DataSource(four_kinds, tmp_path / "cache", tmp_path / "val"), tmp_path / "run", Ranks())
     common = ["--data-root", four_kinds, "--cache", tmp_path / "cache"]
     for name in ("refine", "calibrate"):
-        with pytest.raises(UserError, match="--val-root, if it had one"):
-            command(name, tmp_path / "run", *common)
+        assert_refused(command(name, tmp_path / "run", *common), "--val-root, if it had one")
         lines = command(name, tmp_path / "run", *common, "--val-root", tmp_path / "val").stdout.splitlines()
         tasks = sorted(TASKS) if name == "refine" else ["breast_2cls, dev"]  # measured on what fitted: not at all
         assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == tasks

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from unit.training.commands import assert_refused
 from unit.training.recipes import tiny_config
 
-from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from training.__main__ import main
 from training.run_folder import checkpoint
@@ -70,6 +70,7 @@ def test_weights_of_schema_1_are_read(tmp_path):
 @pytest.mark.parametrize("command", ["score", "refine", "calibrate"])
 def test_a_run_of_the_first_edition_is_one_sentence(command, tmp_path):
     shutil.copy(SAMPLES / "first-edition.pt", tmp_path / checkpoint.LAST)
-    with pytest.raises(UserError, match="first edition and cannot be read any more; train again") as error:
-        CliRunner().invoke(main, [command, str(tmp_path), "--data-root", str(tmp_path)], catch_exceptions=False)
-    assert len(str(error.value).splitlines()) == 1
+    assert_refused(
+        CliRunner().invoke(main, [command, str(tmp_path), "--data-root", str(tmp_path)], catch_exceptions=False),
+        "first edition and cannot be read any more; train again",
+    )

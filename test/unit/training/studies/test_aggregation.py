@@ -11,8 +11,8 @@ from challenge.errors import UserError
 from training.__main__ import main
 from training.config import SamplingConfig, from_dict
 from training.run_folder.run_report import TABLE
-from training.studies.aggregation import clinical, parse_groups, part_config, plan
-from training.studies.aggregation_report import Outcome, gain, table
+from training.studies.aggregation import clinical, parse_groups, plan, run_config
+from training.studies.aggregation_report import TaskComparison, gain, table
 
 SIZES = {"breast_lesion": 300, "breast_2cls": 100, "thyroid_nodule": 80, "mine": 20}
 GROUPS = {"breast": ("breast_lesion", "breast_2cls"), "thyroid": ("thyroid_nodule",), "other": ("mine",)}
@@ -24,8 +24,8 @@ def config(**sampling):
 
 @pytest.mark.parametrize("method", ["uniform", "proportional", "temperature"])
 def test_every_paradigm_draws_the_budget_and_every_task_its_share(method):
-    parts = plan(SIZES, GROUPS, config(method=method))
-    images = {(part.paradigm, part.name): part.images for part in parts}
+    runs = plan(SIZES, GROUPS, config(method=method))
+    images = {(run.paradigm, run.name): run.images for run in runs}
     alone = {name: number for (paradigm, name), number in images.items() if paradigm == "task-specific"}
     assert sum(alone.values()) == pytest.approx(1000, abs=2)
     assert images["unified", "all"] == 1000
@@ -38,11 +38,11 @@ def test_a_part_has_its_tasks_and_no_advantage():
         "optim": {"images": 1000, "batch_size": 10, "warmup_steps": 100}, "dev": {"every": 5},
         "sampling": {"joint": True, "tasks_per_step": 2},
     })  # fmt: skip
-    parts = plan(SIZES, GROUPS, recipe)
-    part = next(part for part in parts if part.name == "mine")
-    own = part_config(recipe, part)
+    runs = plan(SIZES, GROUPS, recipe)
+    run = next(run for run in runs if run.name == "mine")
+    own = run_config(recipe, run)
     assert own.data.tasks == ("mine",)
-    assert own.optim.images == part.images == 250
+    assert own.optim.images == run.images == 250
     assert own.optim.warmup_steps == 2  # a tenth of 25 steps
     assert own.sampling == SamplingConfig(tasks_per_step=1)
     assert own.dev.every == 0
@@ -60,11 +60,11 @@ def test_groups_from_the_table_and_from_the_command_line():
 
 def test_gains_are_positive_where_sharing_helps():
     scores = {"task-specific": 20.0, "grouped": 30.0, "unified": 10.0}
-    points = Outcome("p", "regression", "g", 5, scores)
-    masks = Outcome("m", "segmentation", "g", 9, scores)
+    points = TaskComparison("p", "regression", "g", 5, scores)
+    masks = TaskComparison("m", "segmentation", "g", 9, scores)
     assert [gain(points, name) for name in ("grouped", "unified")] == [-0.5, 0.5]
     assert [gain(masks, name) for name in ("grouped", "unified")] == [0.5, -0.5]
-    nothing = Outcome("z", "segmentation", "h", 9, {**scores, "task-specific": 0.0})
+    nothing = TaskComparison("z", "segmentation", "h", 9, {**scores, "task-specific": 0.0})
     assert gain(nothing, "grouped") is None
     text = table([points, masks, nothing], 1000)
     assert "| p | g | 5 | MRE | 20.00 | 30.00 | 10.00 | -50.0 | +50.0 |" in text
@@ -95,9 +95,9 @@ def test_the_command_trains_all_networks_and_goes_on_where_it_stopped(tmp_path):
     runs = sorted(str(p.parent.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob(TABLE))
     assert runs == ["grouped/breast", "task-specific/breast_2cls", "task-specific/breast_lesion",
                     "task-specific/fetal_head_biometry", "unified/all"]  # fmt: skip
-    outcomes = json.loads((tmp_path / "out" / "aggregation.json").read_text())
-    assert {o["task_id"] for o in outcomes} == set(tasks)
-    head = next(o for o in outcomes if o["group"] == "head")
+    comparisons = json.loads((tmp_path / "out" / "aggregation.json").read_text())
+    assert {one["task_id"] for one in comparisons} == set(tasks)
+    head = next(one for one in comparisons if one["group"] == "head")
     assert head["scores"]["grouped"] == head["scores"]["task-specific"]
     assert (tmp_path / "out" / "aggregation.png").stat().st_size > 1000
     assert (tmp_path / "out" / "aggregation.md").read_text() in shown.output
@@ -108,4 +108,4 @@ def test_the_command_trains_all_networks_and_goes_on_where_it_stopped(tmp_path):
     CliRunner().invoke(main, [*map(str, arguments), "--resume"], catch_exceptions=False)
     assert kept.stat().st_mtime_ns == before
     assert (tmp_path / "out" / "unified" / "all" / TABLE).is_file()
-    assert json.loads((tmp_path / "out" / "aggregation.json").read_text()) == outcomes
+    assert json.loads((tmp_path / "out" / "aggregation.json").read_text()) == comparisons
