@@ -1,4 +1,4 @@
-"""`python -m bench ...`: what is measured for the documents."""
+"""`python -m bench ...`: the measurements for the documents."""
 
 import click
 
@@ -18,7 +18,7 @@ def command_line() -> click.Group:
     from bench.throughput import throughput
 
     commands = [breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput]
-    return Group("bench", commands, help="Measure what the documents state; every command prints what it found.")
+    return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 
 def run() -> int:

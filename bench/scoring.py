@@ -1,4 +1,4 @@
-"""How long does scoring take? Generates masks and their perturbed copies, then scores them as `evaluate score` does."""
+"""Measures scoring: generates masks and shifted copies, then scores them as `evaluate score` does."""
 
 import json
 import resource
@@ -46,7 +46,7 @@ def write_folders(root: Path, masks: int, side: int, classes: int) -> None:
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process and of those it has waited for: tells more than the clock on a busy machine."""
+    """Processor time of this process and its finished children; on a busy machine it says more than wall time."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 

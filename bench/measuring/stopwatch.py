@@ -1,7 +1,7 @@
-"""What a program costs: wall time, processor time, peak memory, of a process of its own.
+"""Measures a program in its own process: wall time, processor time, peak memory.
 
-The program is started by a small process, this file, and not by the caller: Linux counts what the starting process
-holds in memory to the peak of the started one.
+A small process (this file) starts the program, because Linux counts the starting process's memory into the peak of
+the started one.
 """
 
 import json

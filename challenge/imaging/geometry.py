@@ -1,4 +1,4 @@
-"""Native image <-> network grid: one record per image, replayed backwards on masks, boxes and points.
+"""Native image <-> network grid: one record per image, which also maps masks, boxes and points back.
 
 Convention: coordinates are continuous, with the origin at the outer corner of the first pixel; pixel i covers
 [i, i + 1) and its centre is i + 0.5. A stretch is then a plain factor, x * 256 / width, which is also how the
@@ -22,7 +22,7 @@ _STRIP_PIXELS = 4_000_000
 
 
 class Fit(StrEnum):
-    """How a rectangle is brought onto the square grid; recorded in `weights.json`."""
+    """How an image is fitted to the square grid; recorded in `weights.json`."""
 
     STRETCH = "stretch"
     LETTERBOX = "letterbox"
@@ -56,7 +56,7 @@ class Resize:
 
     @property
     def aspect(self) -> float:
-        """How many times wider than high one grid pixel is in native pixels; 1 for a letterbox, but for rounding."""
+        """Width by height of a grid pixel in native pixels; 1 for a letterbox, apart from rounding."""
         return self.width * self.inner_height / (self.height * self.inner_width)
 
     def image(self, pixels: Pixels, resampling: Resampling) -> Pixels:
@@ -86,7 +86,7 @@ class Resize:
     def labels_to_native(self, labels: Pixels) -> Pixels:
         """(size, size) uint8 class indices -> (height, width) uint8, bit-equal to OpenCV's INTER_NEAREST.
 
-        The official baseline uses that: no half-pixel centres.
+        The official baseline uses this method, which has no half-pixel centres.
         """
         inner = labels[self._window]
         rows, columns = opencv_nearest(self.inner_height, self.height), opencv_nearest(self.inner_width, self.width)
@@ -95,8 +95,8 @@ class Resize:
     def logits_to_native(self, logits: Floats) -> Pixels:
         """(K, s, s) float32 logits of any grid over the square -> (height, width) uint8 class indices.
 
-        Bilinear by pixel centres, then arg max: borders are smoother than those of resized labels. Done in strips of
-        rows, so that K float planes of a huge image never exist at once.
+        Bilinear by pixel centres, then arg max, so borders are smoother than those of resized labels. It works in
+        strips of rows, so that K float planes of a huge image never exist at once.
         """
         labels = np.empty((self.height, self.width), np.uint8)
         grid = logits.shape[-1] / self.size
@@ -133,13 +133,13 @@ class Resize:
 
 
 def _nearest(source: int, target: int) -> npt.NDArray[np.int64]:
-    """For every target pixel the source pixel that holds its centre."""
+    """For every target pixel, the source pixel that contains its centre."""
     return np.minimum(((np.arange(target) + 0.5) * source / target).astype(np.int64), source - 1)
 
 
 def opencv_nearest(source: int, target: int) -> npt.NDArray[np.int64]:
     """Return for every target pixel i the source pixel floor(i * (1 / (target / source))) that OpenCV takes.
 
-    In double precision that product can fall a bit short of a whole number: the pixel before is taken then.
+    In double precision the product can be slightly below a whole number. OpenCV then takes the pixel before.
     """
     return np.minimum((np.arange(target) * (1.0 / (target / source))).astype(np.int64), source - 1)

@@ -6,7 +6,7 @@ from evaluate.scores.compare_text import difference_text, explained, p_text
 
 
 def to_html(comparison: Comparison) -> str:
-    """Return the comparison as one page that needs no other file."""
+    """Return the comparison as one self-contained page."""
     return (
         make_environment()
         .get_template("compare.html.j2")

@@ -113,7 +113,7 @@ def looks_like_prior(prediction: Prediction) -> bool:
 
 
 def _score(sample: Sample, prediction: Prediction | None, truth: Prediction | None) -> float | None:
-    """Mean Dice of the classes but background, 1 or 0 for the class, IoU, or mean error of the known points."""
+    """Mean Dice of the foreground classes, 1 or 0 for a class, IoU, or mean error of the known points."""
     if prediction is None or truth is None:
         return None
     if isinstance(prediction, PointsPrediction) and len(prediction.pixels) != 2 * sample.num_classes:

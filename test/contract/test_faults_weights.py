@@ -1,4 +1,4 @@
-"""Weights that did not arrive whole: exit code 2, one sentence that names the file, and no output folder."""
+"""Damaged or incomplete weights: exit code 2, one sentence that names the file, and no output folder."""
 
 import json
 import shutil

@@ -1,6 +1,6 @@
-"""Every row of a data folder is read as training would read it.
+"""Reads every row of a data folder as training would.
 
-What keeps a row from being trained on is told by `training.data.usable`, what else is odd is found here.
+`training.data.usable` says which rows cannot be used for training. This module finds what else is unusual.
 """
 
 from collections import Counter, defaultdict
@@ -43,7 +43,7 @@ _MANY_PIECES, _CRUMBS = 10, 0.02
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What reading a row gave. `warnings` are of its files; `classes` are those that a mask holds."""
+    """What reading a row found: `warnings` about its files, and the `classes` in its mask."""
 
     reading: Reading
     warnings: tuple[Finding, ...] = ()
@@ -57,7 +57,7 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A data folder, its rows with what reading them gave, and all findings."""
+    """A data folder, the facts of its rows, and all findings."""
 
     data_root: Path
     manifest: Manifest
@@ -79,7 +79,7 @@ class Inspection:
 
 
 def inspect_folder(data_root: Path, val_root: Path | None = None) -> Inspection:
-    """Read everything below `data_root`; with `val_root`, find what both hold. Raises ManifestError."""
+    """Read everything below `data_root`; with `val_root`, also find what both contain. Raises ManifestError."""
     manifest, facts = _read(data_root)
     findings = errors(manifest, {sample: row.reading for sample, row in facts.items()})
     findings += _warnings(manifest, facts, faulty(findings))
@@ -118,12 +118,12 @@ def _mask_warnings(mask: TrueMask, classes: Sequence[int], sample: Sample) -> It
     for note in mask.notes:
         yield Finding(Level.WARNING, "mask read by a rule", note, sample)
     if classes == (0,):
-        yield Finding(Level.WARNING, "empty mask", "background alone", sample)
+        yield Finding(Level.WARNING, "empty mask", "background only", sample)
     yield from _scattered(mask.labels, classes, sample)
 
 
 def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
-    """Say which classes are crumbs around one component: the trace of masks that were compressed or redrawn."""
+    """Find classes with many small components around one large one: a trace of compressed or redrawn masks."""
     for number in filter(None, classes):
         components = sitk.ConnectedComponent(sitk.GetImageFromArray((mask == number).astype(np.uint8)))
         sizes = np.bincount(sitk.GetArrayViewFromImage(components).ravel())[1:]
@@ -134,7 +134,7 @@ def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Samp
 
 
 def _warnings(manifest: Manifest, facts: Mapping[Sample, RowFacts], lost: Set[Sample]) -> Iterator[Finding]:
-    """What is odd in the rows without an error, and in the folder as a whole."""
+    """Yield what is unusual in the rows without an error, and in the folder as a whole."""
     for sample, row in facts.items():
         if sample not in lost and row.size:
             yield from row.warnings
@@ -155,7 +155,7 @@ def _of_cells(sample: Sample, size: Size) -> Iterator[Finding]:
         x0, y0, x1, y1 = targets.box(sample) or (0, 0, 0, 0)
         if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
             detail = f"{(x0, y0, x1, y1)} in {size[0]}x{size[1]}"
-            yield Finding(Level.WARNING, "box reaches out of the image", detail, sample)
+            yield Finding(Level.WARNING, "box extends beyond the image", detail, sample)
     elif sample.kind is TaskKind.REGRESSION:
         yield from _of_points(sample)
 

@@ -1,4 +1,4 @@
-"""What is in a data folder, drawn: a sheet of examples with their truth per task, and an overview."""
+"""Draws a data folder: a sheet of examples with their truth for each task, and an overview."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -39,7 +39,7 @@ def test_metadata_of_schema_1_are_still_read(tmp_path):
     assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 2
 
 
-def test_schema_1_tells_official_weights_apart(tmp_path):
+def test_schema_1_marks_official_weights(tmp_path):
     shutil.copy(Path(__file__).with_name("weights_schema_1.json"), tmp_path / "weights.json")
     official = edited(tmp_path, lambda table: table.update(postprocess="official"))
     assert not read_metadata(official).tidy_coordinates
@@ -100,7 +100,7 @@ def test_altered_graph_is_refused(folder):
         verify(read_metadata(folder), folder)
 
 
-def test_truncated_missing_and_lfs_pointer_are_told_apart(folder):
+def test_truncated_missing_and_lfs_pointer_files_have_different_messages(folder):
     path = folder / "heads" / "organ_cls.onnx"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match="does not match the sha256"):
@@ -125,7 +125,7 @@ def test_graph_outside_the_folder_is_refused(folder):
     ("key", "value"),
     [("mean", [0.5]), ("mean", "abc"), ("std", [0.5, 0.5, 0]), ("std", [0.5, 0.5, float("nan")]), ("image_size", -1)],
 )
-def test_a_number_that_would_be_computed_with_in_silence_is_refused(folder, key, value):
+def test_a_number_that_would_silently_corrupt_scores_is_refused(folder, key, value):
     with pytest.raises(WeightsError, match="incomplete or malformed"):
         read_metadata(edited(folder, lambda table: table.update({key: value})))
 

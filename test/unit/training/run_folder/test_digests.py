@@ -1,4 +1,4 @@
-"""A run knows its rows and its start: nobody goes on, averages or judges with others unawares."""
+"""A run knows its rows and its start: other ones are noticed when it is resumed, averaged or scored."""
 
 import shutil
 from dataclasses import replace
@@ -68,14 +68,14 @@ def paint_an_image(data):
 
 
 @pytest.mark.parametrize("change", [change_a_label, drop_a_row, paint_an_image])
-def test_a_run_does_not_go_on_with_changed_data(change, run, data, tmp_path):
+def test_a_run_does_not_continue_with_changed_data(change, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change(data)
     with pytest.raises(UserError, match=r"was started with other (training|dev) rows"):
         train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
 
 
-def test_where_the_data_lie_does_not_matter(run, data, tmp_path):
+def test_the_place_of_the_data_does_not_matter(run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
     assert load_network(home)[1].facts.digests == load_network(run)[1].facts.digests
@@ -93,7 +93,7 @@ def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["score", "refine", "calibrate", "robustness"])
-def test_a_run_is_judged_by_its_own_rows_alone(name, run, data, tmp_path):
+def test_a_run_is_scored_only_on_its_own_rows(name, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change_a_label(data)
     assert_refused(command(name, home, "--data-root", data, "--cache", run.parent / "cache"), "are not the run's own")
@@ -107,7 +107,7 @@ def test_scores_on_another_folder_say_so(run, four_kinds, data, caplog):
     assert "need not be the run's dev rows" in caplog.text
 
 
-def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(four_kinds, tmp_path):
+def test_a_run_with_a_val_root_is_refined_and_calibrated_on_it(four_kinds, tmp_path):
     write_folder(tmp_path / "val", seed=9, per_task=3, only=TASKS)
     train_run(CONFIG, DataSource(four_kinds, tmp_path / "cache", tmp_path / "val"), tmp_path / "run", Ranks())
     common = ["--data-root", four_kinds, "--cache", tmp_path / "cache"]
@@ -118,14 +118,14 @@ def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(fou
         assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == tasks
 
 
-def test_a_start_that_does_not_record_its_rows_is_taken_with_a_warning(run, four_kinds, tmp_path, caplog):
+def test_a_start_without_recorded_rows_gives_a_warning(run, four_kinds, tmp_path, caplog):
     start = read_start(run)[0]
     old = replace(start, facts=replace(start.facts, digests=Digests()))
     train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=old)
     assert "does not record its training rows" in caplog.text
 
 
-def test_a_start_that_was_judged_by_the_same_rows_is_no_risk(run, four_kinds, tmp_path, caplog):
+def test_a_start_chosen_on_the_same_rows_is_not_a_risk(run, four_kinds, tmp_path, caplog):
     train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=read_start(run)[0])
     assert "network to begin with" not in caplog.text
     other = replace(CONFIG, data=replace(CONFIG.data, split_seed=7))
@@ -144,7 +144,7 @@ def test_another_start_is_refused(run, four_kinds, tmp_path):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
 
 
-def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path):
+def test_runs_with_other_dev_rows_cannot_be_averaged(run, data, tmp_path):
     drop_a_row(data)
     start = read_start(run)[0]
     for name, root in (("one", data), ("other", data)):
