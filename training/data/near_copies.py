@@ -44,7 +44,7 @@ _FLAT = 1.0
 """Grey levels: a thumbnail with a smaller standard deviation shows nothing, and is no copy of anything."""
 _BLACK = 8
 """Grey levels: what is not brighter is outside of the picture."""
-_INSIDE_LESS = 0.05
+_INSIDE_LESS = 0.07
 """How much lower than the threshold the correlation inside the picture may be."""
 _FURTHEST = 1.25
 """Thumbnail pixels (4 % of a side) by which the fit may move the image, or its border by zooming."""
@@ -191,7 +191,7 @@ def _verified(ones: _Side, others: _Side, pairs: Numbers, least: float) -> Itera
 def _alike(one: Doubles, other: Doubles, least: float) -> Doubles:
     """Return how each `other` correlates with the shifted and zoomed `one`, both (P, SIDE * SIDE); 0 for no copy."""
     everywhere, moved = _fit(one, other, np.ones_like(one))
-    inside, _ = _fit(one, other, ((one > _BLACK) | (other > _BLACK)).astype(np.float64))
+    inside, _ = _fit(one, other, _inside((one > _BLACK) | (other > _BLACK)).astype(np.float64))
     return np.where((inside > least - _INSIDE_LESS) & (moved <= _FURTHEST), everywhere, 0)
 
 
@@ -224,6 +224,13 @@ def _standardised(pixels: npt.NDArray[np.uint8]) -> Floats:
     return rows
 
 
+def _inside(bright: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(P, SIDE * SIDE) -> the same without the border of the bright region, where the black still shows through."""
+    padded = np.pad(bright.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    rows = padded[:, :-2] & padded[:, 1:-1] & padded[:, 2:]
+    return (rows[:, :, :-2] & rows[:, :, 1:-1] & rows[:, :, 2:]).reshape(bright.shape)
+
+
 def _fit(one: Doubles, other: Doubles, weights: Doubles) -> tuple[Doubles, Doubles]:
     """Fit each `other` by the terms of `one`, both (P, SIDE * SIDE), where `weights` are 1.
 
@@ -236,7 +243,7 @@ def _fit(one: Doubles, other: Doubles, weights: Doubles) -> tuple[Doubles, Doubl
         weighted @ terms + 1e-3 * np.eye(_DEGREES + 1), weighted @ other[..., None]
     )  # (P, _DEGREES + 1, 1)
     rest = ((other - (terms @ factors)[..., 0]) ** 2 * weights).sum(axis=1)
-    means = (other * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    means = (other * weights).sum(axis=1, keepdims=True) / np.maximum(weights.sum(axis=1, keepdims=True), 1)
     whole = ((other - means) ** 2 * weights).sum(axis=1)
     explained = 1 - rest / np.maximum(whole, 1e-9)
     level = factors[:, 0, 0]

@@ -69,7 +69,7 @@ class Inspection:
     manifest: Manifest
     facts: Mapping[Sample, RowFacts]
     findings: tuple[Finding, ...]
-    alike: near_copies.Alike = near_copies.Alike()
+    alike: near_copies.Alike = field(default_factory=near_copies.Alike)
 
     @property
     def has_errors(self) -> bool:
