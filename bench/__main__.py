@@ -5,6 +5,7 @@ import click
 from bench.breakdown import breakdown
 from bench.end_to_end import end_to_end
 from bench.load import load
+from bench.near_copies import near_copies
 from bench.runtimes import runtimes
 from bench.scaling import scaling
 from bench.scoring import scoring
@@ -18,7 +19,7 @@ def main() -> None:
     """Measure what the documents state; every command prints what it found."""
 
 
-for command in (breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput):
+for command in (breakdown, end_to_end, load, near_copies, runtimes, scaling, scoring, systems, throughput):
     main.add_command(command)
 
 if __name__ == "__main__":

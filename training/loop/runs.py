@@ -82,7 +82,7 @@ def resumed_recipe(state: RunState, config: Config) -> Config:
     run's recipe is another, except for settings that do not change the result.
     """
     if not state.config.data.near_copies and config.data.near_copies:
-        logger.info("the run began without data.near_copies and goes on without, so that its dev rows stay the same")
+        logger.warning("the run began without data.near_copies and goes on without, so that its dev rows stay the same")
         config = replace(config, data=replace(config.data, near_copies=0.0))
     before, now = (replace(recipe, runtime=RuntimeConfig(), extra_tasks=()) for recipe in (state.config, config))
     if before != now:
