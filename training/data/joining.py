@@ -1,7 +1,7 @@
 """Joins near-copies into groups, so that a split keeps them together. Two groups that have a name stay apart."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from challenge.manifest import Sample
@@ -51,7 +51,7 @@ def join_near_copies(samples: Sequence[Sample], content: Content, near_copies: S
     return Joined(together, joined, apart, largest)
 
 
-def _groups(samples: Sequence[Sample], content: Content) -> tuple[DisjointSets, Mapping[str, bool]]:
+def _groups(samples: Sequence[Sample], content: Content) -> tuple[DisjointSets, dict[str, bool]]:
     """Images by their hashes, joined by group; and whether a set has a name."""
     sets = DisjointSets()
     for sample in samples:

@@ -160,7 +160,7 @@ def _candidates(
             squares[groups[:, None] == others_groups] = 0
             if others is ones and first == second:
                 squares[np.tril_indices(len(squares))] = 0
-            yield np.argwhere(_closest(squares) > lowest) + np.array([first, second])
+            yield np.argwhere(_near(squares, lowest)) + np.array([first, second])
 
 
 def _squares(bases: Floats, rows: Floats) -> Floats:
@@ -170,12 +170,13 @@ def _squares(bases: Floats, rows: Floats) -> Floats:
     return squares
 
 
-def _closest(squares: Floats) -> Floats:
-    """Set to 0 what is not among the `_CLOSEST` largest values of its row."""
-    if squares.shape[1] > _CLOSEST:
+def _near(squares: Floats, lowest: float) -> npt.NDArray[np.bool_]:
+    """(N, M) -> which squares are over `lowest`; of each row the `_CLOSEST` largest at most."""
+    near: npt.NDArray[np.bool_] = squares > lowest
+    if near.sum(axis=1).max(initial=0) > _CLOSEST:
         further = np.argpartition(-squares, _CLOSEST, axis=1)[:, _CLOSEST:]
-        np.put_along_axis(squares, further, 0, axis=1)
-    return squares
+        np.put_along_axis(near, further, False, axis=1)
+    return near
 
 
 def _verified(ones: _Side, others: _Side, pairs: Numbers, least: float) -> Iterator[tuple[int, int, float]]:

@@ -77,8 +77,8 @@ def findings(alike: Alike, folder: Pictures) -> Iterator[Finding]:
         closest.setdefault(pair.one.image_path, pair)
     for rows in folder.rows.values():
         for row in rows:
-            if pair := closest.get(row.image_path):
-                yield Finding(Level.ERROR, ACROSS, _detail(pair), row)
+            if twin := closest.get(row.image_path):
+                yield Finding(Level.ERROR, ACROSS, _detail(twin), row)
     for fault, pairs in ((NAMED, alike.named), (JOINED, alike.joined)):
         for pair in pairs:
             yield Finding(Level.WARNING, fault, _detail(pair), pair.one)
