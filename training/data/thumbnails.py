@@ -1,14 +1,16 @@
 """Small grey copies of images, to compare them by. They do not depend on the recipe's grid, so the split does not."""
 
-from collections.abc import Iterator, Mapping
+import io
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from challenge.host.atomic import write_atomically
 from challenge.imaging.decode import read_image
-from training.data.array_cache import ArrayCache, Entry
 from training.data.pixels import in_parallel
 
 Thumbnail = npt.NDArray[np.uint8]
@@ -17,7 +19,6 @@ Thumbnail = npt.NDArray[np.uint8]
 SIDE = 32
 
 _VERSION = 1  # of what is cached: count up whenever decoding or shrinking changes
-_LIMIT_BYTES = 1_000_000_000
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> Thumbnail:
@@ -32,16 +33,27 @@ def read_thumbnails(files: Mapping[str, Path], cache: Path) -> dict[str, Thumbna
 
     Raises ImageError for a file that cannot be decoded.
     """
-    store = ArrayCache(cache / f"thumbnails-{SIDE}-v{_VERSION}", (SIDE, SIDE), _LIMIT_BYTES)
-    found = {content: store.read(record.slot) for content, record in store.open_for(files).items()}
-    missing = {content: path for content, path in files.items() if content not in found}
+    store = cache / f"thumbnails-{SIDE}-v{_VERSION}.npz"
+    known = _load(store)
+    missing = {content: path for content, path in files.items() if content not in known}
     decoded = in_parallel(lambda path: thumbnail(read_image(path).pixels), [*missing.values()], "thumbnails")
-    made = dict(zip(missing, decoded, strict=True))
-    for _ in store.add(_entries(made)):
-        pass
-    return found | made
+    known |= dict(zip(missing, decoded, strict=True))
+    if missing:
+        _save(store, known)
+    return {content: known[content] for content in files}
 
 
-def _entries(thumbnails: Mapping[str, Thumbnail]) -> Iterator[Entry]:
-    for content, pixels in thumbnails.items():
-        yield Entry(content, pixels, SIDE, SIDE, int(pixels.max()))
+def _load(store: Path) -> dict[str, Thumbnail]:
+    """Return what is stored; nothing if there is no file, or if it is damaged: it is then written again."""
+    try:
+        with np.load(store) as arrays:
+            return dict(zip(arrays["contents"].tolist(), arrays["pixels"], strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def _save(store: Path, thumbnails: Mapping[str, Thumbnail]) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, contents=np.array([*thumbnails]), pixels=np.stack([*thumbnails.values()]))
+    store.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(store, [stream.getvalue()])

@@ -121,3 +121,15 @@ def test_a_second_search_neither_decodes_nor_compares(tmp_path, monkeypatch):
     assert not cached_search(files, {**groups, "a": "b"}, LEAST, tmp_path / "cache", None)  # another search
     monkeypatch.setattr(near_copies, "search", None)
     assert cached_search(files, groups, LEAST, tmp_path / "cache", None) == first
+
+
+def test_damaged_thumbnails_are_made_again(tmp_path):
+    Image.fromarray(scan(1)).save(tmp_path / "a.png")
+    files = {"a": tmp_path / "a.png"}
+    expected = read_thumbnails(files, tmp_path / "cache")["a"]
+    (store,) = (tmp_path / "cache").iterdir()
+    whole = store.read_bytes()
+    for damaged in (b"", whole[:100], whole[: len(whole) // 2]):
+        store.write_bytes(damaged)
+        np.testing.assert_array_equal(read_thumbnails(files, tmp_path / "cache")["a"], expected)
+        assert store.read_bytes() == whole
