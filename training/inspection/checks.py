@@ -5,7 +5,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -36,18 +36,24 @@ from training.data.row_files import (
     masks_of,
     read_masks,
 )
+from training.data.thumbnails import Thumbnail, thumbnail
 from training.data.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
+from training.inspection import near_copies
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What reading a row found: `warnings` about its files, and the `classes` in its mask."""
+    """What reading a row found: `warnings` about its files, and the `classes` in its mask.
+
+    `thumbnail` is the image's, None if it cannot be read.
+    """
 
     reading: Reading
     warnings: tuple[Finding, ...] = ()
     classes: tuple[int, ...] = ()
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> Size | None:
@@ -57,12 +63,13 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A data folder, the facts of its rows, and all findings."""
+    """A data folder, the facts of its rows, all findings, and which images are nearly the same."""
 
     data_root: Path
     manifest: Manifest
     facts: Mapping[Sample, RowFacts]
     findings: tuple[Finding, ...]
+    alike: near_copies.Alike = field(default_factory=near_copies.Alike)
 
     @property
     def has_errors(self) -> bool:
@@ -83,9 +90,12 @@ def inspect_folder(data_root: Path, val_root: Path | None = None) -> Inspection:
     manifest, facts = _read(data_root)
     findings = errors(manifest, {sample: row.reading for sample, row in facts.items()})
     findings += _warnings(manifest, facts, faulty(findings))
-    if val_root:
-        findings += _shared(facts, _read(val_root)[1])
-    return Inspection(data_root, manifest, facts, tuple(findings))
+    held_out = _read(val_root)[1] if val_root else {}
+    findings += _shared(facts, held_out)
+    pictures = _pictures(data_root, facts, faulty(findings))
+    alike = near_copies.find_alike(pictures, _pictures(val_root, held_out) if val_root else None)
+    findings += near_copies.findings(alike, pictures)
+    return Inspection(data_root, manifest, facts, tuple(findings), alike)
 
 
 def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
@@ -93,6 +103,17 @@ def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
     masks = masks_of(manifest.samples)
     rows = in_parallel(partial(_read_row, root, masks), manifest.samples, f"rows of {root.name}")
     return manifest, dict(zip(manifest.samples, rows, strict=True))
+
+
+def _pictures(root: Path, facts: Mapping[Sample, RowFacts], lost: Set[Sample] = frozenset()) -> near_copies.Pictures:
+    """Return the images of a folder's rows, but for those that are lost."""
+    rows: dict[str, list[Sample]] = defaultdict(list)
+    thumbnails: dict[str, Thumbnail] = {}
+    for sample, row in facts.items():
+        if sample not in lost and row.reading.content and row.thumbnail is not None:
+            rows[row.reading.content].append(sample)
+            thumbnails[row.reading.content] = row.thumbnail
+    return near_copies.Pictures(root, rows, thumbnails)
 
 
 def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFacts:
@@ -103,15 +124,16 @@ def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFa
     if isinstance(image, Unread):
         return RowFacts(Reading(image, content=content))
     notes = [Finding(Level.WARNING, "odd image file", note, sample) for note in image.notes]
+    small = thumbnail(image.pixels)
     if sample.kind is not TaskKind.SEGMENTATION:
-        return RowFacts(Reading(image.size, content=content), tuple(notes))
+        return RowFacts(Reading(image.size, content=content), tuple(notes), thumbnail=small)
     mask = attempt(partial(read_masks, root, masks[key_of(sample)]))
     if isinstance(mask, Unread):
-        return RowFacts(Reading(image.size, mask, content), tuple(notes))
+        return RowFacts(Reading(image.size, mask, content), tuple(notes), thumbnail=small)
     classes = tuple(int(value) for value in np.unique(mask.labels))
     height, width = mask.labels.shape
     warnings = (*notes, *_mask_warnings(mask, classes, sample))
-    return RowFacts(Reading(image.size, (width, height), content), warnings, classes)
+    return RowFacts(Reading(image.size, (width, height), content), warnings, classes, small)
 
 
 def _mask_warnings(mask: TrueMask, classes: Sequence[int], sample: Sample) -> Iterator[Finding]:

@@ -29,6 +29,8 @@ def summary_lines(inspection: Inspection) -> Iterator[str]:
         )
     if any(not s.group for s in inspection.manifest.samples):
         yield "? no 'group' column: patients and videos were guessed from file names"
+    if inspection.alike.joined:
+        yield f"near-copies: the largest group that training keeps together has {inspection.alike.largest} images"
     faults: dict[tuple[Level, str], list[Finding]] = defaultdict(list)
     for finding in inspection.findings:
         faults[finding.level, finding.fault].append(finding)

@@ -4,20 +4,26 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 from phantoms import write_folder
 from PIL import Image
 from unit.training.commands import assert_refused
+from unit.training.data.scans import near_copy, scan, write_scans
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
 from training.__main__ import main
+from training.config import DataConfig
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.loop.runs import FOLDS, cross_validate, train_run
+from training.loop.finetune import finetune_config
+from training.loop.runs import FOLDS, cross_validate, is_finished, train_run
+from training.loop.synchronise import sync_config
 from training.run_folder import checkpoint
 from training.run_folder.averaging import average_runs
 from training.run_folder.digests import Digests
+from training.run_folder.state import RunState
 from training.run_folder.trainable import load_network, read_start
 
 CONFIG = tiny_config(optim={"images": 16})
@@ -155,3 +161,41 @@ def test_runs_with_other_dev_rows_cannot_be_averaged(run, data, tmp_path):
     checkpoint.save(tmp_path / "other" / checkpoint.BEST, state)
     with pytest.raises(UserError, match="have different dev rows"):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
+
+
+def make_old(home):
+    """Make a run that did not join near-copies into one that is older than this setting."""
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        table = checkpoint.load(home / name).as_table()
+        del table["config"]["data"]["near_copies"]
+        torch.save(table, home / name)
+
+
+def test_a_run_that_is_older_than_near_copies_keeps_its_split(tmp_path, caplog):
+    pictures = {f"{number}": scan(number) for number in range(8)}
+    pictures |= {f"twin of {name}": near_copy(pixels) for name, pixels in pictures.items()}
+    place = DataSource(write_scans(tmp_path / "data", pictures), tmp_path / "cache")
+    recipe = {"optim": {"images": 8}, "data": {"dev_fraction": 0.4}}
+    old, now = (tiny_config(**{**recipe, "data": {**recipe["data"], "near_copies": least}}) for least in (0.0, 0.95))
+    train_run(old, place, tmp_path / "old", Ranks())
+    train_run(now, place, tmp_path / "new", Ranks())
+    make_old(tmp_path / "old")
+    before, other = (load_network(tmp_path / name)[1].facts.digests for name in ("old", "new"))
+    assert before.dev != other.dev
+    train_run(now, place, tmp_path / "old", Ranks(), resume=True)
+    assert is_finished(now, place, tmp_path / "old", Ranks())
+    assert "goes on without" in caplog.text
+    assert load_network(tmp_path / "old")[1].facts.digests == before
+    for name in ("score", "refine", "calibrate"):  # each refuses other rows than the run's own
+        command(name, tmp_path / "old", "--data-root", place.data_root, "--cache", place.cache)
+    with pytest.raises(UserError, match="another config"):
+        train_run(old, place, tmp_path / "new", Ranks(), resume=True)
+
+
+def test_a_network_that_is_older_than_near_copies_is_adapted_with_them(run, tmp_path):
+    base = checkpoint.load(run / checkpoint.LAST).as_table()
+    del base["config"]["data"]["near_copies"]
+    config = RunState.from_table(base).config
+    assert config.data.near_copies == 0
+    assert finetune_config(config, 8, keep_others=True).data.near_copies == DataConfig().near_copies
+    assert sync_config(config, 8).data.near_copies == DataConfig().near_copies
