@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.scoring import cpu_seconds
+from bench.measuring.stopwatch import cpu_seconds
 from challenge.cli import FOLDER
 from challenge.imaging.decode import read_image
 from challenge.manifest import read_manifest
