@@ -23,7 +23,7 @@ from model.frozen.metadata import WeightsMetadata
 from model.frozen.postprocess import Postprocess, Postprocessing
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
-from model.frozen.second_look import Look, Part, window_of
+from model.frozen.second_look import Crop, Look, window_of
 
 
 @dataclass(frozen=True)
@@ -147,35 +147,35 @@ class Pipeline:
     def _second_looks(self, firsts: Sequence[_First]) -> tuple[Mapping[int, Look], Mapping[int, str]]:
         """Look again where that helps. Return the second looks, and notes on missing ones, by the first look's number.
 
-        The parts of a batch's images are answered in batches of their own, so they depend on the same images only.
+        The crops of a batch's images are answered in batches of their own, so they depend on the same images only.
         """
         looks: dict[int, Look] = {}
         notes: dict[int, str] = {}
-        parts: list[tuple[int, Part]] = []
+        crops: list[tuple[int, Crop]] = []
         for number, first in enumerate(firsts):
             try:
-                if part := self._part(first):
-                    parts.append((number, part))
+                if crop := self._crop(first):
+                    crops.append((number, crop))
             except (ImageError, PathError, OSError) as error:
                 notes[number] = f"no second look, the image could not be read again ({error})"
-        for some in cut(parts, self.batch_size):
-            images = np.stack([part.pixels for _, part in some])
+        for some in cut(crops, self.batch_size):
+            images = np.stack([crop.pixels for _, crop in some])
             for _, places, outputs in self._outputs(images, [[firsts[number].task_id] for number, _ in some]):
                 for place, raw in zip(places, outputs, strict=True):
-                    number, part = some[place]
+                    number, crop = some[place]
                     if np.isfinite(raw).all():
-                        looks[number] = Look(part.window, part.resize, raw)
+                        looks[number] = Look(crop.window, crop.resize, raw)
                     else:
                         notes[number] = "no second look, the network's output is not finite"
         return looks, notes
 
-    def _part(self, first: _First) -> Part | None:
+    def _crop(self, first: _First) -> Crop | None:
         resize, kind = first.loaded.resize, self.metadata.tasks[first.task_id].spec.kind
         window = window_of(first.raw, kind, resize, self._postprocessing(first.task_id))
         if window is None:
             return None
         native = native_image(first.loaded, self.data_root)
-        return Part.of(native, window, resize.size, self.metadata.fit, self.metadata.resampling)
+        return Crop.of(native, window, resize.size, self.metadata.fit, self.metadata.resampling)
 
     def _looked_tasks(self) -> set[str]:
         return {task_id for task_id in self.metadata.tasks if self._postprocessing(task_id).second_look}

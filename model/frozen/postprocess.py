@@ -26,7 +26,7 @@ class Postprocess(StrEnum):
     MASKS = "masks"
     """Masks are cleaned, which takes next to no time."""
     LOOK = "look"
-    """The part of the image around what was found is answered again: up to twice the network's time."""
+    """A crop of the image around what was found is answered again: up to twice the network's time."""
     FLIP = "flip"
     """The flipped image is answered too (test-time augmentation): up to twice the time of the level before."""
 
@@ -38,9 +38,9 @@ class Postprocess(StrEnum):
 
 @dataclass(frozen=True)
 class SecondLook:
-    """Which part of the image is looked at again (`model.frozen.second_look`).
+    """Where a second look goes (`model.frozen.second_look`).
 
-    `zoom` is the part's size in boxes around what was found, and `least_side` the least size in sides of the image.
+    `zoom` is the crop's size in boxes around what was found, and `least_side` the least size in sides of the image.
     An image gets no second look if more than `largest_area` of it was found to belong to the structure.
     """
 

@@ -1,7 +1,7 @@
-"""A second look: the part of the image around what was found, answered again and joined to the first answer.
+"""A second look: a crop of the image around what was found, answered again and joined to the first answer.
 
-The network's grid is coarser than most images, so small structures gain from a part that fills the grid. What lies
-outside that part keeps the first answer: a structure that the first look found elsewhere is not lost.
+The network's grid is coarser than most images, so small structures gain from a crop that fills the grid. Outside of the
+crop the first answer stays: a structure that the first look found elsewhere is not lost.
 """
 
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from model.frozen.postprocess import Postprocessing, SecondLook
 Corners = npt.NDArray[np.float64]
 """(2, 2): x and y of a box's first and last corner."""
 
-# Sides of the image. A larger part would show the network what it has seen, at nearly the same size.
+# Sides of the image. A larger crop would show the network what it has seen, at nearly the same size.
 _NEARLY_WHOLE = 0.9
 
 
 @dataclass(frozen=True)
-class Part:
-    """The part of an image in `window` (native pixels): `pixels` (S, S, 3) on the network's grid, and how it fits."""
+class Crop:
+    """The pixels of an image in `window` (native pixels): (S, S, 3) on the network's grid, and how they fit there."""
 
     window: Window
     resize: Resize
     pixels: Pixels
 
     @classmethod
-    def of(cls, image: Pixels, window: Window, size: int, fit: Fit, resampling: Resampling) -> "Part":
-        """Cut the part out of a native image (H, W, 3)."""
+    def of(cls, image: Pixels, window: Window, size: int, fit: Fit, resampling: Resampling) -> "Crop":
+        """Cut it out of a native image (H, W, 3)."""
         resize = Resize.of(window.width, window.height, size, fit)
         return cls(window, resize, resize.image(image[window.slices], resampling))
 
 
 @dataclass(frozen=True)
 class Look:
-    """The raw output (no batch axis) for the part of an image in `window`, which `resize` brings onto the grid."""
+    """The raw output (no batch axis) for the crop in `window`, which `resize` brings onto the network's grid."""
 
     window: Window
     resize: Resize
@@ -46,10 +46,11 @@ class Look:
 
 
 def window_of(raw: Floats, kind: TaskKind, resize: Resize, postprocessing: Postprocessing) -> Window | None:
-    """Return the part of an image to look at again, given the raw output of the first look (no batch axis).
+    """Return where to look again, given the raw output of the first look (no batch axis).
 
-    It has the image's proportions and lies inside the image. None if the task has no second look, if nothing was found,
-    if more was found than `largest_area`, if the part would be nearly the whole image, or if the output is not finite.
+    The window has the image's proportions and lies inside the image. None if the task has no second look, if nothing
+    was found, if more was found than `largest_area`, if the window would be nearly the whole image, or if the output
+    holds NaN or infinity.
     """
     look = postprocessing.second_look
     if look is None or not np.isfinite(raw).all():
@@ -104,7 +105,7 @@ def _window_of_box(corners: Corners, resize: Resize, look: SecondLook) -> Window
 
 
 def _window(corners: Corners, resize: Resize, look: SecondLook) -> Window | None:
-    """Return the part around a box in native pixels."""
+    """Return the window around a box, both in native pixels."""
     image = np.array([resize.width, resize.height])
     corners = np.clip(corners, 0, image)
     side = max(look.least_side, look.zoom * float(((corners[1] - corners[0]) / image).max()))

@@ -22,8 +22,7 @@ from evaluate.scores.metric_table import Column
 from evaluate.scores.one_case import measure_one
 from model.frozen.decode import answer, fallback
 from model.frozen.postprocess import Postprocessing
-from model.frozen.second_look import Look, window_of
-from model.frozen.second_look import Part as ImagePart
+from model.frozen.second_look import Crop, Look, window_of
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
@@ -88,8 +87,8 @@ class DevScorer:
             for start in range(0, len(samples), _BATCH):
                 rows = samples[start : start + _BATCH]
                 raw = self._raw(network, spec, rows, [self.part.store.image(sample) for sample in rows])
-                parts = pool.map(partial(self._part, spec, refinement), rows, raw)
-                cases += pool.map(measure, rows, raw, self._looks(network, spec, rows, list(parts)))
+                crops = pool.map(partial(self._crop, spec, refinement), rows, raw)
+                cases += pool.map(measure, rows, raw, self._looks(network, spec, rows, list(crops)))
         return cases
 
     def _raw(self, network: System, spec: TaskSpec, rows: Sequence[Sample], images: Sequence[Pixels]) -> Raw:
@@ -106,25 +105,25 @@ class DevScorer:
             raw = refinement.average_with_flipped(raw, mirrored, spec.kind)
         return raw
 
-    def _part(self, spec: TaskSpec, refinement: Postprocessing, sample: Sample, raw: Raw) -> ImagePart | None:
+    def _crop(self, spec: TaskSpec, refinement: Postprocessing, sample: Sample, raw: Raw) -> Crop | None:
         """Return what the second look sees of a row's image, decoded from its file; None if there is none."""
         resize = self.part.store.resize_of(sample)
         window = window_of(raw, spec.kind, resize, refinement)
         if window is None:
             return None
         fit, resampling = Fit(self.data.fit), Resampling(self.data.resampling)
-        return ImagePart.of(self.part.store.native_image(sample), window, resize.size, fit, resampling)
+        return Crop.of(self.part.store.native_image(sample), window, resize.size, fit, resampling)
 
     def _looks(
-        self, network: System, spec: TaskSpec, rows: Sequence[Sample], parts: Sequence[ImagePart | None]
+        self, network: System, spec: TaskSpec, rows: Sequence[Sample], crops: Sequence[Crop | None]
     ) -> list[Look | None]:
-        """Return the second look for every part, None where there is no part."""
-        looks: list[Look | None] = [None] * len(parts)
-        there = [(number, part) for number, part in enumerate(parts) if part]
+        """Return the second look for every crop, None where there is no crop."""
+        looks: list[Look | None] = [None] * len(crops)
+        there = [(number, crop) for number, crop in enumerate(crops) if crop]
         if there:
-            again = self._raw(network, spec, [rows[number] for number, _ in there], [part.pixels for _, part in there])
-            for (number, part), raw in zip(there, again, strict=True):
-                looks[number] = Look(part.window, part.resize, raw) if np.isfinite(raw).all() else None
+            again = self._raw(network, spec, [rows[number] for number, _ in there], [crop.pixels for _, crop in there])
+            for (number, crop), raw in zip(there, again, strict=True):
+                looks[number] = Look(crop.window, crop.resize, raw) if np.isfinite(raw).all() else None
         return looks
 
     def prior(self, task_id: str) -> Mapping[str, float]:

@@ -17,7 +17,7 @@ from model.frozen.loading import load, plan
 from model.frozen.metadata import TaskMetadata, WeightsMetadata
 from model.frozen.pipeline import Pipeline
 from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
-from model.frozen.second_look import Look, Part, window_of
+from model.frozen.second_look import Crop, Look, window_of
 
 SIZE, GRID = 64, 16
 TWICE = Postprocessing(second_look=SecondLook())
@@ -104,9 +104,9 @@ def test_masks_and_boxes_are_looked_at_again_in_one_batch_and_joined(scene):
     resize = Resize.of(200, 100, SIZE)
     for spec in SPECS[:2]:
         raw = router.raw(first[0], spec.kind)
-        part = Part.of(native, window_of(raw, spec.kind, resize, TWICE), SIZE, Fit.STRETCH, Resampling.ANTIALIASED)
-        np.testing.assert_array_equal(second[again.index([spec.task_id])], part.pixels)
-        look = Look(part.window, part.resize, router.raw(part.pixels, spec.kind))
+        crop = Crop.of(native, window_of(raw, spec.kind, resize, TWICE), SIZE, Fit.STRETCH, Resampling.ANTIALIASED)
+        np.testing.assert_array_equal(second[again.index([spec.task_id])], crop.pixels)
+        look = Look(crop.window, crop.resize, router.raw(crop.pixels, spec.kind))
         expected, _ = answer(raw, spec, resize, look=look, postprocessing=TWICE)
         found = answers["spot", spec.task_id]
         assert found.looked

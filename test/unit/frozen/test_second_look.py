@@ -11,7 +11,7 @@ from challenge.predictions import BoxPrediction, MaskPrediction
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.decode import answer
 from model.frozen.postprocess import Postprocessing, SecondLook
-from model.frozen.second_look import Look, Part, window_of
+from model.frozen.second_look import Crop, Look, window_of
 
 TWICE = Postprocessing(second_look=SecondLook())
 MASK = TaskSpec("mask", TaskKind.SEGMENTATION, 2)
@@ -36,7 +36,7 @@ def softmax(logits):
     return odds / odds.sum(axis=0)
 
 
-def test_the_part_is_larger_than_the_box_and_has_the_image_s_proportions():
+def test_the_crop_is_larger_than_the_box_and_has_the_image_s_proportions():
     resize = Resize.of(200, 100, 64)
     raw = mask_logits(16, 6, 10, 2, 10)  # a quarter of the height, half of the width, centre (75, 50)
     assert window_of(raw, TaskKind.SEGMENTATION, resize, TWICE) == Window(0, 10, 160, 90)
@@ -46,7 +46,7 @@ def test_the_part_is_larger_than_the_box_and_has_the_image_s_proportions():
     assert window_of(small, TaskKind.SEGMENTATION, resize, close) == Window(125, 31, 175, 56)
 
 
-def test_the_part_around_a_box_is_that_of_its_native_corners():
+def test_the_crop_around_a_box_is_that_of_its_native_corners():
     resize = Resize.of(200, 100, 64)
     around = Window(20, 20, 140, 80)
     assert window_of(box_output(0.3, 0.4, 0.5, 0.6), TaskKind.DETECTION, resize, TWICE) == around
@@ -59,7 +59,7 @@ def test_the_part_around_a_box_is_that_of_its_native_corners():
     st.integers(1, 300), st.integers(1, 300), st.sampled_from(Fit),
     st.lists(st.integers(0, 15), min_size=4, max_size=4), st.floats(1, 3), st.floats(0.01, 1),
 )  # fmt: skip
-def test_the_part_is_inside_the_image(width, height, fit, sides, zoom, least_side):
+def test_the_crop_is_inside_the_image(width, height, fit, sides, zoom, least_side):
     resize = Resize.of(width, height, 64, fit)
     top, bottom, left, right = (*sorted(sides[:2]), *sorted(sides[2:]))
     raw = mask_logits(16, top, bottom + 1, left, right + 1)
@@ -100,13 +100,13 @@ def test_the_mask_is_cleaned_before_it_says_where_to_look():
     assert window_of(raw, TaskKind.SEGMENTATION, resize, one) == Window(54, 54, 86, 86)
 
 
-def test_the_part_is_cut_at_native_resolution():
+def test_the_crop_is_cut_at_native_resolution():
     image = np.zeros((100, 200, 3), np.uint8)
     image[20:30, 50:70] = 255
-    part = Part.of(image, Window(50, 20, 70, 30), 64, Fit.STRETCH, Resampling.ANTIALIASED)
-    assert part.pixels.shape == (64, 64, 3)
-    assert part.pixels.min() == 255
-    assert (part.resize.width, part.resize.height) == (20, 10)
+    crop = Crop.of(image, Window(50, 20, 70, 30), 64, Fit.STRETCH, Resampling.ANTIALIASED)
+    assert crop.pixels.shape == (64, 64, 3)
+    assert crop.pixels.min() == 255
+    assert (crop.resize.width, crop.resize.height) == (20, 10)
 
 
 @pytest.mark.parametrize("spec", [MASK, CLASSES])
@@ -116,14 +116,14 @@ def test_inside_the_class_has_the_largest_mean_probability_and_outside_the_first
     shape = (spec.num_classes, 12, 12)
     first, second = (rng.normal(0, 3, shape).astype(np.float32) for _ in range(2))
     resize, window = Resize.of(12, 12, 12), Window(3, 2, 9, 10)
-    part = Resize.of(6, 8, 12)
-    look = Look(window, part, second)
+    there = Resize.of(6, 8, 12)
+    look = Look(window, there, second)
     prediction, reason = answer(first, spec, resize, look=look, mask_resize=mask_resize)
     assert isinstance(prediction, MaskPrediction)
     assert reason is None
     expected = first.argmax(axis=0)
     whole = Window(0, 0, 6, 8)
-    ((_, native),) = part.planes_to_native(list(second), whole)
+    ((_, native),) = there.planes_to_native(list(second), whole)
     expected[2:10, 3:9] = (softmax(first[:, 2:10, 3:9]) + softmax(native)).argmax(axis=0)
     np.testing.assert_array_equal(prediction.labels, expected)
     alone = answer(first, spec, resize, mask_resize=mask_resize)[0].labels
@@ -139,7 +139,7 @@ def test_a_confident_look_outvotes_a_doubtful_one():
     assert joined.labels.tolist() == [[1]]
 
 
-def test_structures_outside_the_part_are_kept():
+def test_structures_outside_the_crop_are_kept():
     first = mask_logits(64, 2, 6, 2, 6)
     first[:, 50:60, 50:60] = [[[0]], [[8]]]
     resize, window = Resize.of(64, 64, 64), Window(30, 30, 64, 64)

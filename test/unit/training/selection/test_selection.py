@@ -10,8 +10,7 @@ from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.postprocess import Postprocessing, SecondLook
-from model.frozen.second_look import Part as ImagePart
-from model.frozen.second_look import window_of
+from model.frozen.second_look import Crop, window_of
 from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.selection.dev_scores import DevScorer, selection
@@ -143,7 +142,7 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
 
 
 class SecondLooker(Oracle):
-    """Sees at first a shifted truth, and at second looks (odd calls) the truth of each part shifted the other way."""
+    """Sees at first a shifted truth, and at second looks (odd calls) the truth of each crop shifted the other way."""
 
     def forward(self, images, task_id):
         rows = [sample for sample in self.part.samples if sample.task_id == task_id]
@@ -166,7 +165,7 @@ class SecondLooker(Oracle):
         raw = self.answer(sample).clone()
         raw[0:4:2] = (raw[0:4:2] * width - window.left) / window.width
         raw[1:4:2] = (raw[1:4:2] * height - window.top) / window.height
-        # The shift is in sides of the image at the first look, and in sides of the part now.
+        # The shift is in sides of the image at the first look, and in sides of the crop now.
         raw[0:4:2] += 0.05 - 0.05 * width / window.width
         return raw
 
@@ -176,20 +175,20 @@ def test_the_second_look_sees_the_native_image_and_is_joined(part):
     once = DevScorer(part, config.data, {}).score(SecondLooker(part, knows=True), ["breast_lesion_det"])
     refinements = {"breast_lesion_det": TWICE}
     twice = DevScorer(part, config.data, {}, refinements=refinements).score(network, ["breast_lesion_det"])
-    _, parts = network.asked["breast_lesion_det"]
+    _, crops = network.asked["breast_lesion_det"]
     rows = [sample for sample in part.samples if sample.task_id == "breast_lesion_det"]
     looked = [(sample, window) for sample, window in zip(rows, network.windows, strict=True) if window]
-    assert 0 < len(looked) == len(parts)
-    for (sample, window), seen in zip(looked, parts, strict=True):
+    assert 0 < len(looked) == len(crops)
+    for (sample, window), seen in zip(looked, crops, strict=True):
         image = part.store.native_image(sample)
         size = config.data.image_size
-        cut = ImagePart.of(image, window, size, Fit.STRETCH, Resampling.ANTIALIASED).pixels
+        cut = Crop.of(image, window, size, Fit.STRETCH, Resampling.ANTIALIASED).pixels
         expected = normalise(torch.from_numpy(cut.copy())[None].permute(0, 3, 1, 2), config.data.mean, config.data.std)
         assert torch.equal(seen, expected[0])
     assert twice.tasks["breast_lesion_det"]["IoU"] > once.tasks["breast_lesion_det"]["IoU"]
 
 
-def test_what_changes_the_image_changes_the_part_too(part):
+def test_what_changes_the_image_changes_the_crop_too(part):
     network, refinements = SecondLooker(part, knows=True), {"breast_lesion_det": TWICE}
     black = DevScorer(part, tiny_config().data, {}, lambda _, pixels: pixels * 0, refinements)
     black.score(network, ["breast_lesion_det"])
