@@ -149,25 +149,30 @@ class Pipeline:
 
         The crops of a batch's images are answered in batches of their own, so they depend on the same images only.
         """
+        crops, notes = self._crops(firsts)
         looks: dict[int, Look] = {}
-        notes: dict[int, str] = {}
-        crops: list[tuple[int, Crop]] = []
-        for number, first in enumerate(firsts):
-            try:
-                if crop := self._crop(first):
-                    crops.append((number, crop))
-            except (ImageError, PathError, OSError) as error:
-                notes[number] = f"no second look, the image could not be read again ({error})"
-        for some in cut(crops, self.batch_size):
-            images = np.stack([crop.pixels for _, crop in some])
-            for _, places, outputs in self._outputs(images, [[firsts[number].task_id] for number, _ in some]):
+        for numbers in cut(list(crops), self.batch_size):
+            images = np.stack([crops[number].pixels for number in numbers])
+            for _, places, outputs in self._outputs(images, [[firsts[number].task_id] for number in numbers]):
                 for place, raw in zip(places, outputs, strict=True):
-                    number, crop = some[place]
+                    number = numbers[place]
                     if np.isfinite(raw).all():
-                        looks[number] = Look(crop.window, crop.resize, raw)
+                        looks[number] = Look(crops[number].window, crops[number].resize, raw)
                     else:
                         notes[number] = "no second look, the network's output is not finite"
         return looks, notes
+
+    def _crops(self, firsts: Sequence[_First]) -> tuple[dict[int, Crop], dict[int, str]]:
+        """Return what to look at again, and notes on images that are no longer readable, by the first look's number."""
+        crops: dict[int, Crop] = {}
+        notes: dict[int, str] = {}
+        for number, first in enumerate(firsts):
+            try:
+                if crop := self._crop(first):
+                    crops[number] = crop
+            except (ImageError, PathError, OSError) as error:
+                notes[number] = f"no second look, the image could not be read again ({error})"
+        return crops, notes
 
     def _crop(self, first: _First) -> Crop | None:
         resize, kind = first.loaded.resize, self.metadata.tasks[first.task_id].spec.kind
