@@ -1,35 +1,17 @@
 """The shipped weights with second looks: the default follows the weights, and no byte depends on the way of a run."""
 
-import shutil
-from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from challenge.tasks import TaskKind
-from model.frozen.metadata import read_metadata, write_metadata
 from model.frozen.options import Options
-from model.frozen.postprocess import Postprocess, SecondLook
+from model.frozen.postprocess import Postprocess
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import run_submission
 
 LOOKED = (TaskKind.SEGMENTATION, TaskKind.DETECTION)
-
-
-@pytest.fixture(scope="module")
-def looking(repository, tmp_path_factory):
-    """The shipped weights, with a second look for every mask and box, also by default."""
-    folder = tmp_path_factory.mktemp("looking") / "weights"
-    shutil.copytree(repository / "weights", folder)
-    metadata = read_metadata(folder)
-    twice = {
-        task_id: replace(task, postprocessing=replace(task.postprocessing, second_look=SecondLook()))
-        for task_id, task in metadata.tasks.items()
-        if task.spec.kind in LOOKED
-    }
-    write_metadata(replace(metadata, tasks={**metadata.tasks, **twice}, default_postprocess=Postprocess.LOOK), folder)
-    return folder
 
 
 def contents(folder):
