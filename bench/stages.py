@@ -88,6 +88,7 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
 
 def _answers(batch: Batch, data_root: Path, router: Router, options: Options, clock: Clock) -> Iterator[Answer]:
     metadata = router.metadata
+    level = options.postprocess or metadata.default_postprocess
     with clock.time("decode"):
         decoded = [read_image(find_image(data_root, job.image_path)) for job in batch]
     with clock.time("resize"):
@@ -106,7 +107,7 @@ def _answers(batch: Batch, data_root: Path, router: Router, options: Options, cl
                     output,
                     task.spec,
                     resizes[number],
-                    postprocessing=task.postprocessing.up_to(options.postprocess),
+                    postprocessing=task.postprocessing.up_to(level),
                     mean=task.fallback,
                     mask_resize=options.mask_resize,
                     tidy_coordinates=metadata.tidy_coordinates,
@@ -137,7 +138,7 @@ def _identity(samples: Sequence[Sample], options: Options) -> Identity:
         batch_size=options.batch_size,
         precision=options.precision,
         mask_resize=options.mask_resize,
-        postprocess=options.postprocess,
+        postprocess=options.postprocess or "auto",
         tasks="",
         num_parts=1,
         part_id=0,

@@ -5,7 +5,7 @@ Convention: coordinates are continuous, with the origin at the outer corner of t
 organisers normalise boxes and points (docs/reference/contract.md, 1.3).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,6 +26,31 @@ class Fit(StrEnum):
 
     STRETCH = "stretch"
     LETTERBOX = "letterbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of native pixels: columns `left` to `right` and rows `top` to `bottom`, without the last of each."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Native pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Native pixels."""
+        return self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an array with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +124,33 @@ class Resize:
         strips of rows, so that K float planes of a huge image never exist at once.
         """
         labels = np.empty((self.height, self.width), np.uint8)
-        grid = logits.shape[-1] / self.size
-        left, top = self.left * grid, self.top * grid
-        across, down = self.inner_width * grid, self.inner_height * grid
         # Two classes need one plane: their difference.
         planes = [logits[1] - logits[0]] if len(logits) == 2 else list(logits)
-        images = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in planes]
-        for start, stop in self._strips(len(images)):
-            region = (left, top + start * down / self.height, left + across, top + stop * down / self.height)
-            values = [
-                np.asarray(image.resize((self.width, stop - start), Image.Resampling.BILINEAR, box=region))
-                for image in images
-            ]
-            labels[start:stop] = values[0] > 0 if len(values) == 1 else np.argmax(values, axis=0)
+        for rows, values in self.planes_to_native(planes, Window(0, 0, self.width, self.height)):
+            labels[rows] = values[0] > 0 if len(values) == 1 else np.argmax(values, axis=0)
         return labels
 
-    def _strips(self, planes: int) -> Iterator[tuple[int, int]]:
-        rows = max(1, _STRIP_PIXELS // (self.width * planes))
-        for start in range(0, self.height, rows):
-            yield start, min(start + rows, self.height)
+    def planes_to_native(self, planes: Sequence[Floats], window: Window) -> Iterator[tuple[slice, list[Floats]]]:
+        """Yield strips of `window`: its rows (from 0), and every (s, s) plane there as (rows, window's width).
+
+        Bilinear by pixel centres. The planes may have any grid over the square.
+        """
+        grid = planes[0].shape[-1] / self.size
+        left, top = self.left * grid, self.top * grid
+        across, down = self.inner_width * grid, self.inner_height * grid
+        images = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in planes]
+        rows = max(1, _STRIP_PIXELS // (window.width * len(planes)))
+        for start in range(0, window.height, rows):
+            stop = min(start + rows, window.height)
+            region = (
+                left + window.left * across / self.width,
+                top + (window.top + start) * down / self.height,
+                left + window.right * across / self.width,
+                top + (window.top + stop) * down / self.height,
+            )
+            size = (window.width, stop - start)
+            strip = [np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=region)) for image in images]
+            yield slice(start, stop), strip
 
     @property
     def _window(self) -> tuple[slice, slice]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.host.progress import progress
-from challenge.imaging.decode import read_image
+from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Fit, Resize
 from challenge.imaging.resampling import Resampling
 from challenge.manifest import Sample
@@ -104,14 +104,21 @@ class PixelStore:
         """Return (H, W) uint8 class indices as `mask` does, on the native grid. Raises MaskError or ImageError."""
         return read_masks(self._root, self._masks_of[key_of(sample)]).labels
 
+    def native_image(self, sample: Sample) -> Pixels:
+        """Return (H, W, 3) uint8 on the native grid, decoded from the file. Raises ImageError or PathError."""
+        return self._read(image_of(sample)).pixels
+
     def resize_of(self, sample: Sample) -> Resize:
         """Return the geometry of the sample's image."""
         return Resize.of(*self._images.native_size(image_of(sample)), self._size, self._fit)
 
     def _decode_image(self, files: FileSet) -> Decoded:
-        image = read_image(find_image(self._root, files.names[0]))
+        image = self._read(files)
         resize = Resize.of(*image.size, self._size, self._fit)
         return Decoded(resize.image(image.pixels, self._resampling), resize, image.notes)
+
+    def _read(self, files: FileSet) -> DecodedImage:
+        return read_image(find_image(self._root, files.names[0]))
 
     def _decode_mask(self, files: FileSet) -> Decoded:
         mask = read_masks(self._root, files)

@@ -42,9 +42,11 @@ class RunReport:
     counts: Counter[str] = field(default_factory=Counter)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    second_looks: int = 0
     prior_tasks: Sequence[str] = ()
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
+    postprocess: str = "none"
     limits: dict[str, int | None] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     start_up_s: float | None = None
@@ -67,6 +69,7 @@ class RunReport:
     def add(self, record: Record) -> None:
         """Count an answered row and keep its fallback or note."""
         self.counts[record.kind] += 1
+        self.second_looks += record.looked
         row = {"row": record.row, "image_path": record.image_path, "task_id": record.task_id}
         if record.reason:
             self.fallbacks.append({**row, "reason": record.reason})
@@ -104,9 +107,11 @@ class RunReport:
             "counts": dict(self.counts),
             "fallbacks": self.fallbacks,
             "notes": self.notes,
+            "second_looks": self.second_looks,
             "prior_tasks": list(self.prior_tasks),
             "device": self.device,
             "precision": self.precision,
+            "postprocess": self.postprocess,
             "limits": self.limits,
             "weights": self.weights,
             "versions": {"python": platform.python_version(), **_versions()},

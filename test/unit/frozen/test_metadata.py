@@ -6,7 +6,7 @@ import pytest
 
 from challenge.errors import WeightsError
 from model.frozen.metadata import read_metadata, verify, write_metadata
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_metadata_of_schema_1_are_still_read(tmp_path):
     assert metadata.tasks["organ_cls"].postprocessing == Postprocessing()
     write_metadata(metadata, tmp_path)
     assert read_metadata(tmp_path) == metadata
-    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 3
 
 
 def test_schema_1_marks_official_weights(tmp_path):
@@ -45,6 +45,29 @@ def test_schema_1_marks_official_weights(tmp_path):
     assert not read_metadata(official).tidy_coordinates
     with pytest.raises(WeightsError, match="postprocess 'other'"):
         read_metadata(edited(tmp_path, lambda table: table.update(postprocess="other")))
+
+
+def test_weights_recommend_no_postprocessing_unless_they_say_so(folder):
+    assert read_metadata(edited(folder, lambda table: table.pop("default_postprocess"))).default_postprocess == "none"
+    recommended = edited(folder, lambda table: table.update(default_postprocess="look"))
+    assert read_metadata(recommended).default_postprocess is Postprocess.LOOK
+    with pytest.raises(WeightsError, match="'glance' is not a valid Postprocess"):
+        read_metadata(edited(folder, lambda table: table.update(default_postprocess="glance")))
+
+
+def test_a_second_look_is_read_back_and_nonsense_refused(folder, tmp_path):
+    def with_look(**values):
+        change = {"largest_component": True, "second_look": values}
+        return edited(folder, lambda table: table["tasks"]["lung"].update(postprocessing=change))
+
+    metadata = read_metadata(with_look(largest_area=0.1))
+    look = SecondLook(zoom=1.6, least_side=0.6, largest_area=0.1)
+    assert metadata.tasks["lung"].postprocessing == Postprocessing(largest_component=True, second_look=look)
+    write_metadata(metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+    for nonsense in ({"zoom": 0.5}, {"zom": 2}, {"zoom": "2"}):
+        with pytest.raises(WeightsError, match="malformed"):
+            read_metadata(with_look(**nonsense))
 
 
 def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
@@ -69,8 +92,8 @@ def test_no_weights(tmp_path):
 
 
 def test_newer_schema_is_refused(folder):
-    with pytest.raises(WeightsError, match="schema 3"):
-        read_metadata(edited(folder, lambda table: table.update(schema=3)))
+    with pytest.raises(WeightsError, match="schema 4"):
+        read_metadata(edited(folder, lambda table: table.update(schema=4)))
 
 
 @pytest.mark.parametrize("key", ["graphs", "tasks", "image_size", "resize"])
