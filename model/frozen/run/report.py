@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +43,7 @@ class RunReport:
     fallbacks: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
     prior_tasks: Sequence[str] = ()
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     limits: dict[str, int | None] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class RunReport:
             "fallbacks": self.fallbacks,
             "notes": self.notes,
             "prior_tasks": list(self.prior_tasks),
+            "class_names": {task_id: list(names) for task_id, names in self.class_names.items()},
             "device": self.device,
             "precision": self.precision,
             "limits": self.limits,

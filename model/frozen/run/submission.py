@@ -48,6 +48,7 @@ def run_submission(
     asked = {sample.task_id for sample in samples}
     own_tasks = (spec for spec in options.profile.own_tasks if spec.task_id in asked)
     report.prior_tasks = metadata.with_priors(own_tasks).prior_tasks
+    report.class_names = metadata.class_names
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     engine, description = open_engine(metadata, data_root, options, report.weights["sha256"])
