@@ -67,23 +67,23 @@ def shares(values: Sequence[Floats], labels: Sequence[str], title: str, unit: st
 def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
     """Return the share of images within a distance, one curve per series.
 
-    The axis ends at the 95th percentile, so that a few outliers do not flatten the curves.
+    The axis ends at the 95th percentile of all values, so that a few outliers do not flatten the curves.
     """
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         limit = max(float(np.quantile(np.concatenate(list(values)), 0.95)), 1.0)
         for index, (series, label) in enumerate(zip(values, labels, strict=True)):
-            steps = np.concatenate([[0.0], np.sort(series)])
+            ordered = np.sort(series)
             axes.step(
-                steps,
-                np.arange(len(steps)) / len(series),
+                np.concatenate([[0.0], ordered, [max(limit, ordered[-1])]]),  # all curves run to the end of the axis
+                np.minimum(np.arange(len(series) + 2), len(series)) / len(series),
                 where="post",
                 color=_colour(index),
                 label=f"{label}, median {np.median(series):.1f} px".lstrip(", "),
             )
-        axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=unit, ylabel="share of images")
-        axes.legend(loc="lower right")
+        axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"{unit}, up to the 95th percentile", ylabel="share of images")
+        _legend_below(figure)
 
     return _svg(draw, title)
 
@@ -116,7 +116,7 @@ def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
             axes.plot(false, true, color=_colour(index), label=label)
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
         if curves:
-            axes.legend(loc="lower right")
+            _legend_below(figure)
 
     return _svg(draw, title)
 
@@ -127,6 +127,11 @@ def roc_curve(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, 
     last_of_tie = np.flatnonzero(np.append(np.diff(scores[order]), -np.inf))
     hits, misses = np.cumsum(positive[order])[last_of_tie], np.cumsum(~positive[order])[last_of_tie]
     return np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1])
+
+
+def _legend_below(figure: Figure) -> None:
+    """Put the legend under the axes, where it hides no curve."""
+    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.2)
 
 
 def _colour(index: int) -> str:

@@ -42,8 +42,8 @@ def export_run(
     """Export the run's network (its EMA where there is one).
 
     `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
-    names data, licences and classes by task, in addition to those that the run began with. `reduced` names precisions below
-    float32 in which the scores were measured. The files are moved to `output` after all of them were written and
+    names data, licences and classes by task, in addition to those that the run began with. `reduced` names precisions
+    below float32 in which the scores were measured. The files are moved to `output` after all of them were written and
     checked. Raises UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is
     not set.
     """

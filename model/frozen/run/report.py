@@ -1,5 +1,6 @@
 """The run report: counts, fallbacks, notes, versions, times. Only `--report` writes it to a file."""
 
+import hashlib
 import json
 import logging
 import platform
@@ -8,7 +9,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +48,7 @@ class RunReport:
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     limits: dict[str, int | None] = field(default_factory=dict)
+    answer_files: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     start_up_s: float | None = None
     first_prediction_s: float | None = None
@@ -73,6 +75,13 @@ class RunReport:
             self.fallbacks.append({**row, "reason": record.reason})
         if record.note:
             self.notes.append({**row, "note": record.note})
+
+    def sign(self, output_dir: Path, names: Iterable[str]) -> None:
+        """Record the sha256 of the JSON files of answers, which tell whose report this is."""
+        paths = {name: output_dir / name for name in names}
+        self.answer_files = {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()
+        }
 
     def seconds(self) -> float:
         """Seconds since the run began."""
@@ -111,6 +120,7 @@ class RunReport:
             "precision": self.precision,
             "limits": self.limits,
             "weights": self.weights,
+            "answer_files": self.answer_files,
             "versions": {"python": platform.python_version(), **_versions()},
             "timings": {
                 "start_up_s": self.start_up_s,

@@ -65,6 +65,7 @@ def run_submission(
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
+            report.sign(output_dir, options.profile.answer_files)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
     except PermissionError as error:
