@@ -177,22 +177,37 @@ def report(
 @click.argument("results", type=EXISTING_FILE, nargs=-1, required=True)
 @click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
 @click.option("--markdown", type=FILE, help="Write the comparison as Markdown to this file (default: print it).")
-@click.option("--html", type=FILE, help="Write the comparison as one self-contained HTML page.")
+@click.option("--html", type=FILE, help="Write the comparison as one self-contained HTML page, with pictures.")
+@click.option(
+    "--name", "names", multiple=True, help="Name of a run; once per result file.  [default: the files' names]"
+)
+@_class_names
 @_draws
-def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
-    """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap."""
+def compare(
+    results: Sequence[Path],
+    column: str,
+    markdown: Path | None,
+    html: Path | None,
+    names: Sequence[str],
+    class_names: Path | None,
+    draws: int,
+) -> None:
+    """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap.
+
+    The page shows the rows that changed most if the folders that were scored are still where the result files say.
+    """
     from evaluate.pages.compare_page import to_html
     from evaluate.scores.compare import compare_results
     from evaluate.scores.compare_text import to_markdown
     from evaluate.scores.metric_table import Column
 
-    check_targets([markdown, html], results)
-    comparison = compare_results(results, Column(column), draws)
+    check_targets([markdown, html], [*results, class_names])
+    comparison = compare_results(results, Column(column), draws, names=names)
     text = to_markdown(comparison)
     if markdown:
         write_output(markdown, text.encode(errors="backslashreplace"))
     if html:
-        write_output(html, to_html(comparison).encode(errors="backslashreplace"))
+        write_output(html, to_html(comparison, _read_names(class_names)).encode(errors="backslashreplace"))
     if not markdown:
         _echo(text, html)
 

@@ -1,7 +1,7 @@
 """Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.dom import minidom
 
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float | None, float | None, bool]
+"""A difference, both ends of its interval (None if undefined), and whether it is significant."""
 
 # Matplotlib needs real colours. These placeholders become CSS variables in the SVG.
-_INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
+_INK, _SOFT, _LINE, _PAPER = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
-_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
+_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)", _PAPER: "var(--card)"}
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
 # Matplotlib writes no <metadata> if each of its entries is None.
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -106,6 +108,33 @@ def success(values: Floats, title: str) -> str:
     return _svg(draw, title)
 
 
+def differences(rows: Sequence[str], runs: Mapping[str, Sequence[Interval | None]], title: str, unit: str) -> str:
+    """Return differences with their intervals, a row each and one colour per run; significant ones are filled."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=_SOFT, linewidth=1)
+        for index, (name, intervals) in enumerate(runs.items()):
+            shift, colour = 0.5 * ((index + 1) / (len(runs) + 1) - 0.5), _colour(index)
+            for place, interval in enumerate(intervals):
+                if interval is None:
+                    continue
+                value, low, high, significant = interval
+                if low is not None and high is not None:
+                    axes.plot([low, high], [place + shift] * 2, color=colour, solid_capstyle="butt")
+                face = colour if significant else _PAPER
+                axes.plot([value], [place + shift], "o", markersize=5, color=colour, markerfacecolor=face)
+            axes.plot([], [], "o-", markersize=5, color=colour, label=name)
+        axes.set_yticks(range(len(rows)), rows, color=_INK)
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit)
+        axes.margins(x=0.08)
+        axes.grid(axis="y", visible=False)
+        if len(runs) > 1:
+            _legend_below(figure)
+
+    return _svg(draw, title, height=0.75 + 0.26 * len(rows) + (0.2 * len(runs) if len(runs) > 1 else 0))
+
+
 def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
     """Return ROC curves: (false positive rates, true positive rates, label) each."""
 
@@ -138,10 +167,10 @@ def _colour(index: int) -> str:
     return _SERIES[index % len(_SERIES)]
 
 
-def _svg(draw: Callable[[Figure], None], title: str) -> str:
+def _svg(draw: Callable[[Figure], None], title: str, height: float = 2.75) -> str:
     style: Any = {**_STYLE, "svg.hashsalt": title}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(4.3, 2.75), layout="constrained")
+        figure = Figure(figsize=(4.3, height), layout="constrained")
         draw(figure)
         for axes in figure.axes:
             axes.tick_params(length=0)
