@@ -218,7 +218,8 @@ def compare(
 @_predictions
 @click.option("--output", type=FOLDER, required=True, help="Folder for worst-KIND.jpg.")
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
-def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
+@_class_names
+def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int, class_names: Path | None) -> None:
     """Draw the worst cases of each kind, with their truth, on one sheet per kind.
 
     SCORES is the result file of `score --json` for this submission.
@@ -228,8 +229,9 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 
     # Sheets of an earlier run are replaced; links and folders with such a name are not.
     others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]
-    check_targets(others, [data_root, predictions, scores])
-    for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
+    check_targets(others, [data_root, predictions, scores, class_names])
+    names = _read_names(class_names)
+    for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count, names):
         click.echo("\n  ".join(map(printable, (str(path), *lines))))
 
 
