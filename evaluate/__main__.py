@@ -169,7 +169,7 @@ def report(
     check_targets([output / PAGE], [data_root, predictions, run_report, scores, class_names])
     names = _read_names(class_names)
     result = _result(scores, data_root, predictions, jobs, draws)
-    page = write_report(result, data_root, predictions, output, title, run_report, names)
+    page = write_report(result, data_root, predictions, output, title, run_report, names=names)
     click.echo(f"written: {page} ({_megabytes(page)})")
 
 

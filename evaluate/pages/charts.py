@@ -20,6 +20,8 @@ _INK, _SOFT, _LINE, _PAPER = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
 _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)", _PAPER: "var(--card)"}
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
+_LONGEST = 24
+"""Characters of a name in a chart."""
 # Matplotlib writes no <metadata> if each of its entries is None.
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
@@ -124,8 +126,9 @@ def differences(rows: Sequence[str], runs: Mapping[str, Sequence[Interval | None
                     axes.plot([low, high], [place + shift] * 2, color=colour, solid_capstyle="butt")
                 face = colour if significant else _PAPER
                 axes.plot([value], [place + shift], "o", markersize=5, color=colour, markerfacecolor=face)
-            axes.plot([], [], "o-", markersize=5, color=colour, label=name)
-        axes.set_yticks(range(len(rows)), rows, color=_INK)
+            axes.plot([], [], "o-", markersize=5, color=colour, label=short_name(name))
+        axes.set_yticks(range(len(rows)), [short_name(row) for row in rows], color=_INK)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit)
         axes.margins(x=0.08)
         axes.grid(axis="y", visible=False)
@@ -156,6 +159,12 @@ def roc_curve(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, 
     last_of_tie = np.flatnonzero(np.append(np.diff(scores[order]), -np.inf))
     hits, misses = np.cumsum(positive[order])[last_of_tie], np.cumsum(~positive[order])[last_of_tie]
     return np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1])
+
+
+def short_name(name: str) -> str:
+    """Return a name that leaves room for a chart: one line, its end cut off if it is long."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}\u2026"
 
 
 def _legend_below(figure: Figure) -> None:

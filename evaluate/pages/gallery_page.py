@@ -138,7 +138,7 @@ def _article(task: Task, reasons: Reasons) -> str:
     parts = _PARTS[task.spec.kind][task.spec.num_classes != 1]
     note = f"{task.spec.num_classes} {parts} \u00b7 {len(task.cards)} of {task.rows} rows"
     badge = '<span class="badge">prior: untrained head</span>' if task.is_prior else ""
-    score = f'<span class="score">{task.score} <small>all rows</small></span>' if task.score else ""
+    score = f'<span class="score">{task.score}<small>all rows</small></span>' if task.score else ""
     figures = "".join(_figure(task, card, reasons) for card in task.cards)
     return (
         f'<article{" class=prior" if task.is_prior else ""} data-task="{escape(task.task_id)}"><div class="head">'

@@ -88,9 +88,9 @@ def write_report(
     output: Path,
     title: str,
     run_report: Path | None = None,
-    names: ClassNames | None = None,
     encodings: Sequence[Encoding] = ENCODINGS,
     picture_bytes: int = PICTURE_BYTES,
+    names: ClassNames | None = None,
 ) -> Path:
     """Write `output/index.html` and return its path. Raises UserError for unusable input.
 
