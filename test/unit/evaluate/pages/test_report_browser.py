@@ -136,7 +136,7 @@ def test_all_rows_are_listed_searched_and_saved(page: Any, tmp_path: Path) -> No
     page.locator("#by").select_option("best")
     assert rows.evaluate_all(scores) == worst[::-1]
     page.locator("#find").fill("CASE (1")
-    assert page.locator("#found").input_value() == "3 of 3 rows"  # 1, 10, 11
+    assert page.locator("#found").inner_text() == "3 of 3 rows"  # 1, 10, 11
     with page.expect_download() as download:
         page.locator("#save").click()
     download.value.save_as(tmp_path / "rows.csv")
@@ -148,5 +148,5 @@ def test_all_rows_are_listed_searched_and_saved(page: Any, tmp_path: Path) -> No
     assert {row["task"] for row in saved} == {"thyroid_nodule_det"}
     page.locator("#find").fill("")
     page.locator("#which").select_option("segmentation")
-    assert page.locator("#found").input_value() == "24 of 24 rows"
+    assert page.locator("#found").inner_text() == "24 of 24 rows"
     assert rows.first.inner_text().split()[:2] == ["carotid_artery", "missing"]
