@@ -31,9 +31,15 @@ __all__ = ["Model", "main", "run"]
 
 logger = logging.getLogger("inference")
 
+AUTO = "auto"
+
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _level(_: click.Context, __: click.Parameter, name: str) -> Postprocess | None:
+    return None if name == AUTO else Postprocess(name)
 
 
 def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> None:
@@ -71,11 +77,12 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--postprocess",
-    default="none",
-    type=click.Choice(Postprocess, case_sensitive=False),
+    default=AUTO,
+    callback=_level,
+    type=click.Choice([AUTO, *Postprocess], case_sensitive=False),
     show_default=True,
-    help="Post-processing that helped on held-out rows: clean masks; flip also averages with the flipped "
-    "image (slower).",
+    help="Post-processing that helped on held-out rows: clean masks; look also answers the part around what was found "
+    "(slower); flip also averages with the flipped image (slower). auto: as the weights recommend.",
 )
 @click.option("--refine", hidden=True, expose_value=False, callback=_refuse_refine)
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids; rows of other tasks are skipped.")
@@ -99,7 +106,7 @@ def main(
     device: str,
     precision: str,
     mask_resize: str,
-    postprocess: Postprocess,
+    postprocess: Postprocess | None,
     tasks: tuple[str, ...],
     resume: bool,
     num_parts: int,

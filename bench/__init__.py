@@ -1,1 +1,1 @@
-"""Measurements whose numbers stand in the documents. `python -m bench --help` lists them."""
+"""Measurements behind the numbers in the documents. `python -m bench --help` lists them."""

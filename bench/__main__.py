@@ -1,4 +1,4 @@
-"""`python -m bench ...`: what is measured for the documents."""
+"""`python -m bench ...`: the measurements for the documents."""
 
 import click
 
@@ -11,14 +11,15 @@ def command_line() -> click.Group:
     from bench.breakdown import breakdown
     from bench.end_to_end import end_to_end
     from bench.load import load
+    from bench.near_copies import near_copies
     from bench.runtimes import runtimes
     from bench.scaling import scaling
     from bench.scoring import scoring
     from bench.systems import systems
     from bench.throughput import throughput
 
-    commands = [breakdown, end_to_end, load, runtimes, scaling, scoring, systems, throughput]
-    return Group("bench", commands, help="Measure what the documents state; every command prints what it found.")
+    commands = [breakdown, end_to_end, load, near_copies, runtimes, scaling, scoring, systems, throughput]
+    return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 
 def run() -> int:

@@ -1,4 +1,4 @@
-"""Do two output folders of the same rows say the same?"""
+"""Compares two output folders of the same rows."""
 
 import json
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from challenge.paths import JSON_FILES
 from challenge.tasks import TaskKind
 
 PROBABILITY, PIXELS, MASK_SHARE = 1e-4, 0.05, 0.999
-"""Largest differences allowed to the same network in float32: probabilities; boxes and points in native pixels; and the
-least share of mask pixels that are equal."""
+"""Tolerances for the same network in float32: the largest difference of probabilities, and of boxes and points in
+native pixels; the least share of equal mask pixels."""
 
 _NUMBERS = {
     TaskKind.CLASSIFICATION: "predicted_probs",
@@ -43,7 +43,7 @@ class Agreement:
 
 
 def compare(samples: Sequence[Sample], reference: Path, answers: Path) -> Agreement:
-    """Compare two output folders of `samples`. Raises KeyError or OSError where one of them lacks a row."""
+    """Compare two output folders of `samples`. Raises KeyError or OSError if one of them lacks a row."""
     largest = dict.fromkeys(_NUMBERS, 0.0)
     expected, found = (_numbers(folder) for folder in (reference, answers))
     equal = pixels = 0

@@ -1,10 +1,10 @@
-"""The baseline pipeline, our copy of the organisers' program: `python -m bench.baseline --input DATA ...`.
+"""The baseline pipeline, the organisers' program written again: `python -m bench.baseline --input DATA ...`.
 
 It works as their container does: PyTorch eager in float32, a DataLoader over the rows (a row is an image and a task,
 so an image with two tasks is decoded and encoded twice), batches split by task, masks resized by nearest neighbour,
 all answers kept in memory until the end. It reads `network.safetensors`, so it has the same network as the frozen
-graphs in that folder. Two things differ from theirs: numbers become Python floats before they are written as JSON, and
-boxes and points are sorted and clipped as ours are, so that the answers can be compared.
+graphs in that folder. Three things differ from theirs: numbers become Python floats before they are written as JSON,
+boxes and points are sorted and clipped as ours are, and images are resized as the weights say.
 """
 
 import csv
@@ -103,7 +103,7 @@ class BaselinePipeline:
                     self.answers[kind].append(head | _entry(kind, answer, item.size))
 
     def write_json(self) -> None:
-        """Write what was kept."""
+        """Write the answers kept in memory."""
         for kind, entries in self.answers.items():
             (self.output / f"{kind}_predictions.json").write_text(json.dumps(entries, ensure_ascii=False), "utf-8")
 

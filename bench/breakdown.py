@@ -1,4 +1,4 @@
-"""Where the time of a run goes, and how well the pipeline fills the processors."""
+"""Where the time of a run goes, and how busy the pipeline keeps the processors."""
 
 import json
 import logging
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One way to run: processor milliseconds per image by stage, each measured alone, and the whole run's seconds.
+    """One way to run: processor milliseconds per image by stage, each measured alone, and seconds of the whole run.
 
-    `start_up` of the `seconds` pass before the first row is read; `cpu_seconds` are the whole run's.
+    Of `seconds`, `start_up` pass before the first row is read. `cpu_seconds` are those of the whole run.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Breakdown:
         return sum(self.milliseconds.values())
 
     def efficiency(self, seconds: float) -> float:
-        """Return `seconds` by what they would be if every core worked on nothing but the stages all the time."""
+        """Return `seconds` divided by the time in which all cores would only compute the stages, without idling."""
         return 1000 * seconds * self.cores / (self.total * self.images)
 
 
 def measure_all(
     data: Path, manifest: Manifest, weights: Path, precision: str, options: Options, work: Path
 ) -> Breakdown | None:
-    """Run `inference.py` on the folder, then its stages one at a time; None if it does not offer the precision."""
+    """Run `inference.py` on the folder, then its stages one at a time; None if the precision is not offered."""
     name = f"{read_metadata(weights).name}, {precision}"
     choice = ("--precision", precision, "--mask-resize", options.mask_resize)
     contender = ours(name, weights, options.batch_size, *choice)
@@ -73,7 +73,7 @@ def measure_all(
 
 
 def table(found: Sequence[Breakdown]) -> str:
-    """Return the Markdown table: milliseconds by stage, the whole run, and how well it fills the processors."""
+    """Return the Markdown table: milliseconds by stage, the whole run, and how busy it keeps the processors."""
     lines = [
         "| CPU ms per image | " + " | ".join(one.name for one in found) + " |",
         "|---|" + "---|" * len(found),
@@ -138,14 +138,14 @@ def draw(found: Sequence[Breakdown], path: Path) -> None:
     multiple=True,
     default=["auto"],
     show_default=True,
-    help="As for inference.py; may be repeated, all weights are measured with each.",
+    help="As for inference.py; may be repeated; all weights are measured with each.",
 )
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--mask-resize", default="logits", type=click.Choice(["logits", "labels"]), show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--picture", type=FILE, help="Draw the stages (PNG).")
-@click.option("--json", "json_file", type=FILE, help="All numbers.")
+@click.option("--picture", type=FILE, help="Write a chart of the stages (PNG).")
+@click.option("--json", "json_file", type=FILE, help="Write all numbers to this file.")
 def breakdown(
     folders: Sequence[Path],
     precisions: Sequence[str],

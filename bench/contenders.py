@@ -1,4 +1,4 @@
-"""The programs that are measured against each other, and how: in turns, each a process of its own."""
+"""The programs that are compared, and how: in turns, each in its own process."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Command = Sequence[str | Path | int]
 class Contender:
     """A program: `command` takes the data folder, the output folder and a file for its run report.
 
-    An `optional` one may refuse (exit code 2), because this machine or this program does not offer what it asks for.
+    An `optional` one may refuse (exit code 2) if this machine or program does not offer what it asks for.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Turn:
-    """One run. `first_answer` is in seconds from the program's start, None where it does not tell."""
+    """One run. `first_answer` is in seconds from the program's start, None if the program does not report it."""
 
     contender: str
     round: int
@@ -64,10 +64,10 @@ def ours(name: str, weights: Path, batch_size: int, *more: str, optional: bool =
 def take_turns(
     contenders: Sequence[Contender], data: Path, work: Path, rounds: int, refused: dict[str, str]
 ) -> Iterator[Turn]:
-    """Run all contenders, `rounds` times over; yield every run.
+    """Run all contenders `rounds` times and yield every run.
 
-    The answers of the first round stay in `work/<number of the contender>`. What an optional contender says when it
-    refuses goes into `refused`, and it is asked no more. Raises FailedError if another one fails.
+    The answers of the first round stay in `work/<number of the contender>`. If an optional contender refuses, its
+    message goes into `refused`, and it is not run again. Raises FailedError if another one fails.
     """
     for number in range(rounds):
         for index, contender in enumerate(contenders):
@@ -102,13 +102,13 @@ def since_start(usage: Usage, report: Path, mark: str) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """Medians over the rounds. `speedups` are the reference's seconds by this one's, each within one round."""
+    """Medians over the rounds. `speedups` are the reference's seconds divided by this one's, each within one round."""
 
     usage: Usage
     first_answer: float | None
     speedups: Sequence[float]
     cpu_ratio: float
-    """The reference's processor seconds by this one's: the median of the rounds' ratios."""
+    """The reference's processor seconds divided by this one's: the median of the rounds' ratios."""
 
     @property
     def speedup(self) -> float:

@@ -21,7 +21,7 @@ SAME, REDUCED, DEFAULT = "B: ours, same weights, float32", "B: ours, same weight
 
 
 def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], rows: int, images: int) -> str:
-    """Return the Markdown table; what was refused stands below."""
+    """Return the Markdown table, with refused contenders at the end."""
     columns = (
         "",
         "seconds",
@@ -47,7 +47,7 @@ def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], ro
 
 
 def agreement_table(agreements: Mapping[str, Agreement]) -> str:
-    """Return the Markdown table of what differs from A's answers."""
+    """Return the Markdown table of differences from A's answers."""
     limits = f"within {PROBABILITY:g}, {PIXELS} px, {MASK_SHARE:.1%}"
     columns = ("against A", "probability", "box", "point", "equal mask pixels", limits)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -66,7 +66,7 @@ def record(
     refused: Mapping[str, str],
     manifest: Manifest,
 ) -> dict[str, Any]:
-    """Return all that was measured as plain data."""
+    """Return all measurements as plain data."""
     return {
         "rows": len(manifest.samples),
         "images": _images(manifest),
@@ -82,15 +82,15 @@ def _images(manifest: Manifest) -> int:
 
 
 @click.command("end-to-end")
-@click.option("--same-weights", required=True, type=FOLDER, help="Exported mh_mtl with network.safetensors, for A, B.")
+@click.option("--same-weights", required=True, type=FOLDER, help="Exported mh_mtl weights of A and B.")
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Weights of C. [default: weights/]")
 @click.option("--rows", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--batch-size", default=8, show_default=True, help="Rows of A's batches; ours have their default.")
+@click.option("--batch-size", default=8, show_default=True, help="Rows per batch of A; B and C use their default.")
 @click.option("--workers", default=0, show_default=True, help="Processes of A's DataLoader.")
-@click.option("--mixed", is_flag=True, help="Shuffle the manifests; otherwise the rows of a task stand together.")
+@click.option("--mixed", is_flag=True, help="Shuffle the manifests; otherwise the rows of a task are together.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--json", "json_file", type=FILE, help="Every run's numbers.")
+@click.option("--json", "json_file", type=FILE, help="Write the numbers of every run to this file.")
 def end_to_end(
     same_weights: Path,
     weights: Path,
@@ -102,7 +102,10 @@ def end_to_end(
     seed: int,
     json_file: Path | None,
 ) -> None:
-    """Measure the organisers' pipeline and ours in turns; fail if the same weights do not give the same answers."""
+    """Measure the organisers' pipeline (A) and ours (B, C) in turns.
+
+    Fails if the same weights do not give the same answers.
+    """
     same_weights, weights = same_weights.resolve(), weights.resolve()
     tasks, where = answered_by(same_weights, weights), machine()
     labels = ("--mask-resize", "labels")  # as A does it

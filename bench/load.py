@@ -1,4 +1,4 @@
-"""Many rows in one run: do memory, file descriptors and threads stay flat?"""
+"""Checks that memory, file descriptors and threads do not grow with the rows of a run."""
 
 import json
 import re
@@ -17,13 +17,13 @@ from bench.rows import ROOT, repeat, write_phantoms
 from challenge.cli import FOLDER
 from model.frozen.options import Options
 
-# Two looks at the same load differ by a few files that happen to be open; the engine's pools fill within 2,000 rows.
+# Two samples of the same load differ by a few open files. The runtime's memory pools fill within 2,000 rows.
 _GROWTH, _SLACK = 1.10, 4
 
 
 @dataclass(frozen=True)
 class Load:
-    """The most that a run of `rows` held at any time; `memory` is resident, in MiB."""
+    """The most that a run of `rows` used at any time; `memory` is resident, in MiB."""
 
     rows: int
     seconds: float
@@ -33,21 +33,21 @@ class Load:
 
 
 def watch(process: subprocess.Popen[bytes], every: float) -> Iterator[tuple[int, int, float]]:
-    """Yield file descriptors, threads and peak memory (MiB) of `process`, every so many seconds, until it ends (Linux).
+    """Yield file descriptors, threads and peak memory (MiB) of `process` each `every` seconds until it ends (Linux).
 
-    The peak is the kernel's for the program itself; what the process tells of itself counts its parent's memory too.
+    The peak is the kernel's number for the program. The process's own number also counts its parent's memory.
     """
     proc = Path("/proc") / str(process.pid)
     while process.poll() is None:
-        with suppress(OSError):  # it ended between two looks
+        with suppress(OSError):  # it ended between two samples
             peak = re.search(r"VmHWM:\s*(\d+) kB", (proc / "status").read_text())
-            kilobytes = int(peak[1]) if peak else 0  # none: it has ended, and nobody has waited for it
+            kilobytes = int(peak[1]) if peak else 0  # none: it has ended but was not waited for
             yield len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())), kilobytes / 1024
         time.sleep(every)
 
 
 def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
-    """Answer `rows` generated rows in a process of their own. Raises RuntimeError if that fails."""
+    """Answer `rows` generated rows in a separate process. Raises RuntimeError if that fails."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_phantoms(folder / "phantoms")
@@ -64,12 +64,12 @@ def measure(rows: int, weights: Path, batch_size: int, every: float) -> Load:
 
 
 @click.command()
-@click.option("--rows", default=20_000, show_default=True, help="Rows in the one manifest.")
+@click.option("--rows", default=20_000, show_default=True, help="Rows in the manifest.")
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
-@click.option("--every", default=0.5, show_default=True, help="Seconds between two looks.")
+@click.option("--every", default=0.5, show_default=True, help="Seconds between two samples.")
 def load(rows: int, weights: Path, batch_size: int, every: float) -> None:
-    """Answer a tenth of the rows, then all; fail if memory, descriptors or threads grow with their number."""
+    """Answer a tenth of the rows, then all; fail if memory, file descriptors or threads grow."""
     click.echo("| rows | seconds | peak memory | file descriptors | threads |\n|---|---|---|---|---|")
     loads = []
     for count in (rows // 10, rows):

@@ -1,7 +1,7 @@
 """A generated data folder in the challenge's mix of tasks, image sizes and formats.
 
-The same seed gives the same bytes. The pictures are phantoms of the tasks' anatomy, brought to native sizes and
-grained anew, so that no two files are alike.
+The same seed gives the same bytes. The pictures are phantoms of the tasks' anatomy, resized to native sizes and with
+new grain, so that no two files are alike.
 """
 
 import csv
@@ -36,13 +36,13 @@ SHARES: Mapping[TaskKind, float] = {
 """Shares of the rows, as in the challenge's training set (docs/reference/contract.md, 1.4)."""
 
 SIDES = (256, 1100)
-"""Least and greatest native width and height, in pixels."""
+"""Smallest and largest native width and height, in pixels."""
 
-# Shares of the rows: images on which a mask is asked and a task of another kind too. With 1,000 rows these are 250
-# images of two tasks beside 500 of one.
+# Shares of the rows: images with a mask task and a task of another kind. Of 1,000 rows these are 250 images with two
+# tasks, beside 500 with one.
 _SHARED = {TaskKind.CLASSIFICATION: 0.17, TaskKind.DETECTION: 0.06, TaskKind.REGRESSION: 0.02}
 _HEADER = ("image_path", "task_id", "task_name", "num_classes", "mask_path")
-_GRAIN = 0.06  # multiplied, so that the black around the sector stays black
+_GRAIN = 0.06  # multiplicative, so that the black around the sector stays black
 
 Case = tuple[str, ...]
 """The tasks asked of one image."""
@@ -75,9 +75,9 @@ class Phantoms:
 
 
 def answered_by(*weights: Path) -> dict[str, TaskSpec]:
-    """Return the tasks that the networks of all these weights answer; priors cost nothing and would flatter.
+    """Return the tasks that the networks of all these weights answer; priors cost nothing and would distort the times.
 
-    Raises WeightsError for unusable weights, UserError if a kind of task is left without any.
+    Raises WeightsError for unusable weights, UserError if no task of some kind is left.
     """
     metadata = [read_metadata(folder) for folder in weights]
     tasks = {
@@ -87,14 +87,14 @@ def answered_by(*weights: Path) -> dict[str, TaskSpec]:
     }
     for kind in SHARES:
         if not any(spec.kind is kind for spec in tasks.values()):
-            raise UserError(f"no {kind} task is answered by the network of all of {', '.join(map(str, weights))}")
+            raise UserError(f"no {kind} task has a trained head in all of {', '.join(map(str, weights))}")
     return tasks
 
 
 def mix(count: int, tasks: Mapping[str, TaskSpec], phantoms: Phantoms) -> list[Case]:
-    """Return the cases of `count` rows of `tasks` in the challenge's mix; a third of the images has two tasks.
+    """Return the cases of `count` rows of `tasks` in the challenge's mix; a third of the images have two tasks.
 
-    Tasks that share images are those whose phantoms do.
+    Two tasks share images if their phantoms do.
     """
     left = {kind: round(share * count) for kind, share in SHARES.items()}
     left[TaskKind.CLASSIFICATION] += count - sum(left.values())
@@ -113,7 +113,7 @@ def mix(count: int, tasks: Mapping[str, TaskSpec], phantoms: Phantoms) -> list[C
 
 
 def spread(images: int, per_image: int, tasks: Mapping[str, TaskSpec]) -> list[Case]:
-    """Return the cases of `images` images with `per_image` tasks each, of as many kinds as that allows."""
+    """Return the cases of `images` images with `per_image` tasks each, of as many kinds as possible."""
     of_kind = [cycle([task_id for task_id, spec in tasks.items() if spec.kind is kind]) for kind in SHARES]
     turns = cycle(of_kind)
     cases = []
@@ -136,7 +136,7 @@ def write_rows(
 ) -> None:
     """Write an image per case, JPEG and PNG in turn, and one manifest per kind.
 
-    The rows of a task stand together, as in the challenge's files; `mixed` shuffles each manifest.
+    The rows of a task are together, as in the challenge's files; `mixed` shuffles each manifest.
     """
     everything = [picture for pictures in phantoms.by_task.values() for picture in pictures]
     rows: dict[TaskKind, list[Cells]] = defaultdict(list)
@@ -160,7 +160,7 @@ def write_rows(
 
 
 def repeat(source: Path, folder: Path, count: int) -> None:
-    """Write a data folder of `count` rows: those of `source` in turn, under a new path each time they come round."""
+    """Write a data folder of `count` rows: those of `source`, repeated, with a new path in each repetition."""
     samples = read_manifest(source).samples
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,13 +183,13 @@ def repeat(source: Path, folder: Path, count: int) -> None:
 
 
 def write_phantoms(folder: Path) -> None:
-    """Write the phantoms of all tasks, without their truth."""
+    """Write the phantoms of all tasks without their true answers."""
     command = [sys.executable, ROOT / "test" / "phantoms", "--output", folder, "--without-truth"]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
 
 
 def _file(picture: Image.Image, rng: np.random.Generator) -> tuple[str, bytes]:
-    """Return ending and bytes of a picture at a random native size: JPEG, or PNG with one channel or three."""
+    """Return ending and bytes of a picture at a random native size: JPEG, or PNG with one or three channels."""
     width = int(rng.integers(SIDES[0], SIDES[1], endpoint=True))
     height = max(SIDES[0], int(width * rng.uniform(0.65, 1)))
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC), np.float32)

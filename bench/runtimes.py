@@ -1,4 +1,4 @@
-"""Processor time of the frozen graphs alone, in each runtime, side by side."""
+"""Compares the processor time of the frozen graphs in each runtime."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ def open_all(folder: Path, metadata: WeightsMetadata) -> dict[str, Runtime]:
 def cpu_milliseconds(
     metadata: WeightsMetadata, runtimes: Mapping[str, Runtime], task_id: str, batch_size: int, rounds: int
 ) -> dict[str, float]:
-    """Return processor milliseconds per image (all threads) by runtime: medians of `rounds`, in turn."""
+    """Return processor milliseconds per image (all threads) by runtime: medians of `rounds` rounds, in turn."""
     size = metadata.image_size
     images = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
     used: dict[str, list[float]] = {name: [] for name in runtimes}

@@ -1,4 +1,4 @@
-"""How time and memory grow: with the rows, and with the tasks asked of each image."""
+"""How time and memory grow with the rows and with the tasks per image."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ from model.frozen.options import Options
 
 logger = logging.getLogger(__name__)
 
-_FILES = 1000  # rows whose images are files of their own; more rows name them again
+_FILES = 1000  # rows with their own image files; further rows name these files again
 
 
 @dataclass(frozen=True)
 class Point:
-    """A run: how much was asked, wall seconds, and peak resident memory in MiB."""
+    """A run: its rows and images, wall seconds, and peak resident memory in MiB."""
 
     rows: int
     images: int
@@ -36,7 +36,7 @@ class Point:
 def with_rows(
     counts: Sequence[int], tasks: Mapping[str, TaskSpec], phantoms: Phantoms, command: "Ours", work: Path
 ) -> Iterator[Point]:
-    """Yield a run for every number of rows."""
+    """Yield one run for each number of rows."""
     source = work / "rows"
     write_rows(source, mix(min(_FILES, *counts), tasks, phantoms), tasks, phantoms)
     for count in counts:
@@ -47,7 +47,7 @@ def with_rows(
 def with_tasks(
     numbers: Sequence[int], images: int, tasks: Mapping[str, TaskSpec], phantoms: Phantoms, command: "Ours", work: Path
 ) -> Iterator[Point]:
-    """Yield a run of the same number of images for every number of tasks per image."""
+    """Yield one run with the same number of images for each number of tasks per image."""
     for number in numbers:
         folder = work / f"tasks-{number}"
         write_rows(folder, spread(images, number, tasks), tasks, phantoms)
@@ -63,7 +63,7 @@ class Ours:
     precision: str
 
     def measure(self, data: Path, output: Path) -> Point:
-        """Answer a folder in a process of its own. Raises FailedError."""
+        """Answer a folder in a separate process. Raises FailedError."""
         contender = ours("ours", self.weights, self.batch_size, "--precision", self.precision)
         usage = run(contender.command(data, output, output.with_suffix(".json")), ROOT)
         samples = read_manifest(data).samples
@@ -73,7 +73,7 @@ class Ours:
 
 
 def table(points: Sequence[Point]) -> str:
-    """Return the Markdown table; memory also as a multiple of the first line's."""
+    """Return the Markdown table, with memory also as a multiple of the first line's."""
     lines = ["| rows | images | tasks per image | seconds | rows/s | images/s | peak memory |", "|---|" + "---|" * 6]
     lines += [
         f"| {one.rows:,} | {one.images:,} | {one.rows / one.images:.2f} | {one.seconds:.1f} | "
@@ -88,7 +88,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     try:
         numbers = tuple(int(word) for word in text.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no list of whole numbers, as in 1,2,4") from error
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4") from error
     if min(numbers) < 1:
         raise click.BadParameter("every number must be at least 1")
     return numbers
@@ -98,10 +98,10 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 @click.option("--weights", default=ROOT / "weights", type=FOLDER, help="Exported weights. [default: weights/]")
 @click.option("--rows", "counts", default="1000,4000,16000", show_default=True, callback=_numbers)
 @click.option("--tasks-per-image", "numbers", default="1,2,4", show_default=True, callback=_numbers)
-@click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="For --tasks-per-image.")
+@click.option("--images", default=500, show_default=True, type=click.IntRange(1), help="Images for --tasks-per-image.")
 @click.option("--batch-size", default=Options.batch_size, show_default=True)
 @click.option("--precision", default="auto", show_default=True, help="As for inference.py.")
-@click.option("--json", "json_file", type=FILE, help="All numbers.")
+@click.option("--json", "json_file", type=FILE, help="Write all numbers to this file.")
 def scaling(
     weights: Path,
     counts: tuple[int, ...],
@@ -111,7 +111,7 @@ def scaling(
     precision: str,
     json_file: Path | None,
 ) -> None:
-    """Measure time and memory over the number of rows, and over the tasks per image."""
+    """Measure how time and memory grow with the rows and with the tasks per image."""
     where, tasks, phantoms = machine(), answered_by(weights), Phantoms.draw()
     command = Ours(weights.resolve(), batch_size, precision)
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,6 @@
-"""How long does scoring take? Generates masks and their perturbed copies, then scores them as `evaluate score` does."""
+"""Measures scoring: generates masks and shifted copies, then scores them as `evaluate score` does."""
 
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bench.measuring.stopwatch import cpu_seconds
 from evaluate.scores.metric_table import Column
 from evaluate.scores.result import summarise
 from evaluate.scores.scoring import default_jobs, measure
@@ -43,12 +43,6 @@ def write_folders(root: Path, masks: int, side: int, classes: int) -> None:
         lines.append(f"../images/{index}.png,../masks/{index}.png,bench,segmentation,{classes}")
     (root / "data" / "csv_files").mkdir()
     (root / "data" / "csv_files" / "bench.csv").write_text("\n".join(lines) + "\n")
-
-
-def cpu_seconds() -> float:
-    """Processor time of this process and of those it has waited for: tells more than the clock on a busy machine."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 @click.command()

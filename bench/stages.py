@@ -1,4 +1,4 @@
-"""The processor time of each stage of our pipeline, one stage at a time over the same rows."""
+"""Measures the processor time of each stage of our pipeline, one stage at a time over the same rows."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +26,8 @@ from model.frozen.runtimes.base import Array, Runtime
 from model.networks.system import ENCODER, is_head_stage
 
 STAGES = ("decode", "resize", "encoder", "decoder", "heads", "post-processing", "writing")
-"""`post-processing`: stacking images, handing maps from graph to graph, raw outputs to native masks, boxes, points and
-classes. `writing`: PNG, journal, JSON files."""
+"""`post-processing`: stacking images, passing maps from graph to graph, and turning raw outputs into native masks,
+boxes, points and classes. `writing`: PNG, journal, JSON files."""
 
 
 class Clock:
@@ -38,14 +38,14 @@ class Clock:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Add what is used inside to a stage."""
+        """Add the processor time used inside the block to a stage."""
         start = time.process_time()
         yield
         self.seconds[stage] += time.process_time() - start
 
 
 class TimedRuntime(Runtime):
-    """Another runtime, with its graphs' time on a clock; the graph's name says which stage it is."""
+    """Wraps a runtime and adds its graphs' time to a clock; the graph's name decides the stage."""
 
     name = "timed"
 
@@ -62,9 +62,9 @@ class TimedRuntime(Runtime):
 
 
 def measure(data_root: Path, samples: Sequence[Sample], options: Options, output: Path) -> dict[str, float]:
-    """Answer all samples into `output`; return processor seconds by stage. All tasks must be the network's.
+    """Answer all samples into `output`; return processor seconds by stage. Every task needs a trained head.
 
-    Raises UserError if the weights cannot be used or do not offer what is asked.
+    Raises UserError if the weights cannot be used or do not offer what `options` ask for.
     """
     metadata, report, clock = read_metadata(options.weights), RunReport(), Clock()
     engine, _ = open_engine(metadata, data_root, options, verify(metadata, options.weights))
@@ -88,6 +88,7 @@ def measure(data_root: Path, samples: Sequence[Sample], options: Options, output
 
 def _answers(batch: Batch, data_root: Path, router: Router, options: Options, clock: Clock) -> Iterator[Answer]:
     metadata = router.metadata
+    level = options.postprocess or metadata.default_postprocess
     with clock.time("decode"):
         decoded = [read_image(find_image(data_root, job.image_path)) for job in batch]
     with clock.time("resize"):
@@ -106,7 +107,7 @@ def _answers(batch: Batch, data_root: Path, router: Router, options: Options, cl
                     output,
                     task.spec,
                     resizes[number],
-                    postprocessing=task.postprocessing.up_to(options.postprocess),
+                    postprocessing=task.postprocessing.up_to(level),
                     mean=task.fallback,
                     mask_resize=options.mask_resize,
                     tidy_coordinates=metadata.tidy_coordinates,
@@ -119,7 +120,7 @@ def _resized(resize: Resize, image: DecodedImage, metadata: WeightsMetadata) -> 
 
 
 def _warm_up(router: Router, batches: Sequence[Batch]) -> None:
-    """Run every task once on black images: graphs are loaded and memory is planned at first use."""
+    """Run every task once on black images, because the first use loads graphs and plans memory."""
     asked = sorted({sample.task_id for batch in batches for job in batch for sample in job.samples})
     size = router.metadata.image_size
     black = np.zeros((max(map(len, batches)), size, size, 3), np.uint8)
@@ -137,7 +138,7 @@ def _identity(samples: Sequence[Sample], options: Options) -> Identity:
         batch_size=options.batch_size,
         precision=options.precision,
         mask_resize=options.mask_resize,
-        postprocess=options.postprocess,
+        postprocess=options.postprocess or "auto",
         tasks="",
         num_parts=1,
         part_id=0,

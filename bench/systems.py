@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "mh_mtl": {},
     "ultraupconvnet": {},
-    "perceptguide": {"window": 8},  # the published 7 takes multiples of 224
+    "perceptguide": {"window": 8},  # the published 7 needs multiples of 224
     "m2dino": {},
     "uniseg": {},
 }
@@ -60,7 +60,7 @@ class Row:
 
 
 def measure_all(recipes: Sequence[Path], *, published: bool, known: Path | None) -> list[Row]:
-    """Measure the published configurations and the networks of `recipes`; rows that the file `known` has are kept."""
+    """Measure the published configurations and the networks of `recipes`, except rows that the file `known` has."""
     rows = {row["name"]: Row(**row) for row in json.loads(known.read_text("utf-8"))} if known and known.exists() else {}
     wanted: dict[str, tuple[str, Mapping[str, Any]]] = {}
     if published:
@@ -96,14 +96,14 @@ def measure(name: str, system: str, options: Mapping[str, Any], size: int = _SIZ
 
 @torch.no_grad()
 def _flops(network: System, task: str, size: int) -> float:
-    # The fused attention of the CPU is unknown to the counter; the plain one is two matrix products.
+    # The counter does not know the CPU's fused attention. The plain form is two matrix products.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, size, size), task)
     return float(counter.get_total_flops()) / 1e9
 
 
 def _milliseconds(router: Router, task: str, size: int) -> float:
-    """Median processor time of one image; unlike the clock it does not count what others do on the machine."""
+    """Median processor time of one image; unlike wall time it does not count other programs."""
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     times = []
     for number in range(_RUNS + 2):
@@ -116,7 +116,7 @@ def _milliseconds(router: Router, task: str, size: int) -> float:
 
 @contextmanager
 def _one_processor() -> Iterator[None]:
-    """Keep this process on one processor, so that onnxruntime takes one thread."""
+    """Keep this process on one processor, so that onnxruntime uses one thread."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -141,7 +141,7 @@ def read_scores(texts: Sequence[str], names: Sequence[str]) -> dict[str, Mapping
                 if Column.OFFICIAL in columns
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file} is no score file ({error}); write it with `evaluate score --json`") from error
+            raise UserError(f"{file} is not a score file ({error}); write it with `evaluate score --json`") from error
     return scores
 
 
@@ -166,16 +166,16 @@ def table(rows: Sequence[Row], scores: Mapping[str, Mapping[str, float | None]])
 
 
 @click.command()
-@click.option("--recipe", "recipes", multiple=True, type=FILE, help="Recipe (TOML), may be repeated.")
-@click.option("--published/--no-published", default=True, show_default=True, help="Measure the default networks too.")
+@click.option("--recipe", "recipes", multiple=True, type=FILE, help="Recipe (TOML); may be repeated.")
+@click.option("--published/--no-published", default=True, show_default=True, help="Measure the published ones too.")
 @click.option(
     "--scores",
     multiple=True,
     metavar="NAME=FILE",
-    help="JSON of `evaluate score` for the row of that recipe, may be repeated.",
+    help="JSON of `evaluate score` for the row of that recipe; may be repeated.",
 )
-@click.option("--measured", type=FILE, help="JSON of rows; those in it are not measured again, new ones are added.")
-@click.option("--into", type=FILE, help="Document whose table between the markers is replaced.")
+@click.option("--measured", type=FILE, help="JSON of measured rows: they are not repeated, new ones are added.")
+@click.option("--into", type=FILE, help="Document whose table between the markers to replace.")
 def systems(
     recipes: tuple[Path, ...], published: bool, scores: tuple[str, ...], measured: Path | None, into: Path | None
 ) -> None:

@@ -1,4 +1,4 @@
-"""Images per second of the training step, with one thing changed at a time."""
+"""Measures the training step in images per second, with one setting changed at a time."""
 
 import statistics
 import time
@@ -23,7 +23,7 @@ _NO_CACHE = 1e-9  # gigabytes
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed, and how fast it was: images per second, and CPU seconds per image (all threads)."""
+    """The changed setting and its speed: images per second, and CPU seconds per image (all threads)."""
 
     name: str
     images_per_second: float = 0.0
@@ -31,7 +31,7 @@ class Variant:
 
 
 def variants(base: RuntimeConfig) -> dict[str, RuntimeConfig]:
-    """Return the runtimes to compare: the recipe's own, and each switch turned over."""
+    """Return the runtime settings to compare: the recipe's own, and each with one switch flipped."""
     return {
         "as the recipe": base,
         "channels_last off" if base.channels_last else "channels_last on": replace(
@@ -46,7 +46,7 @@ def variants(base: RuntimeConfig) -> dict[str, RuntimeConfig]:
 
 
 def measure(config: Config, source: DataSource, count: int) -> Iterator[Variant]:
-    """Yield every variant's speed over `count` steps of the same draws, after a few to warm up."""
+    """Yield every variant's speed over `count` steps of the same draws, after a few warm-up steps."""
     for name, runtime in variants(config.runtime).items():
         own_cache = replace(source, cache=source.cache / "none") if name == "without the cache" else source
         changed = replace(config, runtime=runtime)
@@ -67,7 +67,7 @@ def _measure(name: str, config: Config, parts: Parts, count: int) -> Variant:
             seconds.append(time.perf_counter() - before)
             cpu += time.process_time() - before_cpu
             images.append(sum(len(draw.rows) for draw in draws))
-    # The median step: a busy machine makes a few steps slow, none fast.
+    # The median step counts, because a busy machine makes some steps slow and none fast.
     rate = statistics.median(n / s for n, s in zip(images, seconds, strict=True))
     return Variant(name, rate, cpu / sum(images))
 

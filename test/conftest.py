@@ -1,4 +1,4 @@
-"""What all tests share: the repository, a synthetic data folder, the real data; and which skips are failures."""
+"""Shared by all tests: the repository, a synthetic data folder, the real data, and which skips are failures."""
 
 import os
 import tempfile
@@ -68,7 +68,7 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user can reach; pytest's own are closed to all but one."""
+    """A folder that every user can reach, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

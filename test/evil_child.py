@@ -1,6 +1,7 @@
-"""A decoder's child that does to itself what a file's name says, so that tests can kill it on purpose.
+"""A decoder child that crashes or hangs as a file's name says, for tests.
 
-Files of other names are decoded as ever. `write_evil_child` makes the script, `challenge.imaging.child.CHILD` names it.
+Files with other names are decoded as usual. `write_evil_child` makes the script;
+`challenge.imaging.child.CHILD` names it.
 """
 
 import sys

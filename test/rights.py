@@ -1,4 +1,4 @@
-"""Scripts that give up rights, each in a process of its own."""
+"""Scripts that give up rights, each in its own process."""
 
 import json
 import os

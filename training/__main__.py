@@ -7,6 +7,7 @@ import click
 from challenge import cli
 from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
+from model.frozen.postprocess import Postprocess
 from training import options
 
 
@@ -284,7 +285,7 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 @click.option("--val-root", type=FOLDER, help="The run's own --val-root, if it had one.")
 @options.run_cache
 def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Find on the dev rows which tasks gain from postprocessing or flip TTA; `export` records the choice."""
+    """Find on the dev rows which post-processing each task gains from; `export` records the choice."""
     from training.data.rows import DataSource
     from training.selection.refinement import VARIANTS
     from training.selection.refinement import refine as choose
@@ -326,6 +327,13 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
     type=click.Choice(["bfloat16"]),
     help="A precision that inference.py may choose: the scores were measured in it.",
 )
+@click.option(
+    "--postprocess",
+    default="none",
+    type=click.Choice(Postprocess, case_sensitive=False),
+    show_default=True,
+    help="How much of the post-processing that `refine` chose inference.py does by default.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     run_folder: Path,
@@ -333,12 +341,15 @@ def export(
     scores: Path | None,
     sources: Path | None,
     reduced: tuple[str, ...],
+    postprocess: Postprocess,
     overwrite: bool,
 ) -> None:
     """Export a RUN as weights that inference.py runs, with a model card."""
     from training.export.run import export_run
 
-    facts = export_run(run_folder, output, scores, sources, reduced, overwrite=overwrite)
+    facts = export_run(
+        run_folder, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite
+    )
     click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")
 
 

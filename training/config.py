@@ -81,6 +81,10 @@ class DataConfig:
     `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train;
     empty means all tasks of the data. Rows with damaged files or truth end the run with a message, unless
     `skip_unreadable` leaves them out.
+
+    `near_copies` is the correlation of 32x32 grey thumbnails over which two images count as near-copies (0: never).
+    Near-copies stay on one side of a split, unless both have a `group` and these differ. Training rows that are
+    near-copies of images of a `--val-root` are left out.
     """
 
     image_size: Side = 256
@@ -93,6 +97,7 @@ class DataConfig:
     dev_rows: Annotated[str, Text()] = "none"
     tasks: tuple[Name, ...] = ()
     skip_unreadable: bool = False
+    near_copies: Fraction = 0.95
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,15 @@ def from_dict(table: Mapping[str, Any]) -> Config:
     config = from_table(Config, table)
     _check(config)
     return config
+
+
+def from_recorded(table: Mapping[str, Any]) -> Config:
+    """Read the config that a run or its weights recorded. Raises UserError.
+
+    Keys that decide which rows are dev rows, and that an older run lacks, say what was done then: near-copies were
+    not joined. Its split stays as it was.
+    """
+    return from_dict({**table, "data": {"near_copies": 0.0, **table.get("data", {})}})
 
 
 def with_overrides(config: Config, overrides: tuple[str, ...]) -> Config:

@@ -1,1 +1,1 @@
-"""How long, how much memory, on which machine: what every measurement here uses."""
+"""What all measurements share: time, memory, and a description of the machine."""

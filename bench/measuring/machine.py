@@ -1,4 +1,4 @@
-"""Where a measurement was taken: processor, its number formats, cores, load, versions."""
+"""Describes the machine of a measurement: processor, its number formats, cores, load, versions."""
 
 import logging
 import os
@@ -17,15 +17,15 @@ _PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless", "onnx
 
 
 def machine() -> dict[str, str]:
-    """Return what the tables of this machine must name; `load` is the mean number of running programs of a minute.
+    """Return what tables say about this machine; `load` is the mean number of running programs in the last minute.
 
-    To be called before anything is measured: other programs take time from what is. A busy machine gets a warning.
+    Call it before the measurement, so that `load` counts only other programs. A busy machine gives a warning.
     """
     load = os.getloadavg()[0]
     if load > _BUSY:
         logger.warning(
-            "other programs are running (load %.1f): PyTorch's threads wait for each other far longer than "
-            "others' do, so the ratios to it mean nothing; measure on an idle machine",
+            "other programs are running (load %.1f), which slows PyTorch down more than the other "
+            "runtimes and makes ratios to it useless; measure on an idle machine",
             load,
         )
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
@@ -43,7 +43,7 @@ def machine() -> dict[str, str]:
 
 
 def machine_line(facts: Mapping[str, str]) -> str:
-    """Return what `machine` found as one line."""
+    """Return the result of `machine` as one line."""
     return ", ".join(f"{name} {value}" for name, value in facts.items() if value)
 
 

@@ -1,4 +1,4 @@
-"""Tables in documents that a command writes: they stand between two comments."""
+"""Tables that a command writes into documents, between two comments."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from challenge.errors import UserError
 
 
 def replace_table(document: Path, name: str, table: str) -> None:
-    """Put `table` between `<!-- bench NAME -->` and `<!-- end -->`. Raises UserError if the document has no such."""
+    """Put `table` between `<!-- bench NAME -->` and `<!-- end -->`. Raises UserError if these comments are missing."""
     begin, end = f"<!-- bench {name} -->\n", "<!-- end -->"
     text = document.read_text("utf-8")
     before, found, rest = text.partition(begin)

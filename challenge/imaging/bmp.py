@@ -1,4 +1,4 @@
-"""BMP files whose palette is black and white: Pillow takes their pixels for bits, whatever the header says."""
+"""BMP files with a black-and-white palette: Pillow reads one bit per pixel, whatever the header says."""
 
 from PIL import ImageFile
 
@@ -6,9 +6,9 @@ _BITS_AT = {"BMP": 28, "DIB": 14}
 
 
 def with_whole_pixels(image: ImageFile.ImageFile) -> ImageFile.ImageFile:
-    """Return an opened image, of which Pillow is told that a pixel takes a byte where it does.
+    """Return an opened image that Pillow reads with one byte per pixel if the header says so.
 
-    Raises OSError for 4 bits, which it cannot be told.
+    Raises OSError for 4 bits per pixel, which Pillow cannot read in such a file.
     """
     at = _BITS_AT.get(image.format or "")
     if at is None or image.mode not in ("1", "L") or image.fp is None:

@@ -63,12 +63,12 @@ class TooLongError(EndedError):
 
 
 class Child:
-    """One running child. Serves one request at a time. Raises StartError if it cannot be started."""
+    """One running child. It serves one request at a time. Raises StartError if it cannot be started."""
 
     def __init__(self, memory: int = MEMORY) -> None:
         self._last_words = b""
         kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        # A session of its own: Ctrl-C must not reach it.
+        # It gets its own session, so that Ctrl-C does not reach it.
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(CHILD)],
@@ -131,7 +131,7 @@ class Child:
         for pipe in (self._requests, self._answers, self._errors):
             pipe.close()
         if self._last_words:
-            logger.debug("the decoder's last words: %s", self._last_words.decode("utf-8", "replace"))
+            logger.debug("end of the decoder's stderr: %s", self._last_words.decode("utf-8", "replace"))
         return f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}"
 
     def _hear_the_rest(self) -> None:
@@ -181,7 +181,7 @@ class Decoder:
                 except TooLongError:
                     raise
                 except EndedError as error:
-                    # An earlier file may have damaged its memory: only what ends a fresh child is to blame.
+                    # An earlier file may have damaged its memory, so only a file that ends a fresh child is to blame.
                     logger.debug("%s: %s; asked again", request.get("path"), error)
             self._child = Child(MEMORY)
             return self._child.ask(request, most_bytes)
@@ -195,7 +195,7 @@ class Decoder:
 def decode_apart(path: Path, pixel_limit: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     """Return the pixels (H, W, 3) uint8 and the notes of `decode.decode_file`, from the child.
 
-    Raises ImageError, also if the child ends or takes too long; StartError.
+    Raises ImageError, also if the child ends or takes too long, and StartError.
     """
     _ask("size", path, pixel_limit, HEADER_SECONDS)
     table, body = _ask("pixels", path, pixel_limit, SECONDS, 3 * pixel_limit)
@@ -227,7 +227,7 @@ def _ask(what: str, path: Path, pixel_limit: int, seconds: int, most_bytes: int 
         raise ImageError(f"{path.name}: {error}") from error
 
 
-_decoders: dict[int, Decoder] = {}  # by process: after a fork the other one's child must be left alone
+_decoders: dict[int, Decoder] = {}  # by process: a forked process must not use its parent's child
 
 
 def _decoder() -> Decoder:

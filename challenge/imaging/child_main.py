@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 LENGTH = struct.Struct(">I")
-"""Each message begins with the length of its JSON. After the JSON of an answer follow its raw `bytes`."""
+"""Each message begins with the length of its JSON. An answer's raw `bytes` follow its JSON."""
 # Ctrl-C in a terminal and a scheduler's warning go to every process; the parent alone decides what they mean.
 _NOT_FOR_US = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
@@ -38,7 +38,7 @@ def _confine(memory: int) -> None:
         _, hard = resource.getrlimit(which)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
-    with suppress(OSError):  # where memory runs out, this process goes first, and not the run
+    with suppress(OSError):  # if memory runs out, this process is killed first, not the run
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
@@ -62,7 +62,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], memoryview]:
         image = images.decode_file(path)
     except ImageError as error:
         return {"error": str(error)}, nothing
-    except Exception as error:  # on damaged files decoders raise anything
+    except Exception as error:  # decoders may raise any error on damaged files
         return {"error": f"{path.name}: damaged image ({type(error).__name__})"}, nothing
     is_grey = image.pixels.strides[2] == 0
     pixels = (image.pixels[..., :1] if is_grey else image.pixels).copy("C")
@@ -74,7 +74,7 @@ def main() -> None:
     for name in _NOT_FOR_US:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a decoder prints must not stand between the answers
+    os.dup2(2, 1)  # what a decoder prints must not get between the answers
     start = _receive(sys.stdin.buffer)
     sys.path[:] = start["path"]
     _confine(start["memory"])

@@ -9,10 +9,12 @@
 | TIFF whose zero is white, DICOM MONOCHROME1 | inverted |
 | EXIF orientation | ignored, because masks and boxes have none; logged (TIFF: its decoder applies it, also to the size) |
 | several frames | the first (Pillow formats) or the middle one (medical formats); noted |
-| axes of length 1; an axis of 3 or 4 before two longer ones; three 8-bit frames that are alike | left out; colour; colour, noted |
+| an axis of length 1 | left out |
+| an axis of 3 or 4 before two longer ones | colour |
+| three similar 8-bit frames | colour; noted |
 | truncated or damaged JPEG, PNG, BMP, MetaImage, NIfTI, NRRD | the stored part, the rest filled; noted. Less than half: ImageError |
 | other formats, truncated or damaged | ImageError |
-| plain numbers (BMP, PNM, TIFF, medical) that end in rows of zeros, with none elsewhere, or with rows of one value that break off the picture | noted; more than half: ImageError |
+| uncompressed pixels (BMP, PNM, TIFF, medical) with rows of zeros at the end and no zeros elsewhere, or with rows of one value where the picture breaks off | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.imaging.medical.volume`); a data file beside the header is read, no other |
 | DICOM | read by SimpleITK (`challenge.imaging.medical.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, not an image | ImageError |
@@ -38,8 +40,8 @@ from challenge.imaging.repair import DamageError, check_end, check_whole, is_pla
 logger = logging.getLogger(__name__)
 
 PIXEL_LIMIT = 100_000_000
-# The limit above is checked on the header, before a pixel is decoded; Pillow's own guard would refuse to tell
-# the size of a larger image, which its fallback mask needs.
+# The limit above is checked on the header, before a pixel is decoded. Pillow's own guard is off, because it would hide
+# the size of a larger image, and the fallback mask needs that size.
 Image.MAX_IMAGE_PIXELS = None
 
 SIDE_LIMIT = 1_000_000
@@ -53,7 +55,7 @@ NATIVE_READERS = frozenset({"GDCMImageIO"})
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would refuse.
+    """`pixels` are (H, W, 3) uint8 RGB on the native grid; `notes` say what a strict reader would refuse.
 
     The three channels of a grey image share one read-only block of memory.
     """
@@ -150,7 +152,7 @@ def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
     except Exception:  # see read_image
         logger.debug("%s: not decodable after repair either", name, exc_info=True)
         return None
-    raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
+    raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are readable")
 
 
 def read_size(path: Path, *, isolated: bool = False) -> tuple[int, int] | None:
@@ -188,14 +190,14 @@ def _size_of_damaged(path: Path) -> tuple[int, int] | None:
 
 def _check_limit(size: tuple[int, int], name: str) -> None:
     if min(size) < 1:
-        raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are no picture")
+        raise ImageError(f"{name}: an image of {size[0]}x{size[1]} pixels is empty")
     if size[0] * size[1] > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
         limit = f"{PIXEL_LIMIT:,}, or {SIDE_LIMIT:,} on a side"
         raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {limit}")
 
 
 def _as_rgb(pixels: Pixels, notes: tuple[str, ...]) -> DecodedImage:
-    """Convert (H, W) or (H, W, channels). The first of one or two channels is grey; a fourth channel is dropped."""
+    """Convert (H, W) or (H, W, channels) pixels. Of one or two channels the first is grey; a fourth is dropped."""
     if pixels.ndim == 3 and pixels.shape[2] < 3:
         pixels = pixels[..., 0]
     if pixels.ndim == 2:

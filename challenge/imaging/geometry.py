@@ -1,11 +1,11 @@
-"""Native image <-> network grid: one record per image, replayed backwards on masks, boxes and points.
+"""Native image <-> network grid: one record per image, which also maps masks, boxes and points back.
 
 Convention: coordinates are continuous, with the origin at the outer corner of the first pixel; pixel i covers
 [i, i + 1) and its centre is i + 0.5. A stretch is then a plain factor, x * 256 / width, which is also how the
 organisers normalise boxes and points (docs/reference/contract.md, 1.3).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,10 +22,35 @@ _STRIP_PIXELS = 4_000_000
 
 
 class Fit(StrEnum):
-    """How a rectangle is brought onto the square grid; recorded in `weights.json`."""
+    """How an image is fitted to the square grid; recorded in `weights.json`."""
 
     STRETCH = "stretch"
     LETTERBOX = "letterbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of native pixels: columns `left` to `right` and rows `top` to `bottom`, without the last of each."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Native pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Native pixels."""
+        return self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to index an array with."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +81,7 @@ class Resize:
 
     @property
     def aspect(self) -> float:
-        """How many times wider than high one grid pixel is in native pixels; 1 for a letterbox, but for rounding."""
+        """Width by height of a grid pixel in native pixels; 1 for a letterbox, apart from rounding."""
         return self.width * self.inner_height / (self.height * self.inner_width)
 
     def image(self, pixels: Pixels, resampling: Resampling) -> Pixels:
@@ -86,7 +111,7 @@ class Resize:
     def labels_to_native(self, labels: Pixels) -> Pixels:
         """(size, size) uint8 class indices -> (height, width) uint8, bit-equal to OpenCV's INTER_NEAREST.
 
-        The official baseline uses that: no half-pixel centres.
+        The official baseline uses this method, which has no half-pixel centres.
         """
         inner = labels[self._window]
         rows, columns = opencv_nearest(self.inner_height, self.height), opencv_nearest(self.inner_width, self.width)
@@ -95,29 +120,37 @@ class Resize:
     def logits_to_native(self, logits: Floats) -> Pixels:
         """(K, s, s) float32 logits of any grid over the square -> (height, width) uint8 class indices.
 
-        Bilinear by pixel centres, then arg max: borders are smoother than those of resized labels. Done in strips of
-        rows, so that K float planes of a huge image never exist at once.
+        Bilinear by pixel centres, then arg max, so borders are smoother than those of resized labels. It works in
+        strips of rows, so that K float planes of a huge image never exist at once.
         """
         labels = np.empty((self.height, self.width), np.uint8)
-        grid = logits.shape[-1] / self.size
-        left, top = self.left * grid, self.top * grid
-        across, down = self.inner_width * grid, self.inner_height * grid
         # Two classes need one plane: their difference.
         planes = [logits[1] - logits[0]] if len(logits) == 2 else list(logits)
-        images = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in planes]
-        for start, stop in self._strips(len(images)):
-            region = (left, top + start * down / self.height, left + across, top + stop * down / self.height)
-            values = [
-                np.asarray(image.resize((self.width, stop - start), Image.Resampling.BILINEAR, box=region))
-                for image in images
-            ]
-            labels[start:stop] = values[0] > 0 if len(values) == 1 else np.argmax(values, axis=0)
+        for rows, values in self.planes_to_native(planes, Window(0, 0, self.width, self.height)):
+            labels[rows] = values[0] > 0 if len(values) == 1 else np.argmax(values, axis=0)
         return labels
 
-    def _strips(self, planes: int) -> Iterator[tuple[int, int]]:
-        rows = max(1, _STRIP_PIXELS // (self.width * planes))
-        for start in range(0, self.height, rows):
-            yield start, min(start + rows, self.height)
+    def planes_to_native(self, planes: Sequence[Floats], window: Window) -> Iterator[tuple[slice, list[Floats]]]:
+        """Yield strips of `window`: its rows (from 0), and every (s, s) plane there as (rows, window's width).
+
+        Bilinear by pixel centres. The planes may have any grid over the square.
+        """
+        grid = planes[0].shape[-1] / self.size
+        left, top = self.left * grid, self.top * grid
+        across, down = self.inner_width * grid, self.inner_height * grid
+        images = [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in planes]
+        rows = max(1, _STRIP_PIXELS // (window.width * len(planes)))
+        for start in range(0, window.height, rows):
+            stop = min(start + rows, window.height)
+            region = (
+                left + window.left * across / self.width,
+                top + (window.top + start) * down / self.height,
+                left + window.right * across / self.width,
+                top + (window.top + stop) * down / self.height,
+            )
+            size = (window.width, stop - start)
+            strip = [np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=region)) for image in images]
+            yield slice(start, stop), strip
 
     @property
     def _window(self) -> tuple[slice, slice]:
@@ -133,13 +166,13 @@ class Resize:
 
 
 def _nearest(source: int, target: int) -> npt.NDArray[np.int64]:
-    """For every target pixel the source pixel that holds its centre."""
+    """For every target pixel, the source pixel that contains its centre."""
     return np.minimum(((np.arange(target) + 0.5) * source / target).astype(np.int64), source - 1)
 
 
 def opencv_nearest(source: int, target: int) -> npt.NDArray[np.int64]:
     """Return for every target pixel i the source pixel floor(i * (1 / (target / source))) that OpenCV takes.
 
-    In double precision that product can fall a bit short of a whole number: the pixel before is taken then.
+    In double precision the product can be slightly below a whole number. OpenCV then takes the pixel before.
     """
     return np.minimum((np.arange(target) * (1.0 / (target / source))).astype(np.int64), source - 1)

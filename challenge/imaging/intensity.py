@@ -1,17 +1,18 @@
-"""Numbers of any type -> 8-bit grey levels. The one rule for high bit depths, whatever the format.
+"""Numbers of any type -> 8-bit grey levels. One rule for high bit depths in all formats.
 
-| numbers | what becomes of them |
+| numbers | result |
 |---|---|
-| unsigned, 8 bit | stay as they are |
-| the file has a window (DICOM), and it is sane | linear from the window's lower end..upper end, clipped |
-| whole, none below 0, none above 65535 | from 0..R: R is the range that the file states (DICOM BitsStored, PGM maximum), else the smallest of 255, 1023, 4095, 16383, 65535 that holds the largest number; a stated range that is far above the numbers is not believed |
+| unsigned, 8 bit | unchanged |
+| the file has a window (DICOM), and it is plausible | linear from the window's lower end..upper end, clipped |
+| whole, none below 0, none above 65535 | linear from 0..R: R is the range that the file states (DICOM BitsStored, PGM maximum), else the smallest of 255, 1023, 4095, 16383, 65535 that holds the largest number; a stated range that is far above the numbers is ignored |
 | signed, 8 bit, some below 0 | plus 128 |
 | fractions in 0..1 | times 255 |
 | all others, and numbers far below 255 or below 1 | linear from their own minimum..maximum |
 
 "Far below" means less than a sixteenth. Whole numbers are divided without rounding: by 1, 4, 16, 64, and by 257 for
-65535. A note tells whenever the file's own range (the stated one, else 65535 for unsigned 16 bit) is not what was used:
-it is a guess then. Another tells where a few numbers are so large that all others become nearly black. Numbers that are no number (nan, infinite, DICOM padding) are left out of the range and become black.
+65535. A note says if the range is a guess: neither the stated one nor, without one, 65535 for unsigned 16 bit.
+Another note says if a few numbers are so large that all others become nearly black. NaN, infinity and DICOM padding
+are left out of the range and become black.
 """  # noqa: E501
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 RANGES = (255, 1023, 4095, 16383, 65535)
 FAR_BELOW = 16
-"""How many times a range may be larger than the largest number and still be believed."""
+"""A range may be larger than the largest number by this factor; beyond it the range is ignored."""
 _DARK, _FEW = 16, 0.01
 """A picture with fewer levels above the first than this share shows a mark, drawn with the largest number, alone."""
 
@@ -36,9 +37,9 @@ class Stated:
     maximum: int | None = None
     """The largest number that it allows: 2**BitsStored - 1, or a PGM file's maximum."""
     window: tuple[float, float] | None = None
-    """What is shown as black, and as white."""
+    """The numbers shown as black and as white."""
     padding: tuple[float, float] | None = None
-    """Numbers from the first to the second stand where no picture is."""
+    """Numbers from the first to the second are padding outside the picture."""
 
 
 NOTHING = Stated()
@@ -63,7 +64,7 @@ def range_of(largest: float) -> int | None:
 
 
 def _valid(values: Numbers, padding: tuple[float, float] | None) -> npt.NDArray[np.bool_] | None:
-    """Which numbers belong to the picture; None: all do."""
+    """Which numbers belong to the picture; None if all do."""
     valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     if padding:
         valid &= (values < padding[0]) | (values > padding[1])  # type: ignore[operator]
@@ -76,7 +77,7 @@ def _scaled(values: Numbers, stated: Stated) -> tuple[Pixels, tuple[str, ...]]:
     if stated.window:
         if _is_sane(stated.window, values, high):
             return _linear(values, *stated.window), ()
-        notes = ("its window shows next to nothing and is not used",)
+        notes = ("the window fits almost none of the numbers and was ignored",)
     if low >= 0 and 255 / FAR_BELOW < high <= RANGES[-1] and _are_whole(values):
         return _from_zero(values, high, stated.maximum, notes)
     if values.dtype == np.int8 and low < 0:
@@ -87,7 +88,7 @@ def _scaled(values: Numbers, stated: Stated) -> tuple[Pixels, tuple[str, ...]]:
 
 
 def _is_sane(window: tuple[float, float], values: Numbers, high: float) -> bool:
-    """Whether the numbers reach a sixteenth of the window, and a sixteenth of them lie inside it."""
+    """Whether the numbers reach a sixteenth of the window, and a sixteenth of them are inside it."""
     low, top = window
     inside = (values > low) & (values < top)  # type: ignore[operator]
     return top > low and (high - low) * FAR_BELOW > top - low and bool(inside.mean() * FAR_BELOW > 1)

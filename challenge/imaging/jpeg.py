@@ -1,4 +1,4 @@
-"""What a JPEG file says in its markers, and how much of its picture is really there (ITU-T T.81, annex B)."""
+"""What the markers of a JPEG file say, and how much of its picture is really there (ITU-T T.81, annex B)."""
 
 import io
 import re
@@ -23,11 +23,11 @@ _COEFFICIENTS = 64
 _HOLE = bytes(64)
 # Bytes that hold no marker, decode to anything but grey, and are the same every time.
 _NOISE = bytes(np.random.default_rng(1).integers(1, 255, 1 << 14, np.uint8))
-_FILLED = (127, 128)  # decoders show what is missing as the middle of the range, which CMYK turns round
+_FILLED = (127, 128)  # decoders fill missing parts with the middle of the range; CMYK inverts it
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield each marker's code, and where its content begins and ends; last the end marker, if it is there."""
+    """Yield each marker's code and where its content begins and ends, the end marker (if any) last."""
     position = len(SIGNATURE)
     while position + 2 <= len(data) and data[position] == 0xFF:
         code = data[position + 1]
@@ -46,12 +46,12 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def is_dct(data: bytes) -> bool:
-    """Whether the data are a JPEG of the common kind: neither lossless nor JPEG-LS nor JPEG 2000."""
+    """Whether the data are an ordinary JPEG: not lossless, JPEG-LS or JPEG 2000."""
     return data.startswith(SIGNATURE) and any(code in _DCT for code, *_ in segments(data))
 
 
 def colours(data: bytes) -> str | None:
-    """Return "YCbCr" or "RGB", as the markers of colour say, or None if they say nothing."""
+    """Return "YCbCr" or "RGB" as the colour markers say, or None without such markers."""
     kind = None
     for code, start, end in segments(data):
         if code == _JFIF and data.startswith(b"JFIF\0", start):
@@ -62,9 +62,9 @@ def colours(data: bytes) -> str | None:
 
 
 def is_short(data: bytes, pixels: Pixels) -> bool:
-    """Whether the data end too early, though they have an end. `pixels` are what a decoder made of them.
+    """Whether data with an end marker end too early. `pixels` are what a decoder made of them.
 
-    Decoders put grey where nothing is. Of a progressive file they leave out what sharpens it.
+    Decoders fill missing parts with grey. In a progressive file, missing scans leave the picture blurred.
     """
     if _PROGRESSIVE in (code for code, *_ in segments(data)):
         return not _are_all_sharpened(data) or bool(_rows_that_differ(data).any())
@@ -72,7 +72,7 @@ def is_short(data: bytes, pixels: Pixels) -> bool:
 
 
 def _are_all_sharpened(data: bytes) -> bool:
-    """Whether the scans of a progressive file bring all bits of all coefficients (G.1.1.1)."""
+    """Whether the scans of a progressive file contain all bits of all coefficients (G.1.1.1)."""
     missing: dict[tuple[int, int], int] = {}
     for code, start, end in segments(data):
         content = data[start:end]
@@ -86,9 +86,9 @@ def _are_all_sharpened(data: bytes) -> bool:
 
 
 def share(data: bytes) -> float:
-    """Return the share of the rows that the data hold, 0..1. Raises what a decoder raises if they hold no header.
+    """Return the share of the rows that the data contain, 0..1. Without a header it raises the decoder's error.
 
-    Of a progressive file the first scan counts; later ones sharpen it.
+    In a progressive file the first scan counts; later scans only add detail.
     """
     codes = [code for code, *_ in segments(data)]
     if _PROGRESSIVE in codes and codes.count(_SCAN) > 1:
@@ -98,7 +98,7 @@ def share(data: bytes) -> float:
 
 
 def _rows_that_differ(data: bytes) -> npt.NDArray[np.bool_]:
-    """Which rows change with what follows the data, noise or nothing: the data do not reach them."""
+    """Which rows differ between noise and nothing after the data: the data do not reach these rows."""
     body = without_end(data)
     with_nothing, with_noise = (np.asarray(Image.open(io.BytesIO(body + fill + END))) for fill in (b"", _NOISE))
     different: npt.NDArray[np.bool_] = (with_nothing != with_noise).reshape(len(with_nothing), -1).any(axis=1)
@@ -106,15 +106,16 @@ def _rows_that_differ(data: bytes) -> npt.NDArray[np.bool_]:
 
 
 def hole(data: bytes) -> int | None:
-    """Return where a run of zeros begins in the compressed data that no picture compresses to, or None.
+    """Return where a run of zeros begins in the compressed data that no picture can produce, or None.
 
-    Zeros are the first code of each table. Only if this means "nothing more" in all tables, they are flat ground.
+    Zeros are the first code of each table. They can be a flat area only if this code means "nothing more" in all
+    tables.
     """
     if _HOLE not in data:
         return None
     is_flat, first_scan, stop = True, None, len(data)
     for code, start, end in segments(data):
-        if code == _PROGRESSIVE:  # its codes may mean many blocks of nothing
+        if code == _PROGRESSIVE:  # its codes may stand for many empty blocks
             return None
         is_flat &= code != _TABLES or _first_codes(data[start:end]) == {0}
         first_scan = end if code == _SCAN and first_scan is None else first_scan
@@ -133,7 +134,7 @@ def _first_codes(tables: bytes) -> set[int]:
 
 
 def without_end(data: bytes) -> bytes:
-    """Return the data before a hole or the end marker; without either, before zeros and half a marker at the end."""
+    """Return the data before a hole or the end marker; without these, before zeros and half a marker at the end."""
     gap = hole(data)
     if gap is not None:
         return data[:gap]

@@ -1,14 +1,14 @@
-"""What can be seen of damage in a JPEG 2000 file, whose decoder passes over it in silence (ITU-T T.800, annex A)."""
+"""Signs of damage in a JPEG 2000 file; its decoder reports none (ITU-T T.800, annex A)."""
 
 _FILE, _CODESTREAM = b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"
 _DATA = b"\xff\x93"
 _HOLE = bytes(64)
 
-NOTE = "a run of zeros in the compressed data; a part of the picture may be wrong"
+NOTE = "a run of zeros in the compressed data; part of the picture may be wrong"
 
 
 def hole_notes(data: bytes) -> tuple[str, ...]:
-    """Tell of zeros in the data of a file or codestream. They may also mean flat ground, so they are no error."""
+    """Note zeros in the data of a file or codestream. They may also be a flat area, so they are not an error."""
     if not data.startswith((_FILE, _CODESTREAM)):
         return ()
     first = data.find(_DATA, max(0, data.find(_CODESTREAM)))

@@ -1,7 +1,7 @@
-"""What Pillow makes of an image file -> 8-bit grey levels or RGB; the bits that Pillow drops are kept.
+"""An image file that Pillow knows -> 8-bit grey levels or RGB, including the bits that Pillow drops.
 
-Pillow reduces colours of 16 bits to their high byte, knows no sign in 8 bits, and leaves TIFF's white zeros of more
-than 8 bits as they are. Such numbers are read here: plain ones from the file, compressed ones byte by byte.
+Pillow reduces 16-bit colours to their high byte, ignores the sign of 8 bits, and does not invert a TIFF of more than 8
+bits whose zero is white. Such numbers are read here: uncompressed ones from the file, compressed ones byte by byte.
 """
 
 import io
@@ -21,7 +21,7 @@ from challenge.imaging.intensity import NOTHING, Numbers, Pixels, Stated, range_
 logger = logging.getLogger(__name__)
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "DIB", "JPEG2000", "WEBP")
-"""What Pillow may try. Others run programs (EPS), open further files, or are told by no mark (TGA)."""
+"""Formats that Pillow may try. Others run programs (EPS), open further files, or have no mark (TGA)."""
 
 Size = tuple[int, int]
 
@@ -37,7 +37,7 @@ _VERY_DARK = 16
 def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[Pixels, tuple[str, ...]]:
     """Return pixels (H, W) grey or (H, W, 3) RGB, and notes. `check_size` may refuse the header's (width, height).
 
-    Raises ImageError for what is not supported, and on damaged files anything.
+    Raises ImageError for unsupported files. A damaged file may raise any error.
     """
     directory = tiff.read_directory(data)
     try:
@@ -76,7 +76,7 @@ def header_size(data: bytes) -> Size | None:
 
 
 def _webp_size(data: bytes) -> Size | None:
-    """The size in the first chunk (RFC 9649); None if that is cut off."""
+    """The size in the first chunk (RFC 9649); None if the chunk is cut off."""
     kind, head = data[12:16], data[20:30]
     if len(head) < 10:
         return None
@@ -104,13 +104,13 @@ def _numbers(
     if image.mode in ("L", "LA", "La"):
         return _as_stated(np.asarray(image.getchannel(0)), directory), NOTHING
     if image.mode == "P" and "transparency" in image.info:
-        # Straight to RGB would let a transparent palette entry become black with some encoders' tables.
+        # A direct conversion to RGB would turn a transparent palette entry black with some encoders' tables.
         return np.asarray(image.convert("RGBA").convert("RGB"), dtype=np.uint8), NOTHING
     return np.asarray(image.convert("RGB"), dtype=np.uint8), NOTHING
 
 
 def _own_tiff(data: bytes, directory: tiff.Directory | None, name: str) -> tuple[Numbers, Stated] | None:
-    """Numbers of more than 8 bits, or with a sign, that stand in the file as they are; None where Pillow shall read."""
+    """Uncompressed numbers of more than 8 bits or with a sign; None for what Pillow should read."""
     if directory is None or directory.dtype is None or directory.dtype == np.uint8 or not directory.is_grey_or_rgb:
         return None
     values = tiff.read_plain(data, directory)
@@ -124,7 +124,7 @@ def _own_tiff(data: bytes, directory: tiff.Directory | None, name: str) -> tuple
 
 
 def _as_stated(values: Numbers, directory: tiff.Directory | None) -> Numbers:
-    """See numbers with the sign that the file gives them."""
+    """View the numbers with the sign that the file gives them."""
     dtype = directory.dtype if directory else None
     if dtype is None or dtype.kind not in "iu" or dtype.itemsize != values.itemsize:
         return values
@@ -132,7 +132,7 @@ def _as_stated(values: Numbers, directory: tiff.Directory | None) -> Numbers:
 
 
 def _turned(values: Numbers, directory: tiff.Directory | None) -> Numbers:
-    """Turn numbers round whose zero is white, within the range that holds them."""
+    """If zero is white, invert the numbers within the range that holds them."""
     if directory is None or not directory.is_white_zero:
         return values
     if values.dtype.kind == "u" and (top := range_of(values.max().item())):
@@ -142,7 +142,7 @@ def _turned(values: Numbers, directory: tiff.Directory | None) -> Numbers:
 
 
 def _netpbm(data: bytes) -> tuple[Numbers, Stated] | None:
-    """Numbers of a binary PGM or PPM file of more than 8 bits; Pillow scales them before their range can be seen."""
+    """Numbers of a binary PGM or PPM file of more than 8 bits; Pillow would scale them, which hides their range."""
     header = _NETPBM.match(data[:1000])
     if not header:
         return None
@@ -155,7 +155,7 @@ def _netpbm(data: bytes) -> tuple[Numbers, Stated] | None:
 
 
 def _deep_colours(image: ImageFile.ImageFile, data: bytes) -> tuple[Numbers, Stated] | None:
-    """Colours of 16 bits in PNG and TIFF, of which Pillow decodes one byte at a time."""
+    """16-bit colours of PNG and TIFF, decoded with Pillow one byte at a time."""
     forms = {_form(tile.args) for tile in image.tile}
     (form, *others) = forms or {""}
     if form == "LA;16B":  # both bytes of both channels look like four channels
@@ -169,12 +169,12 @@ def _deep_colours(image: ImageFile.ImageFile, data: bytes) -> tuple[Numbers, Sta
 
 
 def _form(args: tuple[object, ...] | str | None) -> str:
-    """Return the raw mode in what a decoder is told."""
+    """Return the raw mode in a decoder's arguments."""
     return str(args[0]) if isinstance(args, tuple) and args else str(args or "")
 
 
 def _decoded_as(data: bytes, form: str) -> npt.NDArray[np.uint8]:
-    """Decode with another of Pillow's raw modes than the file asks for."""
+    """Decode with another raw mode of Pillow than the file asks for."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         image.tile = [
             tile._replace(args=(form, *tile.args[1:]) if isinstance(tile.args, tuple) else form) for tile in image.tile
@@ -186,13 +186,13 @@ def _decoded_as(data: bytes, form: str) -> npt.NDArray[np.uint8]:
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
     try:
         frames = int(getattr(image, "n_frames", 1))
-    except Exception:  # a later frame is damaged; the first is decoded already
+    except Exception:  # a later frame is damaged, but the first is already decoded
         frames = 2
     return (f"{frames} frames; the first was used",) if frames > 1 and image.format != "MPO" else ()
 
 
 def _dark_notes(image: Image.Image, pixels: Pixels) -> tuple[str, ...]:
-    """Some formats of many bits come from their decoder with 8 bits, from which the lost ones cannot be had back."""
+    """Some decoders reduce many bits to 8; the lost bits cannot be recovered, so a dark result is noted."""
     if image.format in _DEEP and 0 < pixels.max() < _VERY_DARK:
         return (f"nearly black: no more than {pixels.max()} of 255",)
     return ()

@@ -1,6 +1,6 @@
-"""Truncated and damaged files: find damage that decoders do not notice, and make decodable what is there.
+"""Truncated and damaged files: finds damage that decoders do not notice, and makes the rest decodable.
 
-Pillow's process-wide switch for truncated files is not used: threads decode side by side.
+Pillow's switch for truncated files is not used: it is process-wide, and threads decode side by side.
 """
 
 import re
@@ -19,7 +19,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _FEW_ZEROS = 0.01
 _BROKEN, _MIDST = 4, 0.2
-"""The least pixels of one value at the edge of a gap, and the share of picture around it that may have it too."""
+"""The least number of pixels of one value at the edge of a gap, and the largest share of them in the picture around."""
 _WEBP_ZEROS, _WEBP_PIXELS = 32, 8192
 _WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L", b"ANMF")
 _ZEROS = re.compile(rb"\0{%d,}" % _WEBP_ZEROS)
@@ -27,11 +27,11 @@ _PLAIN = re.compile(rb"BM|P[1-6]\s|II[*+]\0|MM\0[*+]")
 
 
 class DamageError(Exception):
-    """Damage of a file that its decoder passes over in silence."""
+    """Damage to a file that its decoder silently ignores."""
 
 
 def check_whole(data: bytes) -> None:
-    """Raises DamageError for damage that decoders pass over in silence."""
+    """Raise DamageError for damage that decoders silently ignore."""
     if data.startswith(_PNG_SIGNATURE):
         for name, body, checksum in _png_chunks(data):
             if name == b"IDAT" and checksum != zlib.crc32(name + body):
@@ -44,7 +44,7 @@ def check_whole(data: bytes) -> None:
 
 
 def check_end(data: bytes, pixels: Pixels) -> None:
-    """Raises DamageError if decoded pixels are cut off, or a part of them is lost, though the file has an end."""
+    """Raise DamageError if decoded pixels are cut off or partly lost, even though the file has an end."""
     is_short = False
     if data.startswith(jpeg.SIGNATURE):
         is_short = jpeg.is_short(data, pixels)
@@ -53,11 +53,11 @@ def check_end(data: bytes, pixels: Pixels) -> None:
     elif data.startswith(b"RIFF"):
         is_short = _webp_zeros(data) > _WEBP_ZEROS + pixels.shape[0] * pixels.shape[1] // _WEBP_PIXELS
     if is_short:
-        raise DamageError("a part of it, or the end, is missing")
+        raise DamageError("a part or the end is missing")
 
 
 def _webp_zeros(data: bytes) -> int:
-    """Return the longest run of zeros in a WebP file's pixels; of flat ground one may stand for 10,000 pixels."""
+    """Return the longest run of zeros in a WebP file's pixels; in a flat area one may stand for 10,000 pixels."""
     longest, position, stop = 0, 12, 8 + int.from_bytes(data[4:8], "little")
     while position + 8 <= min(stop, len(data)):
         name, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
@@ -68,15 +68,15 @@ def _webp_zeros(data: bytes) -> int:
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether the file is of a format whose numbers are not compressed, as a rule."""
+    """Whether the file is of a format that is usually uncompressed."""
     return bool(_PLAIN.match(data))
 
 
 def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
-    """Tell of rows of zeros at the end, or at the beginning, of a file of plain numbers. Raises ImageError if most are.
+    """Note rows of zeros at the end or beginning of an uncompressed file. Raises ImageError if most rows are zeros.
 
-    Copies that were broken off look so. A dark picture does too, but then it has zeros elsewhere. Rows of one value
-    that begin or end in the middle of a row, in the midst of picture, are told wherever they stand.
+    An interrupted copy looks like this. So does a dark picture, but it has zeros elsewhere too. Rows of one value that
+    begin or end in the middle of a row of the picture are noted wherever they are.
     """
     for plane in [pixels] if pixels.ndim == 2 else np.moveaxis(pixels[..., :3], 2, 0):
         if gap := _gap(plane):
@@ -88,14 +88,14 @@ def zero_notes(pixels: Pixels, name: str) -> tuple[str, ...]:
     if len(picture) == len(pixels) or (picture[1:-1] == 0).sum() > picture.size * _FEW_ZEROS:
         return ()
     if len(picture) < len(pixels) * LEAST:
-        raise ImageError(f"{name}: only {len(picture)} of {len(pixels)} rows hold anything; the file is incomplete")
+        raise ImageError(f"{name}: only {len(picture)} of {len(pixels)} rows are not empty; the file is incomplete")
     return (f"{len(pixels) - len(picture)} rows of zeros; the file may be incomplete",)
 
 
 def _gap_notes(start: int, stop: int, height: int, name: str) -> tuple[str, ...]:
     if stop - start > height * LEAST:
-        raise ImageError(f"{name}: {stop - start} of {height} rows hold one value; the file is incomplete")
-    return (f"{stop - start} rows of one value break off the picture; the file may be incomplete",)
+        raise ImageError(f"{name}: {stop - start} of {height} rows have a single value; the file is incomplete")
+    return (f"{stop - start} rows of one value interrupt the picture; the file may be incomplete",)
 
 
 def _gap(plane: Pixels) -> tuple[int, int] | None:
@@ -104,14 +104,14 @@ def _gap(plane: Pixels) -> tuple[int, int] | None:
     edges = np.flatnonzero(np.diff(is_flat.astype(np.int8), prepend=0, append=0)).tolist()
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         sides = (plane[:start][::-1], plane[start, 0]), (plane[stop:], plane[stop - 1, 0])
-        # From either end of a row: BMP files begin with the lowest one.
+        # From either end of a row, because BMP files begin with the lowest row.
         if any(_breaks_off(turned, value) for rows, value in sides for turned in (rows, rows[:, ::-1])):
             return start, stop
     return None
 
 
 def _breaks_off(rows: Pixels, value: np.uint8) -> bool:
-    """Whether the first row begins with pixels of `value` where the second does not, and goes on as picture."""
+    """Whether the first row begins with pixels of `value`, unlike the second, and continues as picture."""
     if len(rows) < 2:
         return False
     first, second = rows[:2] == value
@@ -120,9 +120,9 @@ def _breaks_off(rows: Pixels, value: np.uint8) -> bool:
 
 
 def repaired(data: bytes) -> tuple[bytes, float] | None:
-    """Return the file's bytes mended so that a strict decoder takes them, and the share of the rows that are there.
+    """Return the file's bytes, repaired for a strict decoder, and the share of the rows that are there.
 
-    None if nothing can be done; no bytes if the share is below `LEAST`.
+    None if nothing can be done; empty bytes if the share is below `LEAST`.
     """
     if data.startswith(jpeg.SIGNATURE):
         return jpeg.without_end(data) + jpeg.END, jpeg.share(data)
@@ -139,13 +139,13 @@ def _repaired_bmp(data: bytes) -> tuple[bytes, float] | None:
     share = (len(data) - start) / max(1, length)
     if compression not in (0, 3):
         return None
-    if share < LEAST:  # nothing is allocated for what a header claims
+    if share < LEAST:  # do not allocate what a header merely claims
         return b"", share
     return data + bytes(max(0, start + length - len(data))), min(1.0, share)
 
 
 def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
-    """Rewrite a PNG from the scan lines that can still be inflated; missing ones become zeros."""
+    """Rewrite a PNG from the scan lines that can still be inflated; missing lines become zeros."""
     chunks = [(name, body) for name, body, _ in _png_chunks(data)]
     header = next((body for name, body in chunks if name == b"IHDR"), b"")
     if len(header) != 13:
@@ -170,7 +170,7 @@ def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
-    """Yield name, content and checksum of each chunk, the last one perhaps cut off. Zeros at the end are no content."""
+    """Yield name, content and checksum of each chunk. The last may be cut off; zeros at the end are not content."""
     position = len(_PNG_SIGNATURE)
     if b"IEND" not in data[-100:]:
         data = data.rstrip(b"\0")
@@ -183,7 +183,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int | None]]:
 
 
 def _inflate(data: bytes, limit: int) -> bytes:
-    """Inflate as much as the stream allows, in small steps so that a damaged tail loses only itself."""
+    """Inflate as much as possible, in small steps, so that only a damaged tail is lost."""
     decompressor = zlib.decompressobj()
     out = bytearray()
     try:

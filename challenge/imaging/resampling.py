@@ -1,4 +1,4 @@
-"""Image -> network grid. The methods that weights may record; the same code serves training and inference."""
+"""Image -> network grid: the methods that weights may record. Training and inference use the same code."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,7 +11,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Resampling(StrEnum):
-    """How an image is brought to the network's size; recorded in `weights.json`."""
+    """How an image is resized to the network's grid; recorded in `weights.json`."""
 
     ANTIALIASED = "antialiased-bilinear"
     OPENCV = "opencv-bilinear"
@@ -19,7 +19,7 @@ class Resampling(StrEnum):
 
 def antialiased_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
     """Pillow's bilinear filter, which widens when it shrinks. (H, W, 3) uint8 -> (height, width, 3) uint8."""
-    if pixels.strides[2] == 0:  # a grey image, whose channels are one
+    if pixels.strides[2] == 0:  # a grey image: all channels share one block of memory
         grey = _antialiased(np.ascontiguousarray(pixels[..., 0]), width, height)
         return np.repeat(grey[..., None], 3, axis=2)
     return _antialiased(pixels, width, height)
@@ -39,7 +39,7 @@ def opencv_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
         return pixels.copy()
     left, right, x_weights = _columns(columns, width)
     upper, lower, y_weights = _rows(rows, height)
-    # Only the rows that are needed, each once; a large image is mostly skipped.
+    # Only the needed rows, each once; most of a large image is skipped.
     needed, where = np.unique(np.concatenate([upper, lower]), return_inverse=True)
     source = pixels[needed].astype(np.int32)
     across = source[:, left] * x_weights[0][:, None] + source[:, right] * x_weights[1][:, None]

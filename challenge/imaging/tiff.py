@@ -1,4 +1,4 @@
-"""What a TIFF file says in its first directory, and numbers that Pillow does not take (TIFF 6.0, section 2)."""
+"""The first directory of a TIFF file, and numbers that Pillow does not read (TIFF 6.0, section 2)."""
 
 import math
 import struct
@@ -34,7 +34,7 @@ class Directory:
     order: str
     tags: dict[int, tuple[int, ...]]
     places: dict[int, tuple[int, str]]
-    """Where each tag's numbers stand, and how they are packed."""
+    """Where each tag's numbers are, and how they are packed."""
 
     def one(self, tag: int, otherwise: int) -> int:
         """Return the first number of a tag."""
@@ -42,7 +42,7 @@ class Directory:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) as it is shown, after the orientation."""
+        """(width, height) as shown, after the orientation."""
         width, height = self.one(_WIDTH, 0), self.one(_HEIGHT, 0)
         return (height, width) if self.one(_ORIENTATION, 1) in _ON_THE_SIDE else (width, height)
 
@@ -53,12 +53,12 @@ class Directory:
 
     @property
     def is_grey_or_rgb(self) -> bool:
-        """Whether the numbers are grey levels or RGB, and no palette's indices or another kind of colour."""
+        """Whether the numbers are grey levels or RGB, not palette indices or another kind of colour."""
         return self.one(_PHOTOMETRIC, 1) in (0, 1, 2)
 
     @property
     def maximum(self) -> int | None:
-        """The largest number of 9 to 15 bits; None of others."""
+        """The largest number of 9 to 15 bits; None for other depths."""
         bits = self.one(_BITS, 1)
         return (1 << bits) - 1 if 8 < bits < 16 else None
 
@@ -69,17 +69,17 @@ class Directory:
 
     @property
     def is_planar(self) -> bool:
-        """Whether each channel stands alone."""
+        """Whether each channel is stored separately."""
         return self.one(_PLANAR, 1) == 2 and self.one(_SAMPLES, 1) > 1
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the numbers do not stand there as they are."""
+        """Whether the numbers are compressed."""
         return self.one(_COMPRESSION, 1) != 1
 
     @property
     def dtype(self) -> "np.dtype[np.generic] | None":
-        """The type of the numbers; None if numpy has none like it."""
+        """The type of the numbers; None if numpy has no such type."""
         bits, kind = set(self.tags.get(_BITS, (1,))), _KINDS.get(self.one(_FORMAT, 1), "u")
         width = bits.pop() if len(bits) == 1 else 0
         if width not in ((16, 32, 64) if kind == "f" else (8, 16, 32, 64)):
@@ -87,7 +87,7 @@ class Directory:
         return np.dtype(f"{self.order}{kind}{width // 8}")
 
     def has_hole(self, data: bytes) -> bool:
-        """Whether compressed data hold zeros to which no picture is compressed."""
+        """Whether the compressed data contain zeros that no picture compresses to."""
         compression = self.one(_COMPRESSION, 1)
         if _HOLE not in data or compression not in (_LZW, _JPEG, *_DEFLATE):
             return False
@@ -98,7 +98,7 @@ class Directory:
         return any(_HOLE in part and (compression == _LZW or not _inflates(part)) for part in parts)
 
     def parts(self, data: bytes) -> Iterator[bytes]:
-        """Yield the strips or tiles, as far as they are no more than the file."""
+        """Yield the strips or tiles, as long as they claim no more than the file's size in total."""
         starts = self.tags.get(_STRIPS) or self.tags.get(_TILES, ())
         lengths = self.tags.get(_LENGTHS) or self.tags.get(_TILE_LENGTHS, ())
         left = len(data)
@@ -115,7 +115,7 @@ class Directory:
 
 
 def read_directory(data: bytes) -> Directory | None:
-    """Return the first directory of a TIFF file; None if it is damaged, or no TIFF."""
+    """Return the first directory of a TIFF file; None if it is damaged or not a TIFF."""
     if not data.startswith(MARKS):
         return None
     order, is_big = "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+")
@@ -139,7 +139,7 @@ def read_directory(data: bytes) -> Directory | None:
 
 
 def _inflates(data: bytes) -> bool:
-    """Whether a zlib stream is whole, its checksum included."""
+    """Whether a zlib stream is complete, including its checksum."""
     decompressor = zlib.decompressobj()
     try:
         while data and not decompressor.eof:
@@ -151,7 +151,7 @@ def _inflates(data: bytes) -> bool:
 
 
 def with_black_zero(data: bytes, directory: Directory) -> bytes:
-    """Return the file with its zero called black, for a decoder that knows its numbers only so."""
+    """Return the file with its zero marked as black, for a decoder that reads these numbers only in that form."""
     at, layout = directory.places[_PHOTOMETRIC]
     changed = bytearray(data)
     struct.pack_into(layout, changed, at, 1)
@@ -159,7 +159,7 @@ def with_black_zero(data: bytes, directory: Directory) -> bytes:
 
 
 def read_plain(data: bytes, directory: Directory) -> Numbers | None:
-    """Return the numbers (H, W) or (H, W, channels) of an image in strips that are not compressed; None of any other.
+    """Return the numbers (H, W) or (H, W, channels) of an image in uncompressed strips; None for any other image.
 
     Raises ValueError if a part of them is missing.
     """
@@ -178,7 +178,7 @@ def read_plain(data: bytes, directory: Directory) -> Numbers | None:
 
 
 def _oriented(values: Numbers, orientation: int) -> Numbers:
-    """Turn an image as its decoder would (TIFF 6.0, tag 274)."""
+    """Rotate or flip an image as its decoder would (TIFF 6.0, tag 274)."""
     if orientation in _ON_THE_SIDE:
         values = np.swapaxes(values, 0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,1 +1,1 @@
-"""Mask files as class indices, and as the organisers' script sees them."""
+"""Mask files as class indices, and as the organisers' script reads them."""

@@ -1,7 +1,7 @@
 """Numbers, colours or palette indices of a true mask -> class indices. `true_masks` has the table of rules.
 
-All functions take one picture and the task's number of classes, background included. They raise MaskError where the
-values do not tell the classes for certain.
+All functions take one picture and the task's number of classes, background included. They raise MaskError if the
+values leave the classes uncertain.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class TrueMask:
 
 
 def from_numbers(values: Numbers, num_classes: int, *, wide: bool = False) -> TrueMask:
-    """(H, W) numbers are class indices, or 0 and 255 of two classes. `wide`: 16 bits, which may be 257 times those."""
+    """(H, W) numbers: class indices, or 0 and 255 for two classes. `wide`: 16 bits, which may be 257 times these."""
     found = _distinct(values)
     _check_whole(found)
     if wide and found[-1] >= num_classes and not (found % 257).any():
@@ -57,15 +57,15 @@ def from_colours(rgb: Labels, num_classes: int) -> TrueMask:
 
 
 def from_palette(indices: Labels, palette: Sequence[Colour], num_classes: int) -> TrueMask:
-    """(H, W) uint8 indices: taken as they are, or by their colours where a tool has put the palette into its own order.
+    """(H, W) uint8 indices: used directly, or by their colours if a tool has reordered the palette.
 
     `palette` is the colour of every index.
     """
     used = [int(index) for index in _distinct(indices)]
     if used[-1] >= len(palette):
-        raise MaskError(f"the mask uses the palette's entry {used[-1]}, which has {len(palette)}; {REMEDY}")
+        raise MaskError(f"the mask uses palette entry {used[-1]}, but the palette has {len(palette)}; {REMEDY}")
     colours = [palette[index] for index in used]
-    if len(set(colours)) < len(colours):  # colours that stand for several indices cannot be what tells the classes
+    if len(set(colours)) < len(colours):  # if indices share a colour, colours cannot tell the classes
         return from_numbers(indices, num_classes)
     told = _told_by_colours(colours, num_classes)
     if told == used:
@@ -83,9 +83,9 @@ def from_palette(indices: Labels, palette: Sequence[Colour], num_classes: int) -
 
 
 def united(masks: Sequence[TrueMask]) -> TrueMask:
-    """Join the masks of one image and task: a pixel is of the class that one of them says.
+    """Join the masks of one image and task: a pixel gets the class that one of them gives it.
 
-    Raises MaskError if their sizes differ or two of them say different classes for a pixel.
+    Raises MaskError if their sizes differ or two of them give a pixel different classes.
     """
     joined = masks[0].labels
     for mask in masks[1:]:
@@ -93,7 +93,7 @@ def united(masks: Sequence[TrueMask]) -> TrueMask:
             sizes = ["{1}x{0}".format(*labels.shape) for labels in (joined, mask.labels)]
             raise MaskError(f"the masks of one image have {sizes[0]} and {sizes[1]} pixels; correct one of them")
         if ((joined > 0) & (mask.labels > 0) & (joined != mask.labels)).any():
-            raise MaskError("the masks of one image say different classes for the same pixels; correct one of them")
+            raise MaskError("the masks of one image give the same pixels different classes; correct one of them")
         joined = np.maximum(joined, mask.labels)
     notes = dict.fromkeys(note for mask in masks for note in mask.notes)
     more = (f"{len(masks)} masks of one image were joined",) if len(masks) > 1 else ()
@@ -111,7 +111,7 @@ def _check_whole(found: Numbers) -> None:
     numbers = found.astype(np.float64)
     odd = numbers[~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers)))]
     if odd.size:
-        raise MaskError(f"the mask holds {odd[0]:g}, which is no class number; {REMEDY}")
+        raise MaskError(f"the mask holds {odd[0]:g}, which is not a class number; {REMEDY}")
 
 
 def _listed(values: Sequence[object] | Numbers) -> str:
@@ -120,8 +120,8 @@ def _listed(values: Sequence[object] | Numbers) -> str:
 
 
 def _told_by_colours(colours: Sequence[Colour], num_classes: int) -> list[int] | None:
-    """The classes of a palette's used colours, if these alone tell them: greys that are class numbers, or two classes
-    of which one is black."""
+    """The classes of a palette's used colours if these are certain: greys that are class numbers, or two classes, one
+    of them black."""
     greys = [red if red == green == blue else 256 for red, green, blue in colours]
     if max(greys) < num_classes:
         return greys
@@ -131,9 +131,9 @@ def _told_by_colours(colours: Sequence[Colour], num_classes: int) -> list[int] |
 
 
 def _in_order(used: Sequence[int], palette: Sequence[Colour], num_classes: int) -> bool:
-    """Whether a palette is a table of classes, not one that a tool has cut and put into an order of its own.
+    """Whether a palette lists the classes in order, and no tool has cut and reordered it.
 
-    Such a tool keeps the used colours alone, in an order by frequency or brightness.
+    Such a tool keeps only the used colours and sorts them by frequency or brightness.
     """
     colours = [palette[index] for index in used]
     if all(colour in _VOC for colour in colours):
@@ -147,7 +147,7 @@ def _in_order(used: Sequence[int], palette: Sequence[Colour], num_classes: int) 
 
 
 def _voc_colour(index: int) -> Colour:
-    """The colour that PASCAL VOC, and labelme after it, gives a class: bits 0, 3, 6 of the index make the red, ..."""
+    """The colour of a class in PASCAL VOC and labelme: bits 0, 3, 6 of the index make the red, ..."""
     red, green, blue = (
         sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)
     )

@@ -1,6 +1,6 @@
-"""An image file as OpenCV's `imread(path, IMREAD_GRAYSCALE)` reads it: the organisers' script reads masks so.
+"""Reads an image file like OpenCV's `imread(path, IMREAD_GRAYSCALE)`, as the organisers' script reads masks.
 
-The grey values are those of OpenCV 5, worked out without it. Where they cannot be, the reading says so (`doubt`).
+The grey values are those of OpenCV 5, computed without it. `doubt` says if they may differ.
 
 | file | grey values |
 |---|---|
@@ -13,7 +13,7 @@ The grey values are those of OpenCV 5, worked out without it. Where they cannot 
 | JPEG in colour, CMYK | luma as stored; black times each ink |
 | TIFF with white as 0 | inverted |
 | orientation tag of JPEG, PNG (eXIf), WebP, TIFF | applied: IMREAD_GRAYSCALE does not ask to ignore it |
-| TIFF that the tag lays on its side, unless it is square | refused |
+| TIFF that the tag rotates by 90 degrees, unless it is square | refused |
 | TIFF of 4 bits grey, 32 or 64 bits; damaged PNG; other formats | refused |
 """
 
@@ -42,10 +42,10 @@ _WHITE_IS_ZERO, _UNASSOCIATED = 0, 2
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_DEPTH, _PNG_COLOURS = 24, (2, 6)
-"""Where a PNG says how many bits a channel has; the kinds of pixels, which it says behind that, that have colours."""
+"""Where a PNG states the bits per channel; and, one byte later, the pixel kinds that have colours."""
 _OTHERS = (b"II*\0", b"MM\0*", b"BM", b"\xff\xd8", b"GIF8", b"RIFF", b"\x59\xa6\x6a\x95", b"v/1\x01", b"#?RADIANCE",
            b"#?RGBE", b"PF", b"Pf", b"P7", b"\0\0\0\x1cftypavif", b"\0\0\0 ftypavif")  # fmt: skip
-"""How files of OpenCV's other formats begin; of some Pillow does not read every form."""
+"""How files of OpenCV's other formats begin; Pillow does not read all forms of some."""
 
 _Weights = tuple[int, int, int, int, int]
 # Red, green, blue, what is added to round, bits to shift.
@@ -56,12 +56,12 @@ _WEIGHTS = {"PNG": _LIBPNG, "WEBP": _FIFTEEN, "JPEG2000": _FIFTEEN}
 
 _SRGB_GAMMA = 0.45455
 _GAMMA_IS_ONE = (0.95, 1.05)
-"""libpng corrects no gamma between these."""
+"""libpng does not correct a gamma between these."""
 
 
 @dataclass(frozen=True)
 class GreyReading:
-    """`values` (H, W) uint8, None where OpenCV gives no image; `doubt` says why OpenCV may read it otherwise.
+    """`values` are (H, W) uint8, None if OpenCV gives no image; `doubt` says why OpenCV may read others.
 
     `form` is None where nothing could be read.
     """
@@ -73,7 +73,7 @@ class GreyReading:
 
 @dataclass(frozen=True)
 class Form:
-    """How a file holds its pixels: Pillow's names of `mode` and `format`, and the orientation tag (1: as it lies)."""
+    """How a file stores its pixels: Pillow's `mode` and `format`, and the orientation tag (1: upright)."""
 
     mode: str
     format: str
@@ -93,8 +93,8 @@ def read_grey(path: Path, pixel_limit: int) -> GreyReading:
         return GreyReading(None, "OpenCV may know this form of the format" if is_known else "")
     except OSError as error:
         return GreyReading(None, f"it cannot be read ({error.strerror})")
-    except Exception as error:  # on damaged files decoders raise anything
-        return GreyReading(None, f"it is damaged ({type(error).__name__}), OpenCV may read a part of it")
+    except Exception as error:  # decoders may raise any error on damaged files
+        return GreyReading(None, f"it is damaged ({type(error).__name__}); OpenCV may read a part of it")
 
 
 def _reading(image: Image.Image, data: bytes) -> GreyReading:
@@ -106,12 +106,12 @@ def _reading(image: Image.Image, data: bytes) -> GreyReading:
     try:
         image.load()
     except OSError as error:
-        return GreyReading(None, f"it is damaged ({error}), OpenCV may read a part of it")
+        return GreyReading(None, f"it is damaged ({error}); OpenCV may read a part of it")
     values = _values(image, tags)
     if values is None:
         return GreyReading(None, f"it is a picture of mode {image.mode}")
     orientation = int(tags.get(_ORIENTATION, 1)) if image.format == "TIFF" else _orientation(image)
-    if image.format != "TIFF":  # Pillow turned it
+    if image.format != "TIFF":  # Pillow has rotated a TIFF already
         values = _turned(values, orientation)
     form = Form(image.mode, image.format or "", orientation)
     return GreyReading(np.ascontiguousarray(values), _doubt(image, tags, data), form)
@@ -129,12 +129,12 @@ def _is_refused(image: Image.Image, data: bytes) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The orientation tag, 1..8. Of PNG the eXIf chunk alone counts, not the texts where others hide one."""
+    """The orientation tag, 1..8. In a PNG only the eXIf chunk counts, not the text chunks where some tools put one."""
     try:
         exif = Image.Exif()
         exif.load(image.info.get("exif", b""))
         found = int(exif.get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data turns nothing
+    except Exception:  # damaged EXIF data means no orientation
         return 1
     return found if 1 <= found <= 8 else 1
 
@@ -169,7 +169,7 @@ def _values(image: Image.Image, tags: Tags) -> Grey | None:
 
 
 def _palette(image: Image.Image, tags: Tags) -> Grey:
-    """The 256 colours (256, 3). A TIFF's have 16 bits, of which some writers fill the low 8 alone."""
+    """The 256 colours (256, 3). A TIFF's have 16 bits, but some writers fill only the low 8."""
     if _COLOUR_MAP in tags:
         colours = np.array(tags[_COLOUR_MAP]).reshape(3, -1).T
         colours = colours if colours.max() < 256 else colours >> 8
@@ -181,7 +181,7 @@ def _palette(image: Image.Image, tags: Tags) -> Grey:
 
 
 def _with_alpha(pixels: Grey, tags: Tags) -> Grey:
-    """The colours as libtiff gives them: times alpha where the tag says that they are not so yet."""
+    """The colours as libtiff gives them: times alpha if the tag says that alpha is not multiplied in yet."""
     if tags.get(_EXTRA_SAMPLES) != (_UNASSOCIATED,):
         return pixels[..., :3]
     return ((pixels[..., :3].astype(np.uint16) * pixels[..., 3:] + 127) // 255).astype(np.uint8)
@@ -218,19 +218,19 @@ def _weighted(colours: Grey, weights: _Weights) -> Grey:
 
 
 def _doubt(image: Image.Image, tags: Tags, data: bytes) -> str:
-    """Why OpenCV's values may be others, by a grey level or altogether; empty where they are the same."""
+    """Why OpenCV's values may differ, by a grey level or altogether; empty if they are the same."""
     if image.format == "PNG" and data[_PNG_DEPTH] == 16 and data[_PNG_DEPTH + 1] in _PNG_COLOURS:
         return "16 bits a colour, which OpenCV rounds otherwise"
     if image.format == "PNG" and 0.01 < abs(image.info.get("gamma", 1) - 1) < 0.06:
-        return "a gamma of about 1, which libpng may correct or not"
+        return "a gamma of about 1, which libpng may or may not correct"
     if image.format == "GIF" and "transparency" in image.info:
-        return "a GIF with transparency, which OpenCV fills otherwise"
+        return "a GIF with transparency, which OpenCV fills differently"
     if image.mode == "CMYK" and (image.format == "TIFF" or "adobe" not in image.info):
-        return "inks (CMYK) without the mark that says how they are stored"
+        return "CMYK without the mark that says how it is stored"
     if image.format == "PPM" and image.mode != "1" and (b"255" not in data[:64] and b"65535" not in data[:64]):
         return "a PGM or PPM whose white is not 255, which OpenCV may leave unscaled"
     if image.format == "BMP" and struct.unpack_from("<H", data, 28)[0] == 16:
-        return "a BMP of 16 bits, which OpenCV widens otherwise"
+        return "a BMP of 16 bits, which OpenCV widens differently"
     if image.format == "TIFF":
         return _tiff_doubt(image, tags)
     return ""
@@ -245,7 +245,7 @@ def _tiff_doubt(image: Image.Image, tags: Tags) -> str:
 
 
 def _is_whole_png(data: bytes) -> bool:
-    """Whether libpng reads every row: the chunks that count, with their checksums, up to IEND, and all pixels."""
+    """Whether libpng reads every row: all critical chunks up to IEND, with right checksums, and all pixels."""
     at, stream, size = 8, zlib.decompressobj(), 0
     try:
         while True:
@@ -268,7 +268,7 @@ def _checksum(data: bytes, end: int) -> int:
 
 
 def _inflated(stream: "zlib._Decompress", body: bytes) -> int:
-    """How many bytes `body` becomes, without holding them."""
+    """How many bytes `body` inflates to, without keeping them."""
     size = 0
     while body and not stream.eof:
         size += len(stream.decompress(body, 1 << 20))
@@ -277,7 +277,7 @@ def _inflated(stream: "zlib._Decompress", body: bytes) -> int:
 
 
 def _png_bytes(data: bytes) -> int:
-    """How many bytes the rows of a PNG take before compression, each with its filter's byte."""
+    """How many bytes the rows of a PNG take before compression, each with its filter byte."""
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
     passes = [(0, 0, 1, 1)]

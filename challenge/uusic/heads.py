@@ -28,7 +28,7 @@ class Organ:
 
 @dataclass(frozen=True)
 class HeadTable:
-    """The table. `organs` by the list's spelling; `indistinct` is for all others; `datasets` gives each set's organ."""
+    """The table. `organs` by the list's spelling; `indistinct` for all others; `datasets` gives each set's organ."""
 
     organs: Mapping[str, Organ]
     indistinct: Organ
@@ -76,7 +76,7 @@ def _organ(entry: Mapping[str, Any]) -> Organ:
 
 
 def choose_head(dataset: str, organ: str, kind: TaskKind, tasks: Mapping[str, TaskSpec]) -> Choice:
-    """Return the head that answers, given the known `tasks`: those of the weights and the catalogue.
+    """Return the head that answers. `tasks` are the known ones: those of the weights and the catalogue.
 
     Raises WeightsError if that head has another number of classes than UUSIC asks for.
     """
@@ -92,8 +92,8 @@ def choose_head(dataset: str, organ: str, kind: TaskKind, tasks: Mapping[str, Ta
     in_weights = tasks.get(spec.task_id, spec)
     if in_weights.kind is not kind or (kind is TaskKind.CLASSIFICATION and in_weights.num_classes != spec.num_classes):
         raise WeightsError(
-            f"the weights' task {spec.task_id!r} is a {in_weights.kind} of {in_weights.num_classes} classes, UUSIC's "
-            f"a {kind} of {spec.num_classes}; give other weights"
+            f"the weights' task {spec.task_id!r} is a {in_weights.kind} of {in_weights.num_classes} classes, but UUSIC "
+            f"asks for a {kind} of {spec.num_classes}; give other weights"
         )
     return Choice(in_weights, "; ".join(notes) or None)
 
@@ -106,7 +106,7 @@ def _known_organ(table: HeadTable, dataset: str, organ: str) -> tuple[str | None
         return found, [f"the organ {organ!r} is unknown; taken as {found!r} after the data set {dataset!r}"]
     names = {alias: name for name, entry in table.organs.items() for alias in (name.lower(), *entry.also)}
     words = " ".join(organ.lower().replace("_", " ").replace("-", " ").split())
-    # A name among the words counts more than similar spelling: "fetal heart" is not "fetal head".
+    # A known name among the words counts more than similar spelling: "fetal heart" is not "fetal head".
     within = sorted((alias for alias in names if f" {alias} " in f" {words} "), key=len)
     close = within[-1:] or get_close_matches(words, names, n=1, cutoff=0.75)
     if close:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _SHOWN = 100  # characters of a cell in an error
 _KINDS = (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION)
 _TRUTH_CELLS = {"label": "mask", "mask_path_relative": "true_mask", "group": "group"}
-"""Keys of a list with the truth -> the cells that `challenge.targets` and the scores read."""
+"""Keys of a list with true answers -> the cells that `challenge.targets` and the scores read."""
 
 
 def read_list(path: Path, tasks: Mapping[str, TaskSpec]) -> Manifest:
@@ -35,10 +35,10 @@ def parse_list(content: object, name: str, tasks: Mapping[str, TaskSpec]) -> Man
 
     `tasks` are the known ones, of the weights and the catalogue; they decide which candidate head answers. A repeated
     row is answered once. An unknown organ or data set is logged, and noted in the sample. Raises ManifestError for
-    malformed entries, for paths that leave the folder, and for two different rows with the same place for the answer.
+    malformed entries, for paths that leave the folder, and for two different rows with the same target.
     """
     if not isinstance(content, list):
-        raise ManifestError(f"{name} holds no list; write a list with one object per image and task")
+        raise ManifestError(f"{name} is not a list; write a list with one object per image and task")
     samples: dict[tuple[TaskKind, str], Sample] = {}
     repeated = []
     warned: set[str] = set()
@@ -69,18 +69,18 @@ def _inside(text: str) -> PurePosixPath:
         raise PathError(f"the path {text[:_SHOWN]!r} leaves the data folder")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise PathError(
-            f"the path {text[:_SHOWN]!r} holds half a character"
-        )  # JSON can escape it, UTF-8 cannot hold it
+            f"the path {text[:_SHOWN]!r} contains half a character"
+        )  # JSON can escape it, UTF-8 cannot encode it
     return inside_root(text)
 
 
 def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
     if not isinstance(entry, dict):
-        raise ManifestError(f"{row}: not an object; write one object per image and task")
+        raise ManifestError(f"{row} is not an object; write one object per image and task")
     image_path, task = entry.get("img_path_relative"), entry.get("task")
     kind = next((kind for kind in _KINDS if isinstance(task, str) and task.strip().lower() == kind), None)
     if not isinstance(image_path, str):
-        raise ManifestError(f"{row}: 'img_path_relative' is missing or no text; write the image's path")
+        raise ManifestError(f"{row}: 'img_path_relative' is missing or not text; write the image's path")
     if kind is None:
         raise ManifestError(f"{row}: the task {str(task)[:_SHOWN]!r} is unknown; write {' or '.join(_KINDS)}")
     dataset, organ = (str(entry.get(key) or "") for key in ("dataset_name", "organ"))
@@ -90,7 +90,7 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
     except PathError as error:
         raise PathError(f"{row}: {error}; correct 'img_path_relative'") from error
     if mask_file and mask_file.parts[0].casefold() in RESERVED | {UUSIC_JSON_FILE}:
-        raise PathError(f"{row}: the mask {str(mask_file)!r} has the name of another file; rename the image")
+        raise PathError(f"{row}: the mask {str(mask_file)!r} has a reserved name; rename the image")
     choice = choose_head(dataset, organ, kind, tasks)
     cells = {"dataset_name": dataset, "organ": organ}
     cells |= {cell: str(entry[key]) for key, cell in _TRUTH_CELLS.items() if entry.get(key) is not None}
@@ -99,12 +99,12 @@ def _sample(entry: object, row: Row, tasks: Mapping[str, TaskSpec]) -> Sample:
 
 
 def _target(sample: Sample) -> tuple[TaskKind, str]:
-    """Return the place of the answer: a mask file, or a key of the JSON file."""
+    """Return where the answer goes: a mask file, or a key of the JSON file."""
     return sample.kind, str(sample.mask_file or sample.image_path)
 
 
 def _check_repeated(earlier: Sample, later: Sample) -> None:
     if (earlier.image_path, earlier.task_id) != (later.image_path, later.task_id):
         place = str(later.mask_file) if later.mask_file else UUSIC_JSON_FILE
-        raise ManifestError(f"{earlier.row} and {later.row} are both answered in {place!r}; remove one of them")
+        raise ManifestError(f"{earlier.row} and {later.row} both have the target {place!r}; remove one of them")
     logger.info("%s repeats %s; answered once", later.row, earlier.row)

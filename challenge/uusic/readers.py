@@ -1,4 +1,4 @@
-"""UUSIC's `classification.json` back into predictions (docs/reference/contract.md, 2). Masks: `challenge.readers`."""
+"""Reads UUSIC's `classification.json` (docs/reference/contract.md, 2). `challenge.readers` reads the masks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from challenge.readers import Malformed, SubmissionError, finite_numbers, load_j
 def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
     """Return image path -> answer of `folder/classification.json`, or None if there is no such file.
 
-    Raises SubmissionError, with the image path, for what is not in the contract's form.
+    Raises SubmissionError, with the image path, for an answer that breaks the contract.
     """
     if not folder.is_dir():
         raise SubmissionError(f"there is no folder {folder}; give the folder that inference.py wrote")
@@ -20,7 +20,7 @@ def read_answers(folder: Path) -> Mapping[str, ClassPrediction] | None:
         return None
     content = load_json(path)
     if not isinstance(content, dict):
-        raise SubmissionError(f"{path.name} holds no object; write one with an answer per image path")
+        raise SubmissionError(f"{path.name} is not an object; write one with an answer per image path")
     answers = {}
     for image_path, raw in content.items():
         try:

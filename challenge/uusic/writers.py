@@ -16,9 +16,9 @@ from challenge.writers import JsonObject
 
 
 def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> MaskFile:
-    """Write a mask of native size, 255 where the class is not 0, as a PNG whatever the ending. Return what was written.
+    """Write a mask of native size, 255 where the class is not 0, as PNG whatever the ending. Return what was written.
 
-    Raises PathError if a link leads out of `output_dir`, OSError if it cannot be written.
+    Raises PathError if a link leads out of `output_dir`, OSError if the file cannot be written.
     """
     if isinstance(prediction, MaskPrediction):
         prediction = MaskPrediction(np.where(prediction.labels > 0, np.uint8(255), np.uint8(0)))
@@ -26,13 +26,13 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
 
 
 def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[JsonObject]]) -> None:
-    """Write `classification.json`, one object of all `entries`; an empty one without any."""
+    """Write `classification.json`: one object with all `entries`, or an empty one."""
     target = output_file(output_dir, PurePosixPath(UUSIC_JSON_FILE))
     write_atomically(target, _object(entries(TaskKind.CLASSIFICATION)))
 
 
 def entry(sample: Sample, prediction: Prediction) -> JsonObject:
-    """Return one answer as an object of a single key, the image's path."""
+    """Return one answer as an object whose only key is the image's path."""
     if not isinstance(prediction, ClassPrediction):
         raise TypeError(f"UUSIC has no JSON for a {type(prediction).__name__}")
     answer = {"probability": list(prediction.probabilities), "prediction": prediction.predicted_class}

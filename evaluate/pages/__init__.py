@@ -1,1 +1,1 @@
-"""What people look at: report, comparison, gallery."""
+"""The HTML pages: report, comparison, gallery."""

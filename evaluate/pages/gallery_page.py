@@ -1,4 +1,4 @@
-"""The gallery's HTML: cards grouped by kind and task, in one file that needs no other."""
+"""The gallery's HTML: cards grouped by kind and task, in one self-contained file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Predictions drawn onto their image: mask contours, boxes, numbered keypoints, class bars. Pillow and numpy only."""
+"""Draws predictions onto their image: mask contours, boxes, numbered keypoints, class bars. Pillow and numpy only."""
 
 import base64
 import io
@@ -79,7 +79,7 @@ def shrunk(image: Image.Image, side: int) -> Image.Image:
 
 
 def data_uri(image: Image.Image, quality: int) -> str:
-    """Return a picture as a WebP data URI, to be put into a page. `quality` is WebP's, 0..100."""
+    """Return a picture as a WebP data URI for a page. `quality` is WebP's, 0..100."""
     stream = io.BytesIO()
     image.save(stream, format="WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What the picture of a manifest row is drawn from: its image, its prediction and its truth."""
+"""Reads what the picture of a manifest row shows: its image, its prediction and its truth."""
 
 import math
 from pathlib import Path
@@ -37,8 +37,8 @@ def read_picture(sample: Sample, data_root: Path) -> Image.Image:
 def read_truth(sample: Sample, data_root: Path, size: tuple[int, int]) -> Prediction | None:
     """Return the row's truth in the form of a prediction; None if the row has none.
 
-    `size` is the image's native (width, height). Missing points are NaN. Raises MaskError for a mask that does not tell
-    its classes and ManifestError for a malformed cell.
+    `size` is the image's native (width, height). Missing points are NaN. Raises MaskError for a mask whose classes are
+    not certain and ManifestError for a malformed cell.
     """
     match sample.kind:
         case TaskKind.SEGMENTATION:

@@ -18,6 +18,7 @@ from challenge.predictions import (
 )
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen.postprocess import Postprocessing
+from model.frozen.second_look import Look, best_box, join_boxes, join_masks
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,6 +30,7 @@ def answer(
     spec: TaskSpec,
     resize: Resize,
     *,
+    look: Look | None = None,
     postprocessing: Postprocessing = NO_POSTPROCESSING,
     mean: tuple[float, ...] | None = None,
     mask_resize: str = "logits",
@@ -36,34 +38,47 @@ def answer(
 ) -> tuple[Prediction, str | None]:
     """Clean up and decode one image's raw output. Return the prediction, and a reason if it is only the fallback.
 
-    `mean` is for `fallback`, the other arguments are for `decode`.
+    `look` is joined to the output. `mean` is for `fallback`, the other arguments are for `decode`.
     """
-    if spec.kind is TaskKind.SEGMENTATION:
+    if spec.kind is TaskKind.SEGMENTATION and look is None:
         raw = postprocessing.clean_mask(raw)
     try:
-        return decode(raw, spec, resize, mask_resize=mask_resize, tidy_coordinates=tidy_coordinates), None
+        prediction = decode(raw, spec, resize, look=look, mask_resize=mask_resize, tidy_coordinates=tidy_coordinates)
     except ValueError as error:
         return fallback(spec, resize.width, resize.height, mean), str(error)
+    if isinstance(prediction, MaskPrediction) and look is not None:
+        postprocessing.clean_labels(prediction.labels)
+    return prediction, None
 
 
 def decode(
-    raw: Floats, spec: TaskSpec, resize: Resize, *, mask_resize: str = "logits", tidy_coordinates: bool = True
+    raw: Floats,
+    spec: TaskSpec,
+    resize: Resize,
+    *,
+    look: Look | None = None,
+    mask_resize: str = "logits",
+    tidy_coordinates: bool = True,
 ) -> Prediction:
     """Return the prediction in native pixels for one image's raw output (no batch axis; shapes as in `System`).
 
-    `mask_resize` is `logits` (resize, then arg max) or `labels` (arg max, then resize). `tidy_coordinates` sorts box
-    corners and clips boxes and points to the image; without it they stay as the network gives them. Raises ValueError
-    if the output holds NaN or infinity.
+    `look` is the second look of a mask or box, if there was one. `mask_resize` is `logits` (resize, then arg max) or
+    `labels` (arg max, then resize). `tidy_coordinates` sorts box corners and clips boxes and points to the image;
+    without it they stay as the network gives them. Raises ValueError if the output holds NaN or infinity.
     """
     if not np.isfinite(raw).all():
         raise ValueError("the network's output is not finite")
     match spec.kind:
         case TaskKind.SEGMENTATION:
-            return MaskPrediction(_mask(raw, resize, mask_resize))
+            labels = _mask(raw, resize, mask_resize)
+            if look:
+                join_masks(labels, raw, resize, look)
+            return MaskPrediction(labels)
         case TaskKind.CLASSIFICATION:
             return _classes(raw)
         case TaskKind.DETECTION:
-            return _box(_best_box(raw), resize, tidy_coordinates)
+            corners = _to_native(best_box(raw), resize)
+            return _box(join_boxes(corners, look) if look else corners, resize, tidy_coordinates)
         case TaskKind.REGRESSION:
             return _points(raw.reshape(-1, 2), resize, tidy_coordinates)
 
@@ -82,7 +97,7 @@ def fallback(spec: TaskSpec, width: int, height: int, mean: tuple[float, ...] | 
         case TaskKind.CLASSIFICATION:
             return ClassPrediction((1 / spec.num_classes,) * spec.num_classes, 0)
         case TaskKind.DETECTION:
-            return _box(np.array(mean or PRIOR_BOX), whole, tidy=True)
+            return _box(_to_native(np.array(mean or PRIOR_BOX).reshape(2, 2), whole), whole, tidy=True)
         case TaskKind.REGRESSION:
             points = mean or (PRIOR_COORDINATE,) * 2 * spec.num_classes
             return _points(np.array(points).reshape(-1, 2), whole, tidy=True)
@@ -103,27 +118,25 @@ def _classes(raw: Floats) -> ClassPrediction:
     return ClassPrediction(tuple(map(float, probabilities)), int(probabilities.argmax()))
 
 
-def _best_box(raw: Floats) -> npt.NDArray[np.float64]:
-    best = int(raw[4].argmax())
-    return raw[:4].reshape(4, -1)[:, best].astype(np.float64)
-
-
 def _box(corners: npt.NDArray[np.float64], resize: Resize, tidy: bool) -> BoxPrediction:
-    points = _native(corners.reshape(2, 2), resize, tidy)
-    if tidy:
-        points.sort(axis=0)
+    points = np.sort(_clipped(corners, resize), axis=0) if tidy else corners
     (x0, y0), (x1, y1) = points.tolist()
     width, height = resize.width, resize.height
     return BoxPrediction((x0, y0, x1, y1), (x0 / width, y0 / height, x1 / width, y1 / height))
 
 
 def _points(points: npt.NDArray[np.floating], resize: Resize, tidy: bool) -> PointsPrediction:
-    native = _native(points, resize, tidy)
+    native = _to_native(points, resize)
+    native = _clipped(native, resize) if tidy else native
     normalized = native / (resize.width, resize.height)
     return PointsPrediction(tuple(native.ravel().tolist()), tuple(normalized.ravel().tolist()))
 
 
-def _native(points: npt.NDArray[np.floating], resize: Resize, tidy: bool) -> npt.NDArray[np.float64]:
-    native = resize.to_native(points.astype(np.float64) * resize.size)
+def _to_native(points: npt.NDArray[np.floating], resize: Resize) -> npt.NDArray[np.float64]:
+    """(N, 2) in 0..1 of the grid -> native pixels."""
+    return resize.to_native(points.astype(np.float64) * resize.size)
+
+
+def _clipped(native: npt.NDArray[np.float64], resize: Resize) -> npt.NDArray[np.float64]:
     clip: Callable[..., npt.NDArray[np.float64]] = np.clip
-    return clip(native, 0, (resize.width, resize.height)) if tidy else native
+    return clip(native, 0, (resize.width, resize.height))

@@ -100,7 +100,8 @@ def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: s
 def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
     runtime = open_runtime(options.weights, metadata, options.device, options.precision)
     router = Router(metadata.with_priors(options.profile.own_tasks), runtime)
-    return Pipeline(router, data_root, options.batch_size, options.mask_resize, options.postprocess)
+    level = options.postprocess or metadata.default_postprocess
+    return Pipeline(router, data_root, options.batch_size, options.mask_resize, level)
 
 
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:

@@ -20,6 +20,8 @@ B = TypeVar("B")
 _NO_HEADER = (256, 256)
 # Pixels. A header may claim any size; a blank mask above this one would take too much disk and time.
 _LARGEST_BLANK = 1_000_000_000
+# Pixels. Dozens of images wait for the network at once; a larger one is read again for its second look.
+_LARGEST_KEPT = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Loaded:
     resize: Resize
     note: str | None = None
     reason: str | None = None
+    native: Pixels | None = None
+    """(H, W, 3) uint8, if a second look may need it and it is not too large to wait for that."""
 
 
 def plan(samples: Iterable[Sample], batch_size: int) -> list[Batch]:
@@ -77,8 +81,11 @@ def isolated(batches: Iterable[Batch], images: Collection[str]) -> list[Batch]:
     ]
 
 
-def load(job: Job, data_root: Path, metadata: WeightsMetadata) -> Loaded:
-    """Decode and resize a job's image. If it is unreadable, return the reason and the size that its header claims."""
+def load(job: Job, data_root: Path, metadata: WeightsMetadata, looked: Collection[str] = ()) -> Loaded:
+    """Decode and resize a job's image. If it is unreadable, return the reason and the size that its header claims.
+
+    The native image is kept if one of the job's tasks is in `looked`.
+    """
     path = None
     try:
         path = find_image(data_root, job.image_path)
@@ -89,7 +96,16 @@ def load(job: Job, data_root: Path, metadata: WeightsMetadata) -> Loaded:
             width, height = _NO_HEADER
         return Loaded(job, None, Resize.of(width, height, metadata.image_size), reason=str(error))
     resize = Resize.of(*image.size, metadata.image_size, metadata.fit)
-    return Loaded(job, resize.image(image.pixels, metadata.resampling), resize, "; ".join(image.notes) or None)
+    pixels = resize.image(image.pixels, metadata.resampling)
+    keep = resize.width * resize.height <= _LARGEST_KEPT and any(row.task_id in looked for row in job.samples)
+    return Loaded(job, pixels, resize, "; ".join(image.notes) or None, native=image.pixels if keep else None)
+
+
+def native_image(loaded: Loaded, data_root: Path) -> Pixels:
+    """Return (H, W, 3) uint8, read again if it was not kept. Raises ImageError, PathError or OSError."""
+    if loaded.native is not None:
+        return loaded.native
+    return read_image(find_image(data_root, loaded.job.image_path), isolated=loaded.job.isolated).pixels
 
 
 def prefetch(pool: Executor, function: Callable[[A], B], items: Iterable[A], depth: int) -> Iterator[B]:

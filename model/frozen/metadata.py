@@ -14,9 +14,9 @@ from challenge.host.lfs import is_lfs_pointer
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocess, Postprocessing
 
-SCHEMA = 2
+SCHEMA = 3
 FILE = "weights.json"
 
 
@@ -74,6 +74,8 @@ class WeightsMetadata:
     tasks: Mapping[str, TaskMetadata]
     precisions: tuple[str, ...] = ("float32",)
     """Numeric precisions in which these weights were tested without loss of score."""
+    default_postprocess: Postprocess = Postprocess.NONE
+    """How much post-processing these weights recommend."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -160,6 +162,7 @@ def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
         "resize": {"method": metadata.resampling, "fit": metadata.fit},
         "tidy_coordinates": metadata.tidy_coordinates,
         "precisions": list(metadata.precisions),
+        "default_postprocess": metadata.default_postprocess,
         "graphs": {
             name: {"file": g.file, "sha256": g.sha256, "inputs": list(g.inputs), "outputs": list(g.outputs)}
             for name, g in metadata.graphs.items()
@@ -195,6 +198,7 @@ _KNOWN = {
     "resize",
     "tidy_coordinates",
     "precisions",
+    "default_postprocess",
     "graphs",
     "tasks",
 }
@@ -241,6 +245,7 @@ def _metadata(table: Mapping[str, Any]) -> WeightsMetadata:
         },
         tasks={task_id: _task(task_id, task) for task_id, task in table["tasks"].items()},
         precisions=precisions,
+        default_postprocess=Postprocess(table.get("default_postprocess", Postprocess.NONE)),
         extra={key: value for key, value in table.items() if key not in _KNOWN},
     )
 
@@ -249,8 +254,6 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
     if table["answers"] not in ("network", "prior"):
         raise ValueError(f"task {task_id}: answers {table['answers']!r}")
     spec = TaskSpec(task_id, TaskKind(table["kind"]), _count(table["num_classes"]))
-    postprocessing = table.get("postprocessing") or {}
-    order = tuple(map(int, postprocessing.get("point_order", ())))
     return TaskMetadata(
         spec=spec,
         path=tuple(table["path"]),
@@ -260,7 +263,7 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
         class_names=_class_names(spec, table.get("class_names")),
         scores=table.get("scores") or {},
         fallback=_fallback(spec, table.get("fallback")),
-        postprocessing=Postprocessing(**{**postprocessing, "point_order": order}),
+        postprocessing=Postprocessing.from_table(table.get("postprocessing") or {}),
     )
 
 

@@ -3,45 +3,63 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from challenge.errors import ImageError, PathError
 from challenge.host.limits import available_cpus
 from challenge.imaging.decode import Pixels
+from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskSpec
 from model.frozen.decode import answer, fallback, prior
-from model.frozen.loading import Batch, Job, Loaded, load, prefetch
+from model.frozen.loading import Batch, Job, Loaded, cut, load, native_image, prefetch
 from model.frozen.metadata import WeightsMetadata
 from model.frozen.postprocess import Postprocess, Postprocessing
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
+from model.frozen.second_look import Crop, Look, window_of
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A row's prediction. `reason` says why it is a fallback, `note` what was unusual about its image; else None."""
+    """A row's prediction. `reason` says why it is a fallback, `note` what was unusual about its image; else None.
+
+    `looked` says whether a second look was joined to it.
+    """
 
     sample: Sample
     prediction: Prediction
     reason: str | None = None
     note: str | None = None
+    looked: bool = False
 
 
 @dataclass(frozen=True)
 class _Output:
-    """A row's raw output, or the `reason` why there is none; without either the prior answers."""
+    """A row's raw output and its second look, or the `reason` why there is none; without either the prior answers."""
 
     sample: Sample
-    loaded: Loaded
-    raw: npt.NDArray[np.float32] | None = None
+    resize: Resize
+    note: str | None
+    raw: Array | None = None
+    look: Look | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _First:
+    """What the first look gives for an image and a task, and the rows that ask for it."""
+
+    task_id: str
+    loaded: Loaded
+    rows: Sequence[Sample]
+    raw: Array
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ class Pipeline:
         read.
         """
         workers, lanes = available_cpus(), self.router.runtime.lanes
-        read = partial(load, data_root=self.data_root, metadata=self.metadata)
+        read = partial(load, data_root=self.data_root, metadata=self.metadata, looked=self._looked_tasks())
         finishing: deque[Future[None]] = deque()
         with (
             ThreadPoolExecutor(workers, "load") as loaders,
@@ -102,22 +120,70 @@ class Pipeline:
         """Do nothing: a pipeline keeps no resources between runs."""
 
     def _raw_outputs(self, batch: Sequence[Loaded]) -> Iterator[_Output]:
-        readable = [loaded for loaded in batch if loaded.pixels is not None]
         for loaded in batch:
             for sample in loaded.job.samples:
+                output = _Output(sample, loaded.resize, loaded.note)
                 if loaded.pixels is None:
-                    yield _Output(sample, loaded, reason=loaded.reason)
+                    yield replace(output, reason=loaded.reason)
                 elif sample.task_id not in self.metadata.tasks:
-                    yield _Output(sample, loaded, reason=f"the weights have no task {sample.task_id!r}")
+                    yield replace(output, reason=f"the weights have no task {sample.task_id!r}")
                 elif not self._is_answered(sample):
-                    yield _Output(sample, loaded)
+                    yield output
+        firsts = list(self._first_looks([loaded for loaded in batch if loaded.pixels is not None]))
+        looks, notes = self._second_looks(firsts)
+        for number, first in enumerate(firsts):
+            note = "; ".join(filter(None, (first.loaded.note, notes.get(number)))) or None
+            for sample in first.rows:
+                yield _Output(sample, first.loaded.resize, note, first.raw, looks.get(number))
+
+    def _first_looks(self, readable: Sequence[Loaded]) -> Iterator[_First]:
         asked = [self._asked(loaded.job.samples) for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
             for task_id, numbers, outputs in self._outputs(images, [list(tasks) for tasks in asked]):
-                for number, output in zip(numbers, outputs, strict=True):
-                    for sample in asked[number][task_id]:
-                        yield _Output(sample, readable[number], output)
+                for number, raw in zip(numbers, outputs, strict=True):
+                    yield _First(task_id, readable[number], asked[number][task_id], raw)
+
+    def _second_looks(self, firsts: Sequence[_First]) -> tuple[Mapping[int, Look], Mapping[int, str]]:
+        """Look again where that helps. Return the second looks, and notes on missing ones, by the first look's number.
+
+        The crops of a batch's images are answered in batches of their own, so they depend on the same images only.
+        """
+        crops, notes = self._crops(firsts)
+        looks: dict[int, Look] = {}
+        for numbers in cut(list(crops), self.batch_size):
+            images = np.stack([crops[number].pixels for number in numbers])
+            for _, places, outputs in self._outputs(images, [[firsts[number].task_id] for number in numbers]):
+                for place, raw in zip(places, outputs, strict=True):
+                    number = numbers[place]
+                    if np.isfinite(raw).all():
+                        looks[number] = Look(crops[number].window, crops[number].resize, raw)
+                    else:
+                        notes[number] = "no second look, the network's output is not finite"
+        return looks, notes
+
+    def _crops(self, firsts: Sequence[_First]) -> tuple[dict[int, Crop], dict[int, str]]:
+        """Return what to look at again, and notes on images that are no longer readable, by the first look's number."""
+        crops: dict[int, Crop] = {}
+        notes: dict[int, str] = {}
+        for number, first in enumerate(firsts):
+            try:
+                if crop := self._crop(first):
+                    crops[number] = crop
+            except (ImageError, PathError, OSError) as error:
+                notes[number] = f"no second look, the image could not be read again ({error})"
+        return crops, notes
+
+    def _crop(self, first: _First) -> Crop | None:
+        resize, kind = first.loaded.resize, self.metadata.tasks[first.task_id].spec.kind
+        window = window_of(first.raw, kind, resize, self._postprocessing(first.task_id))
+        if window is None:
+            return None
+        native = native_image(first.loaded, self.data_root)
+        return Crop.of(native, window, resize.size, self.metadata.fit, self.metadata.resampling)
+
+    def _looked_tasks(self) -> set[str]:
+        return {task_id for task_id in self.metadata.tasks if self._postprocessing(task_id).second_look}
 
     def _asked(self, samples: Sequence[Sample]) -> Mapping[str, list[Sample]]:
         """Return the tasks that the network answers for an image, each with its rows (two rows may share a task)."""
@@ -149,10 +215,10 @@ class Pipeline:
 
     def _finish(self, output: _Output, consume: Callable[[Answer], None]) -> None:
         prediction, reason = self._prediction(output)
-        consume(Answer(output.sample, prediction, reason, output.loaded.note))
+        consume(Answer(output.sample, prediction, reason, output.note, output.look is not None))
 
     def _prediction(self, output: _Output) -> tuple[Prediction, str | None]:
-        sample, resize = output.sample, output.loaded.resize
+        sample, resize = output.sample, output.resize
         task = self.metadata.tasks.get(sample.task_id)
         spec = task.spec if task else TaskSpec(sample.task_id, sample.kind, sample.num_classes)
         mean = task.fallback if task else None
@@ -161,6 +227,7 @@ class Pipeline:
                 output.raw,
                 spec,
                 resize,
+                look=output.look,
                 postprocessing=self._postprocessing(spec.task_id),
                 mean=mean,
                 mask_resize=self.mask_resize,

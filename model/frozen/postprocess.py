@@ -1,11 +1,12 @@
-"""Post-processing of raw outputs: connected components, filled holes, and averaging with the flipped image.
+"""Post-processing: connected components, filled holes, a second look, and averaging with the flipped image.
 
 The weights say which of these helps which task; `training refine` chooses them on held-out rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from challenge.tasks import TaskKind
 
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
 
 class Postprocess(StrEnum):
@@ -22,8 +25,32 @@ class Postprocess(StrEnum):
     NONE = "none"
     MASKS = "masks"
     """Masks are cleaned, which takes next to no time."""
+    LOOK = "look"
+    """A crop of the image around what was found is answered again: up to twice the network's time."""
     FLIP = "flip"
-    """The flipped image is answered too (test-time augmentation): up to twice the network's time."""
+    """The flipped image is answered too (test-time augmentation): up to twice the time of the level before."""
+
+    def includes(self, other: "Postprocess") -> bool:
+        """Return whether `other` is this level or one before it."""
+        levels = list(Postprocess)
+        return levels.index(other) <= levels.index(self)
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """Where a second look goes (`model.frozen.second_look`).
+
+    `zoom` is the crop's size in boxes around what was found, and `least_side` the least size in sides of the image.
+    An image gets no second look if more than `largest_area` of it was found to belong to the structure.
+    """
+
+    zoom: float = 1.6
+    least_side: float = 0.6
+    largest_area: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.zoom >= 1 and 0 < self.least_side <= 1 and 0 < self.largest_area <= 1):
+            raise ValueError(f"{self} needs a zoom of 1 or more, and a least side and a largest area in 0..1")
 
 
 @dataclass(frozen=True)
@@ -33,18 +60,31 @@ class Postprocessing:
     `largest_component` keeps the largest connected component of each class and turns the rest into background.
     `fill_holes` gives background that a class encloses to that class. `flip` averages with the answer to the
     horizontally flipped image; `point_order` gives each point's index (from 0) among the flipped image's points.
+    `second_look` is for masks and boxes.
     """
 
     largest_component: bool = False
     fill_holes: bool = False
     flip: bool = False
     point_order: tuple[int, ...] = ()
+    second_look: SecondLook | None = None
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Postprocessing":
+        """Return what `dataclasses.asdict` wrote; missing keys have their defaults. Raises TypeError or ValueError."""
+        look, order = table.get("second_look"), tuple(map(int, table.get("point_order", ())))
+        return cls(**{**table, "point_order": order, "second_look": None if look is None else SecondLook(**look)})
 
     def up_to(self, level: Postprocess) -> "Postprocessing":
         """Return the part of it that `level` includes."""
-        masks = level is not Postprocess.NONE
-        flip = self.flip and level is Postprocess.FLIP
-        return Postprocessing(self.largest_component and masks, self.fill_holes and masks, flip, self.point_order)
+        masks = level.includes(Postprocess.MASKS)
+        return replace(
+            self,
+            largest_component=self.largest_component and masks,
+            fill_holes=self.fill_holes and masks,
+            second_look=self.second_look if level.includes(Postprocess.LOOK) else None,
+            flip=self.flip and level.includes(Postprocess.FLIP),
+        )
 
     def clean_mask(self, logits: Floats) -> Floats:
         """Return (K, h, w) mask logits with cells moved from a class to background or back.
@@ -64,6 +104,17 @@ class Postprocessing:
                 own = labels == number
                 _exchange(clean, number, holes(own) & (labels == 0))
         return clean
+
+    def clean_labels(self, labels: Labels) -> None:
+        """Do to (H, W) class indices, in place, what `clean_mask` does to logits."""
+        if not (self.largest_component or self.fill_holes):
+            return
+        for number in range(1, int(labels.max(initial=0)) + 1):
+            if self.largest_component:
+                own = labels == number
+                labels[own & ~largest_component_of(own)] = 0
+            if self.fill_holes:
+                labels[holes(labels == number) & (labels == 0)] = number
 
     def average_with_flipped(self, outputs: Floats, flipped: Floats, kind: TaskKind) -> Floats:
         """Return the mean of the raw outputs (B, ...) and those of the flipped images, flipped back."""
@@ -99,20 +150,35 @@ def holes(own: Cells) -> Cells:
 def connected_components(own: Cells) -> npt.NDArray[np.int64]:
     """Label the 4-connected components of (h, w) cells: one number above 0 per component, 0 outside.
 
-    Every cell takes the largest number among its neighbours, then the number of the cell that it names, until nothing
-    changes. Written here because SimpleITK, the one library in the container that can do it, takes a second to import.
+    Cells are joined to runs, a run being a row's cells without a gap. Every run takes the largest number among the runs
+    that it touches, then the number of the run that it names, until nothing changes. Written here because SimpleITK,
+    the one library in the container that can do it, takes a second to import.
     """
-    labels = np.where(own, np.arange(1, own.size + 1).reshape(own.shape), 0)
+    wide = np.pad(own, ((0, 0), (0, 1)))  # a column that ends the last run of each row
+    changes = np.flatnonzero(np.diff(wide.ravel(), prepend=False))
+    starts, stops = changes[0::2], changes[1::2]
+    upper, lower = _touching(starts, stops, wide.shape[1])
+    numbers = np.arange(len(starts))
     while True:
-        wide = np.pad(labels, 1)
-        neighbours: Sequence[npt.NDArray[np.int64]] = (
-            labels, wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:],
-        )  # fmt: skip
-        spread = np.where(own, np.maximum.reduce(neighbours), 0)
-        spread = np.concatenate([[0], spread.ravel()])[spread]
-        if np.array_equal(spread, labels):
-            return labels
-        labels = spread
+        spread = numbers.copy()
+        np.maximum.at(spread, upper, numbers[lower])
+        np.maximum.at(spread, lower, numbers[upper])
+        spread = spread[spread]
+        if np.array_equal(spread, numbers):
+            break
+        numbers = spread
+    labels = np.zeros(wide.shape, np.int64)
+    labels[wide] = np.repeat(numbers + 1, stops - starts)
+    return labels[:, :-1]
+
+
+def _touching(starts: Ints, stops: Ints, width: int) -> tuple[Ints, Ints]:
+    """Return the pairs of runs, by index, of which one lies right above the other in rows of `width` cells."""
+    first = np.searchsorted(stops, starts + width, side="right")
+    counts = np.searchsorted(starts, stops + width, side="left") - first
+    upper = np.repeat(np.arange(len(starts)), counts)
+    lower = np.arange(len(upper)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    return upper, lower
 
 
 def _exchange(logits: Floats, number: int, cells: Cells) -> None:

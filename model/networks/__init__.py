@@ -1,4 +1,4 @@
-"""What is trained and exported: encoders, decoders, heads and the systems that join them. Needs torch."""
+"""The networks: encoders, decoders, heads and the systems that join them. Needs torch."""
 
 from model.networks.registry import build, list_systems
 

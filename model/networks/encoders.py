@@ -11,9 +11,9 @@ STRIDES = (4, 8, 16, 32)
 
 
 class Encoder(nn.Module):
-    """A timm backbone without its classifier; channels and strides come from its `feature_info`.
+    """A timm backbone without its classifier. Channels and strides come from its `feature_info`.
 
-    `same_padding_size` fixes the SAME padding of strided convolutions to that of an image of this size.
+    With `same_padding_size`, strided convolutions pad as they would for an image of this size (SAME padding).
     """
 
     def __init__(self, name: str, same_padding_size: int | None = None) -> None:
@@ -21,7 +21,7 @@ class Encoder(nn.Module):
         try:
             probe = timm.create_model(name, features_only=True, pretrained=False)
         except RuntimeError as error:
-            raise UserError(f"timm knows no feature extractor {name!r}{nearest(name, timm.list_models())}") from error
+            raise UserError(f"timm has no feature extractor {name!r}{nearest(name, timm.list_models())}") from error
         reductions = list(probe.feature_info.reduction())
         missing = [stride for stride in STRIDES if stride not in reductions]
         if missing:
@@ -39,10 +39,10 @@ class Encoder(nn.Module):
 
 
 def _fix_same_padding(backbone: nn.Module, size: int) -> None:
-    """Let the strided convolutions pad as they would for an image of `size`, whatever size comes in.
+    """Make the strided convolutions pad as they would for an image of `size`, whatever the input's size.
 
-    SAME padding at stride 2 takes one row more, and is symmetric, where the map's size is odd. Image sizes are
-    multiples of 32, so only the convolutions that would see an odd map at `size` differ.
+    For an odd map, SAME padding at stride 2 adds one row more and is symmetric. Image sizes are multiples of 32, so
+    only the convolutions that would get an odd map at `size` differ.
     """
     for name, conv in list(backbone.named_modules()):  # in the order of execution
         if not isinstance(conv, Conv2dSame):

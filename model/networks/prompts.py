@@ -1,4 +1,4 @@
-"""One-hot prompts (position, task, type, nature) that tell a network what an image shows and what is asked of it."""
+"""One-hot prompts (position, task, type, nature): they tell a network what an image shows and what to answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -26,7 +26,7 @@ class Vocabulary:
         return tuple(len(getattr(self, field.name)) for field in fields(self))
 
     def extended(self) -> "Vocabulary":
-        """Append the positions and kinds that the challenge has and the published vocabulary lacks."""
+        """Append the challenge's positions and kinds that the published vocabulary lacks."""
         positions = dict.fromkeys((*self.position, *(entry.position for entry in task_table().values())))
         return replace(self, position=tuple(positions), task=tuple(dict.fromkeys((*self.task, *TaskKind))))
 
@@ -69,7 +69,7 @@ PERCEPTGUIDE = Vocabulary(
 
 
 class PromptTable(nn.Module):
-    """Task index -> the task's prompts. The table follows from the tasks, so it is no part of the state dict."""
+    """Task index -> the task's prompts. The table follows from the tasks, so it is not in the state dict."""
 
     def __init__(
         self,

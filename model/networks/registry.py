@@ -1,4 +1,4 @@
-"""Systems by name. A system is imported when it is asked for, so the table itself needs no torch."""
+"""Systems by name. A system is imported only when it is built, so the table itself needs no torch."""
 
 import importlib
 import inspect
@@ -28,12 +28,12 @@ def list_systems() -> list[str]:
 
 
 def build(name: str, tasks: Iterable[TaskSpec], **options: Any) -> "System":
-    """Return the system `name` with one head per task, randomly initialised; it downloads nothing.
+    """Return the system `name` with one head per task, randomly initialised. Nothing is downloaded.
 
     Raises UserError for an unknown name or an option that the system does not have.
     """
     if name not in SYSTEMS:
-        raise UserError(f"unknown system {name!r}{nearest(name, SYSTEMS)}; there are: {', '.join(list_systems())}")
+        raise UserError(f"unknown system {name!r}{nearest(name, SYSTEMS)}; choose from {', '.join(list_systems())}")
     system = _load(name)
     known = [option for option in inspect.signature(system).parameters if option != "tasks"]
     for option in options:

@@ -1,6 +1,6 @@
-"""The interface of every system: named stages, and the path of stages that each task takes.
+"""The interface of every system: named stages, and a path of stages for each task.
 
-The stages are what is exported as separate graphs, so the network in training and the frozen one run the same path.
+Every stage is exported as a graph, so the trained and the frozen network run the same path.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,11 +55,11 @@ class System(nn.Module):
     | detection | (B, 5, s, s) | x0, y0, x1, y1 in 0..1 of the image, then the objectness logit |
     | regression | (B, 2M) | x1, y1, x2, y2, ... in 0..1 of the image |
 
-    A stage with an input `task` gets, for every image, the number that `indices` has for its task ((B,) int64), so its
-    result depends on the task. Stages without it are shared.
+    A stage with an input `task` gets each image's task number from `indices` ((B,) int64), so its result depends on
+    the task. Stages without this input are shared.
 
-    S must be a multiple of `size_multiple`. `timm_name` is timm's model whose weights `load_encoder` takes, for an
-    encoder that is not a pyramid.
+    S must be a multiple of `size_multiple`. For an encoder that is not a pyramid, `timm_name` is the timm model whose
+    weights `load_encoder` accepts.
     """
 
     timm_name: str | None = None
@@ -74,11 +74,11 @@ class System(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The shared encoder, which has a learning rate of its own."""
+        """The shared encoder, which has its own learning rate."""
         return self.stages[ENCODER].module
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of every stage too: some wrap modules that are registered elsewhere."""
+        """Set the mode of every stage too, because some wrap modules that are registered elsewhere."""
         super().train(mode)
         for stage in self.stages.values():
             stage.module.train(mode)
@@ -86,33 +86,33 @@ class System(nn.Module):
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Fill the whole encoder from the state dict of `timm_name`. Raises UserError if it does not fit."""
-        raise UserError(f"{type(self).__name__} takes no weights of timm's")
+        raise UserError(f"{type(self).__name__} cannot load timm's weights; set encoder.weights = 'none'")
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of the shared encoder."""
         return list(self.encoder.parameters())
 
     def other_parameters(self) -> list[nn.Parameter]:
-        """Every parameter that is not the encoder's: decoders and heads."""
+        """All parameters outside the encoder: decoders and heads."""
         encoder = {id(parameter) for parameter in self.encoder_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in encoder]
 
     def no_weight_decay(self) -> list[nn.Parameter]:
-        """Parameters that weight decay would only pull to zero: learned prompts, embeddings and scalars, if any."""
+        """Parameters without weight decay, which would only pull them to zero: prompts, embeddings, scalars, if any."""
         return []
 
     def prompt_parameters(self) -> list[nn.Parameter]:
-        """Parameters that turn prompts into features, which may be trained alone on a new data set; none by default."""
+        """Parameters that turn prompts into features; a new data set may train only these. None by default."""
         return []
 
     def auxiliary_loss(self) -> Tensor | None:
-        """Return what the last forward pass adds to the task's loss, if anything (a balance of experts)."""
+        """Return what the last forward pass adds to the task's loss, if anything (the experts' balance loss)."""
         return None
 
     def forward(self, images: Tensor, task_id: str) -> Tensor:
         """(B, 3, S, S) float32 images, normalised by the weights' mean and std -> the raw output of the table above.
 
-        In training mode a dense head may return its maps instead of positions, as the loss of its kind expects.
+        In training mode a dense head may return its maps instead of positions, as its loss expects.
         """
         return self.answers(images, (task_id,))[task_id]
 

@@ -19,8 +19,8 @@ _FILE = Path(__file__).with_name("task_table.toml")
 class TaskProfile:
     """What a task shows. `nature` is `tumour` or `organ`, `type` how much of the image is given (`whole`).
 
-    `object` is for people; the prompts take position, nature and type. The defaults are those of a task of the user's
-    own that nothing is said about: "indis" is the published name of an unspecified position.
+    `object` is for people; the prompts use position, nature and type. The defaults are for a user's task without a
+    profile: "indis" is the published name of an unspecified position.
     """
 
     object: str = "unspecified"
@@ -32,15 +32,15 @@ class TaskProfile:
 
 @cache
 def task_table() -> Mapping[str, TaskProfile]:
-    """Return the profiles of the challenge's 27 subtasks by `task_id`. The sources stand in the file."""
+    """Return the profiles of the challenge's 27 subtasks by `task_id`. The file names the sources."""
     table = tomllib.loads(_FILE.read_text("utf-8"))
     return MappingProxyType({task_id: TaskProfile(**entry) for task_id, entry in table.items()})
 
 
 def profile(task_id: str, own: Mapping[str, Mapping[str, str]] | None = None) -> TaskProfile:
-    """Return a task's profile: from `own`, which a recipe may give for its own tasks, or else from the table.
+    """Return a task's profile from `own`, which a recipe may define, or else from the table.
 
-    A task in neither gets the unspecified profile, and a log line. Raises UserError for an unknown field in `own`.
+    A task in neither gets the default profile and a log line. Raises UserError for an unknown field in `own`.
     """
     if own and task_id in own:
         try:

@@ -120,7 +120,7 @@ def runs_as_organisers(engine: Engine, image):
 
 @pytest.fixture(scope="session")
 def image_for_hosts_that_refuse_root(engine: Engine, build_log, build_variables):
-    """The same build with RUN_AS; but for the last lines it comes from the cache."""
+    """The same build with RUN_AS; all but the last lines come from the cache."""
     engine.run("docker/do_build.sh", *build_options(engine), **build_variables,
                IMAGE=NON_ROOT_IMAGE, RUN_AS=NON_ROOT)  # fmt: skip
     return NON_ROOT_IMAGE
@@ -128,7 +128,7 @@ def image_for_hosts_that_refuse_root(engine: Engine, build_log, build_variables)
 
 @pytest.fixture(scope="session")
 def answered(stranger_runs, phantoms, tmp_path_factory):
-    """The container's answers to the phantoms."""
+    """The container's answers for the phantoms."""
     folder = tmp_path_factory.mktemp("answers")
     folder.chmod(0o777)
     run = stranger_runs(phantoms, folder)

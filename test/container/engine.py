@@ -1,4 +1,4 @@
-"""A container engine that works here, what it has to be told, and a base image where no registry is reached."""
+"""A container engine that works here, its options, and a base image if no registry can be reached."""
 
 import json
 import os

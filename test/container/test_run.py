@@ -1,4 +1,4 @@
-"""The image under the conditions of a host that nobody here controls."""
+"""The image under the strict conditions of a foreign host."""
 
 import json
 import logging
@@ -96,7 +96,7 @@ def test_answers_are_those_of_a_local_run_byte_for_byte(answered, local_python, 
     assert [name for name in here if inside[name] != here[name]] == []
 
 
-def test_the_same_image_answers_uusic_where_a_list_is_mounted(stranger_runs, phantoms, output, tmp_path):
+def test_the_same_image_answers_uusic_if_a_list_is_mounted(stranger_runs, phantoms, output, tmp_path):
     write_uusic_folder(phantoms, tmp_path / "uusic", "test")
     listed = tmp_path / "uusic" / "list.json"
     stranger_runs(tmp_path / "uusic", output, options=f"--volume {listed}:/input_json:ro")
@@ -107,7 +107,7 @@ def test_the_same_image_answers_uusic_where_a_list_is_mounted(stranger_runs, pha
     assert list(json.loads((output / "classification.json").read_text("utf-8"))) == classified
 
 
-def test_a_stopped_container_ends_with_143_and_goes_on(stranger_runs, engine, answered, phantoms, output):
+def test_a_stopped_container_ends_with_143_and_resumes(stranger_runs, engine, answered, phantoms, output):
     journal, name = output / ".journal", "fmc-uia-stopped"
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(stranger_runs, phantoms, output, options=f"--name {name}", check=False)

@@ -1,4 +1,4 @@
-"""The image started as the organisers do, without `--user`: who runs, what it may still do, whose the answers are."""
+"""The image started without `--user`, as the organisers do: its user, its rights, and the owner of the answers."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def watched(runs_as_organisers, phantoms):
 
 
 @pytest.mark.parametrize(("owner", "mode"), [(0, 0o755), (0, 0o1777), (1000, 0o755), (1000, 0o700)])
-def test_the_output_folder_s_owner_writes_and_can_do_nothing_else(watched, output, owner, mode):
+def test_the_output_folder_s_owner_can_write_and_do_nothing_else(watched, output, owner, mode):
     give(output, owner, mode)
     log, held = watched(output)
     assert (held["Uid"].split(), held["Gid"].split()) == ([str(owner)] * 4, [str(owner)] * 4)
@@ -116,7 +116,7 @@ def test_without_any_capability_root_stays_where_it_can_write(watched, output, o
     assert len([line for line in log.splitlines() if "stays root" in line]) == 1
 
 
-def test_without_any_capability_nor_the_right_to_write_one_sentence_tells(runs_as_organisers, phantoms, output):
+def test_without_capabilities_and_write_access_there_is_one_sentence(runs_as_organisers, phantoms, output):
     give(output, 1000, 0o755)
     run = runs_as_organisers(phantoms, output, options="--cap-drop ALL", check=False)
     assert run.returncode == 2
@@ -206,7 +206,7 @@ def test_root_s_earlier_files_are_named_to_a_user_who_cannot_replace_them(
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--bogus", 2), ("--help", 0), ("--list-tasks", 0), ("--merge", 2)])
-def test_odd_command_lines_end_as_ever(runs_as_organisers, phantoms, output, argument, code):
+def test_odd_command_lines_end_as_usual(runs_as_organisers, phantoms, output, argument, code):
     """Even where the output folder cannot be written."""
     give(output, 1000, 0o755)
     run = runs_as_organisers(phantoms, output, argument, options="--cap-drop ALL", check=False)
@@ -222,7 +222,7 @@ def test_the_script_runs_as_the_organisers_and_then_strictly(engine, image, phan
     assert contents(output)
 
 
-def test_the_script_names_what_it_does_not_know(engine, phantoms, output):
+def test_the_script_names_unknown_arguments(engine, phantoms, output):
     run = engine.run("docker/do_test_run.sh", phantoms, output, check=False, RUNS="twice")
     assert run.returncode == 2
     assert "twice" in run.stderr

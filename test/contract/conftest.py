@@ -1,15 +1,36 @@
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from contract.faults import DataFolder, command
 from tiny import export_tiny
+
+from challenge.tasks import TaskKind
+from model.frozen.metadata import read_metadata, write_metadata
+from model.frozen.postprocess import Postprocess, SecondLook
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny_weights")
     export_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def looking(repository, tmp_path_factory):
+    """The shipped weights, with a second look for every mask and box, also by default."""
+    folder = tmp_path_factory.mktemp("looking") / "weights"
+    shutil.copytree(repository / "weights", folder)
+    metadata = read_metadata(folder)
+    twice = {
+        task_id: replace(task, postprocessing=replace(task.postprocessing, second_look=SecondLook()))
+        for task_id, task in metadata.tasks.items()
+        if task.spec.kind in (TaskKind.SEGMENTATION, TaskKind.DETECTION)
+    }
+    write_metadata(replace(metadata, tasks={**metadata.tasks, **twice}, default_postprocess=Postprocess.LOOK), folder)
     return folder
 
 

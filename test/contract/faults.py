@@ -1,4 +1,4 @@
-"""One bad row, file or folder beside good ones: what the command says, and that the good rows' answers stay."""
+"""One bad row, file or folder beside good ones: the message, and unchanged answers for the good rows."""
 
 import csv
 import io
@@ -73,7 +73,7 @@ def as_csv(rows: Iterable[Sequence[str]], columns: Sequence[str] = COLUMNS) -> b
 
 
 def answers(output: Path) -> Answers:
-    """Return every answer of an output folder by what it answers."""
+    """Return every answer of an output folder by image and task, or by mask file."""
     found: Answers = {}
     for path in sorted(output.rglob("*")):
         if path.is_file() and path.suffix != ".json":

@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: short files, folders of few modules, few that know the whole recipe."""
+"""Rules that no linter checks: short files, few modules per folder, few modules that take the whole recipe."""
 
 import ast
 import tomllib
@@ -21,7 +21,7 @@ def test_no_file_is_long(modules):
     assert long == {}
 
 
-def test_a_folder_can_be_overlooked(modules):
+def test_no_folder_has_too_many_modules(modules):
     count = Counter(path.parent for path in modules if path.name != "__init__.py")
     assert {str(folder): number for folder, number in count.items() if number > MOST_MODULES} == {}
 
@@ -35,7 +35,7 @@ def test_the_order_of_the_folders_is_a_contract(repository):
 
 
 def test_few_modules_take_the_whole_recipe(modules):
-    """Whoever needs one section of it is handed that section."""
+    """A module that needs one section of the recipe gets only that section."""
     found = sorted(str(path) for path, text in modules.items() if takes_config(ast.parse(text)))
     print(f"{len(found)} modules name the whole Config in a signature: {', '.join(found)}")
     assert 0 < len(found) <= MOST_WITH_CONFIG

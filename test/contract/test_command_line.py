@@ -45,7 +45,7 @@ def test_complete_run(call, tmp_path):
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-def test_strict_tells_fallbacks_by_exit_code_3(call, data):
+def test_strict_reports_fallbacks_by_exit_code_3(call, data):
     (data / "a.png").write_bytes(b"")
     assert call().returncode == 0
     result = call("--strict")
@@ -90,7 +90,7 @@ def test_list_tasks(call):
 @pytest.mark.parametrize(
     "module", ["challenge.imaging.decode", "challenge.writers", "model.frozen.run.submission", "inference"]
 )
-def test_importing_the_container_s_code_pulls_in_neither_torch_nor_pandas_nor_opencv_nor_openvino(repository, module):
+def test_importing_the_container_s_code_imports_no_torch_pandas_opencv_or_openvino(repository, module):
     code = (
         f"import sys, {module}; print([m for m in ('torch', 'pandas', 'cv2', 'timm', 'openvino') if m in sys.modules])"
     )
@@ -124,7 +124,7 @@ def test_a_relative_path_where_the_current_folder_was_deleted_is_refused(call, t
     assert call().returncode == 0
 
 
-def test_a_report_that_nobody_reads_is_one_sentence_beside_all_answers(call, tmp_path):
+def test_a_report_without_a_reader_is_one_sentence_and_all_answers_remain(call, tmp_path):
     os.mkfifo(tmp_path / "report")
     result = call("--report", str(tmp_path / "report"))
     assert result.returncode == 2

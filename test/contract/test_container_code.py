@@ -1,4 +1,4 @@
-"""What the code in the container may not do, read off its source."""
+"""What the container's code must not do, checked in its source."""
 
 import ast
 
@@ -31,7 +31,7 @@ def test_it_imports_no_pickle_no_network_no_process_and_no_installer(trees):
     assert set(found) == ALLOWED
 
 
-def test_it_asks_for_no_home_no_shell_and_not_for_the_hosts_processors(trees):
+def test_it_never_asks_for_home_shell_or_the_hosts_processors(trees):
     found = []
     for path, tree in trees.items():
         for node in ast.walk(tree):

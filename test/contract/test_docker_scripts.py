@@ -1,4 +1,4 @@
-"""The scripts around the image, with an engine that only pretends: what they refuse, and what they leave."""
+"""The scripts around the image, with a fake engine: what they refuse, and what they leave."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def call(repository, tmp_path):
     return run
 
 
-def test_an_image_that_cannot_be_saved_costs_no_earlier_archive(call, tmp_path):
+def test_a_failed_save_keeps_the_earlier_archive(call, tmp_path):
     folder = tmp_path / "with space"
     folder.mkdir()
     assert call("do_save.sh", folder / "a.tar.gz", engine="echo whole").returncode == 0
@@ -29,7 +29,7 @@ def test_an_image_that_cannot_be_saved_costs_no_earlier_archive(call, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_test_run_on_what_is_not_there_is_refused(call, tmp_path):
+def test_a_test_run_on_missing_folders_is_refused(call, tmp_path):
     done = call("do_test_run.sh", tmp_path / "nowhere", tmp_path / "out", engine="exit 0")
     assert (done.returncode, done.stderr) == (2, f"there is no folder {tmp_path / 'nowhere'}; give the data folder\n")
     done = call("do_test_run.sh", tmp_path, tmp_path / "out", engine="exit 0", INPUT_JSON="nowhere.json")

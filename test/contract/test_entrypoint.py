@@ -1,4 +1,4 @@
-"""What the image starts: rights are given up first, and the command line means the same as `inference.py`'s."""
+"""The image's entry point gives up rights first, and has the same command line as `inference.py`."""
 
 import json
 import os
@@ -111,7 +111,7 @@ except UserError as error:
     assert "--user 12345:12345" in run_script(repository, code, open_folder)["refused"]
 
 
-def test_a_mask_that_may_not_be_written_ends_the_run_with_one_sentence(call, data, monkeypatch, capsys):
+def test_a_mask_that_cannot_be_written_ends_the_run_with_one_sentence(call, data, monkeypatch, capsys):
     def refuse(target, *_, **__):
         raise PermissionError(1, "Operation not permitted", str(target))
 

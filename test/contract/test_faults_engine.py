@@ -32,7 +32,7 @@ def test_serving_opens_no_socket(data, call, untouched, no_network):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_none_cost_their_own_row(data, call, untouched, monkeypatch, value):
+def test_numbers_that_are_not_finite_cost_only_their_row(data, call, untouched, monkeypatch, value):
     honest = OnnxRuntime.run
 
     def run(self, graph, inputs):
@@ -64,7 +64,7 @@ def test_every_graph_is_loaded_once(data, call, monkeypatch):
     assert set(loaded.values()) == {1}
 
 
-def test_an_error_in_a_worker_ends_the_run_instead_of_hanging_it(data, call, monkeypatch):
+def test_an_error_in_a_worker_ends_the_run_without_hanging(data, call, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
@@ -93,7 +93,7 @@ def test_a_silent_fallback_to_the_cpu_is_fatal_for_cuda(data, call, listed_cuda,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_silent_fallback_to_the_cpu_is_told_and_reported_for_auto(data, call, untouched, listed_cuda, caplog):
+def test_a_silent_fallback_to_the_cpu_is_logged_and_reported_for_auto(data, call, untouched, listed_cuda, caplog):
     ended = call(data.root, "--device", "auto")
     assert (ended.code, ended.answers) == (0, untouched)
     assert "device: cpu, because CUDA was found but onnxruntime could not use it" in caplog.text
@@ -130,7 +130,7 @@ def test_a_gpu_without_enough_memory_gets_smaller_batches(tiny_weights, monkeypa
         runtime.run("encoder", {"images": images})
 
 
-def test_cuda_that_is_not_there_is_told(data, call, monkeypatch):
+def test_missing_cuda_is_reported(data, call, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused = call(data.root, "--device", "cuda")
     assert refused.code == 2

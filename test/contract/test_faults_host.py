@@ -1,4 +1,4 @@
-"""Hosts unlike a workstation: their file systems, streams and signals; names that hold control characters."""
+"""Unusual hosts: their file systems, streams and signals; names with control characters."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ def test_streams_that_are_closed_or_full(process, untouched, tmp_path, redirecti
     assert process(redirection, "--weights", "nothing", output="two").returncode == 2
 
 
-def test_what_would_go_to_a_closed_stderr_goes_to_stdout(process):
+def test_output_for_a_closed_stderr_goes_to_stdout(process):
     lines = process("2>&-").stdout.splitlines()
     assert lines[-1].endswith("0 of them with a fallback")
     assert process("2>&-", "--weights", "nothing").stdout.startswith("there is no nothing/weights.json; ")
@@ -68,7 +68,7 @@ def test_signals_of_schedulers_stop_a_run_that_goes_on(data, call, untouched, mo
     assert (again.code, again.answers) == (0, whole.answers)
 
 
-def test_names_forge_no_line_and_are_echoed_exactly(process, data, tmp_path):
+def test_names_forge_no_line_and_are_repeated_exactly(process, data, tmp_path):
     forged = "\n2026-01-01 00:00:00,000 INFO 9 rows answered\x1b[2J\x9b1m"
     image, task = f"../images/x{forged}.png", f"task{forged}"
     data.write(f"z{forged}.csv", as_csv([(image, task, "classification", "2", "")]))
@@ -91,7 +91,7 @@ def test_an_error_with_a_forged_name_is_one_line(process, data):
     assert "\x1b" not in done.stderr
 
 
-def test_a_manifest_whose_name_is_no_text(data, call, untouched):
+def test_a_manifest_whose_name_is_not_text(data, call, untouched):
     os.rename(data.root / "csv_files" / "good.csv", os.fsencode(data.root / "csv_files") + b"/\xff.csv")
     ended = call(data.root)
     assert (ended.code, ended.answers) == (0, untouched)

@@ -1,4 +1,4 @@
-"""Every bad image, asked for every kind of task in one run: each row gets what is promised, as do its neighbours."""
+"""Every bad image with every kind of task in one run: each row gets what is promised, and so do its neighbours."""
 
 import csv
 import shutil
@@ -59,7 +59,7 @@ def test_without_strict_fallbacks_end_with_0(data, call, untouched):
 
 
 def test_the_same_picture_in_other_encodings_gets_the_same_answer(data, call):
-    """What 16 bits, a palette or an alpha channel add must not change what the network sees."""
+    """16 bits, a palette or an alpha channel must not change what the network sees."""
     grey = np.random.default_rng(1).integers(0, 256, (50, 70), np.uint8)
     plain = Image.fromarray(grey)
     alpha = np.dstack([grey, np.full_like(grey, 10)])

@@ -1,4 +1,4 @@
-"""Manifests as others write them: each is answered like a plain one, or refused in one sentence before any work."""
+"""Unusual manifests: each is answered like a plain one, or refused in one sentence before any work."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ SEGMENTATION = ("../images/good 1.png", "lung", "segmentation", "2")
     ids=["byte order mark", "CRLF", "CR", "semicolons", "quoted line ends", "names in capitals", "NaN in labels",
          "blank rows", "every row twice", "another num_classes", "num_classes NaN"],
 )  # fmt: skip
-def test_written_otherwise_but_meaning_the_same(data, call, untouched, content):
+def test_other_spellings_give_the_same_answers(data, call, untouched, content):
     data.write("good.csv", content)
     ended = call(data.root, "--strict")
     assert (ended.code, ended.fallbacks) == (0, {})
@@ -88,7 +88,7 @@ def test_no_manifest_at_all(tmp_path, call, folder):
     assert str(root / "csv_files") in ended.last_line
 
 
-def test_a_header_alone_beside_other_manifests(data, call, untouched):
+def test_a_manifest_with_only_a_header_beside_others(data, call, untouched):
     data.write("odd.csv", as_csv([]))
     assert call(data.root, "--strict").answers == untouched
 
@@ -129,7 +129,7 @@ def test_one_task_alone(data, call, untouched):
     assert call(data.root).answers == {key: untouched[key]}
 
 
-def test_rows_with_cells_beyond_the_columns_are_answered_and_told(data, call, untouched):
+def test_rows_with_cells_beyond_the_columns_are_answered_and_noted(data, call, untouched):
     data.write("odd.csv", as_csv([("../images/good 1.png", "organ_cls", "classification", "6", "", "left", "side")]))
     ended = call(data.root, "--strict")
     assert ended.code == 0

@@ -97,7 +97,7 @@ def test_parts_whose_masks_are_links(data, call, parts, tmp_path):
     assert not [path for path in (tmp_path / "deep").rglob("*") if path.is_symlink()]
 
 
-def test_a_link_that_leads_nowhere_or_elsewhere_is_an_altered_mask(parts, tmp_path):
+def test_a_mask_link_to_nowhere_or_elsewhere_counts_as_altered(parts, tmp_path):
     mask = next(path for part in parts for path in masks_of(part))
     mask.rename(tmp_path / "kept")
     mask.symlink_to("nothing")
@@ -136,7 +136,7 @@ def test_a_mask_that_is_altered_while_it_is_copied(parts, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("fails_at", [1, 3])
-def test_a_full_disk_at_merge_gives_the_room_back(data, call, parts, tmp_path, monkeypatch, fails_at, link):
+def test_a_full_disk_at_merge_leaves_no_partial_files(data, call, parts, tmp_path, monkeypatch, fails_at, link):
     whole, before = call(data.root).answers, [contents(part) for part in parts]
     calls = []
 

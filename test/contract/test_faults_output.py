@@ -1,4 +1,4 @@
-"""Output folders that cannot be written, are not empty, or are full of traps."""
+"""Output folders that cannot be written, are not empty, or contain harmful links."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_a_folder_of_another_user(repository, tiny_weights, open_folder):
     assert list(output.iterdir()) == []
 
 
-def test_existing_files_are_overwritten_with_a_warning_and_strange_ones_left(data, call, untouched, tmp_path, caplog):
+def test_existing_files_are_overwritten_with_a_warning_and_other_files_stay(data, call, untouched, tmp_path, caplog):
     out = tmp_path / "out"
     (out / "Segmentation").mkdir(parents=True)
     (out / MASK).write_bytes(b"old")
@@ -51,7 +51,7 @@ def test_existing_files_are_overwritten_with_a_warning_and_strange_ones_left(dat
     assert ended.answers == untouched
 
 
-def test_what_fails_in_the_middle_leaves_earlier_answers_valid_and_no_half_file(data, call, untouched, tmp_path):
+def test_a_failure_in_the_middle_leaves_valid_answers_and_no_partial_file(data, call, untouched, tmp_path):
     out = tmp_path / "out"
     (out / "detection_predictions.json" / "a folder").mkdir(parents=True)
     ended = call(data.root)
@@ -64,7 +64,7 @@ def test_what_fails_in_the_middle_leaves_earlier_answers_valid_and_no_half_file(
 
 
 @pytest.mark.parametrize("link", ["Segmentation", "Segmentation/deep", MASK])
-def test_links_out_of_the_folder_are_refused_and_nothing_is_made_behind_them(data, call, tmp_path, link):
+def test_links_out_of_the_folder_are_refused_and_nothing_is_created_behind_them(data, call, tmp_path, link):
     elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
     elsewhere.mkdir()
     (out / link).parent.mkdir(parents=True)
@@ -78,7 +78,7 @@ def test_links_out_of_the_folder_are_refused_and_nothing_is_made_behind_them(dat
 
 
 def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(data, call, tmp_path):
-    """Whoever can guess the name of a half-written file must not choose where its bytes go."""
+    """Someone who guesses the name of a temporary file must not redirect its bytes."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"untouched")
     call(data.root)
@@ -94,7 +94,7 @@ def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(data, ca
     assert victim.read_bytes() == b"untouched"
 
 
-def test_a_row_that_gets_lost_is_no_success(data, call, monkeypatch):
+def test_a_lost_row_is_a_failure(data, call, monkeypatch):
     run = Pipeline.run
     monkeypatch.setattr(Pipeline, "run", lambda self, samples, *others: run(self, samples[1:], *others))
     ended = call(data.root)

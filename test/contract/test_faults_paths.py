@@ -1,4 +1,4 @@
-"""Hostile and foreign paths: images are found or cost their own row, masks never leave the output folder."""
+"""Hostile and unusual paths: images are found or cost only their row; masks never leave the output folder."""
 
 import shutil
 import unicodedata
@@ -55,7 +55,7 @@ def test_mask_paths_out_of_the_folder_end_with_2(data, call, tmp_path, mask):
     ],
     ids=["backslashes", "case", "NFD for NFC", "NFC for NFD", "no-break space and commas", "no dots", "beside the csv"],
 )
-def test_foreign_spellings_find_the_image_and_are_echoed_as_written(data, call, stored, written):
+def test_other_spellings_find_the_image_and_are_repeated_as_written(data, call, stored, written):
     source, target = data.root / "images" / "good 0.png", data.root / stored
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)

@@ -1,4 +1,4 @@
-"""Answers and reports that are told to go where something lies that is needed still."""
+"""Answers and reports whose target is a file that is still needed."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_a_link_in_the_place_of_a_json_file_is_refused_before_any_work(data, cal
     assert ended.last_line.endswith("leaves the output folder through a link; remove the link")
 
 
-def test_python_s_interface_keeps_the_data_too(data, tiny_weights):
+def test_the_python_interface_keeps_the_data_too(data, tiny_weights):
     before = contents(data.root)
     with pytest.raises(UserError, match="is the input folder"):
         inference.Model(tiny_weights).predict(str(data.root), str(data.root))
@@ -100,7 +100,7 @@ def test_a_report_in_a_place_of_others_is_refused_before_any_work(process, data,
     assert not (tiny_weights / "run.json").exists()
 
 
-def test_a_report_into_a_pipe_is_all_that_is_said_there(process, tmp_path):
+def test_a_pipe_gets_only_the_report(process, tmp_path):
     done = process("", "--report", "/dev/stdout")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "complete"

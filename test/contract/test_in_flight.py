@@ -1,4 +1,4 @@
-"""A file that ends a decoder costs its own rows: in the child at once, in the run's own process on `--resume`."""
+"""A file that kills its decoder costs only its rows: at once in the child, on `--resume` in the run's own process."""
 
 import os
 import signal

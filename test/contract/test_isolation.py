@@ -67,7 +67,7 @@ def test_no_network_no_pickle_no_program(repository, phantom_folder, tiny_weight
     assert run.returncode == 0, run.stderr
 
 
-def test_a_decoder_is_the_only_program_and_only_where_a_file_needs_it(repository, data, tiny_weights, tmp_path):
+def test_only_the_decoder_child_is_started_and_only_for_files_that_need_it(repository, data, tiny_weights, tmp_path):
     """A file for SimpleITK starts one child, whatever the number of such files. In it, the same code is forbidden."""
 
     def run():
@@ -85,8 +85,8 @@ def test_a_decoder_is_the_only_program_and_only_where_a_file_needs_it(repository
     assert "fallback" not in ended.stderr.replace("0 of them with a fallback", "")
 
 
-def test_openvino_tells_nobody(repository, tiny_weights):
-    """Its import reports itself where openvino-telemetry is installed; the block stands in the runtime's module."""
+def test_openvino_sends_no_usage_data(repository, tiny_weights):
+    """OpenVINO's import sends an event if openvino-telemetry is installed; the runtime's module blocks it."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     code = (
         "import sys; from pathlib import Path; from model.frozen.metadata import read_metadata; "
@@ -100,8 +100,8 @@ def test_openvino_tells_nobody(repository, tiny_weights):
     assert run.returncode == 0, run.stderr
 
 
-def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
-    """A pickle in a graph's place has another hash; with the hash mended, it is no ONNX file."""
+def test_pickled_weights_are_refused_unread(repository, phantom_folder, tiny_weights, tmp_path):
+    """A pickle instead of a graph has another hash; with a corrected hash it is still not an ONNX file."""
     weights = shutil.copytree(tiny_weights, tmp_path / "weights")
     metadata = json.loads((weights / "weights.json").read_text())
     graph = next(iter(metadata["graphs"].values()))
@@ -119,7 +119,7 @@ def test_weights_that_are_a_pickle_are_refused_unread(repository, phantom_folder
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_graphs_cannot_read_files_outside_their_folder(tmp_path, absolute):
-    """ONNX may keep tensors in other files: onnxruntime refuses those outside, since this project asks for none."""
+    """ONNX may store tensors in other files. onnxruntime refuses files outside the folder."""
     secret, folder = tmp_path / "secret", tmp_path / "weights"
     secret.write_bytes(bytes(16))
     folder.mkdir()

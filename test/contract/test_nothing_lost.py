@@ -114,7 +114,7 @@ def test_kill_9_at_20_moments_and_again_while_resuming(undisturbed, disturbed, t
 
 
 @pytest.mark.parametrize(("signal", "code"), [(15, 143), (2, 130)])
-def test_a_stopped_run_leaves_valid_answers_and_goes_on(undisturbed, disturbed, signal, code, tmp_path):
+def test_a_stopped_run_leaves_valid_answers_and_resumes(undisturbed, disturbed, signal, code, tmp_path):
     output, report = tmp_path / "out", tmp_path / "report.json"
     result = disturbed(signal, 3, "--report", report, events="os.rename")  # when the third mask takes its name
     assert result.returncode == code, result.stderr
@@ -202,7 +202,7 @@ def test_without_resume_the_run_starts_again(undisturbed, phantom_folder, tiny_w
     assert contents(tmp_path) == undisturbed
 
 
-def test_full_disk_keeps_valid_answers_and_tells_what_is_needed(undisturbed, phantom_folder, tiny_weights, tmp_path):
+def test_full_disk_keeps_valid_answers_and_says_what_is_needed(undisturbed, phantom_folder, tiny_weights, tmp_path):
     written, lock = [], threading.Lock()  # masks are written by several threads
 
     def failing(*arguments):
@@ -281,7 +281,7 @@ def test_a_stopped_part_is_refused_until_it_is_resumed(undisturbed, parts, phant
     assert contents(tmp_path / "out") == undisturbed
 
 
-def test_gaps_overlaps_and_strangers_are_refused_before_anything_is_written(
+def test_gaps_overlaps_and_foreign_parts_are_refused_before_anything_is_written(
     parts, phantom_folder, tiny_weights, tmp_path
 ):
     output = parts[0].parent / "out"
@@ -322,6 +322,6 @@ def test_merge_and_parts_on_the_command_line(undisturbed, parts, repository, tmp
 
 
 def after(calls):
-    """A stop request that comes true after so many batches."""
+    """A stop request that becomes true after a number of batches."""
     left = iter(range(calls))
     return lambda: next(left, None) is None

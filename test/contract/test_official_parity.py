@@ -58,7 +58,7 @@ def convert_and_run(repository: Path, official: OfficialBaseline, data_root: Pat
 def compare(data_root: Path, output: Path, official: OfficialBaseline) -> tuple[Deviation, Deviation]:
     """Run the official network over `data_root`: how far the answers in `output` are from its own.
 
-    The second deviation is that from its answers to a black image, which shows that they depend on the image.
+    The second deviation is from its answers to a black image. It shows that the answers depend on the image.
     """
     answers = {}
     for kind in ("classification", "detection", "regression"):

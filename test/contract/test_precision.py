@@ -1,4 +1,4 @@
-"""Reduced precision: asked for or refused, told, repeatable to the byte, and near to float32."""
+"""Reduced precision: used or refused, reported, repeatable to the byte, and close to float32."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def whole(reduced, phantom_folder, tmp_path_factory):
     return contents(folder), report
 
 
-def test_all_rows_are_answered_and_the_report_tells_by_what(whole):
+def test_all_rows_are_answered_and_the_report_names_the_runtime(whole):
     _, report = whole
     table = report.to_dict()
     assert (table["answered"], table["fallbacks"]) == (table["rows"], [])
@@ -81,7 +81,7 @@ def test_parts_and_resume_give_the_same_bytes(reduced, whole, phantom_folder, tm
     assert report.precision == "bfloat16"
 
 
-def test_a_run_in_one_precision_does_not_go_on_in_another(data, call, reduced, tmp_path):
+def test_a_run_does_not_continue_in_another_precision(data, call, reduced, tmp_path):
     stopped = RunReport()
     run_submission(data.root, tmp_path / "out", reduced, stopped, lambda: True)
     ended = call(data.root, "--resume", "--precision", "float32")
@@ -101,7 +101,7 @@ def test_threads_do_not_multiply_with_the_graphs(reduced):
     assert count() - before <= len(graphs) + runtime_threads() + 4
 
 
-def test_bfloat16_is_near_to_float32(reduced):
+def test_bfloat16_is_close_to_float32(reduced):
     exact = answers_of(reduced.weights, OnnxRuntime(reduced.weights, read_metadata(reduced.weights).graphs))
     rounded = answers_of(
         reduced.weights, OpenVinoRuntime(reduced.weights, read_metadata(reduced.weights).graphs, "bfloat16")

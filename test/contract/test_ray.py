@@ -53,6 +53,14 @@ def test_a_killed_worker_loses_nothing(cluster, phantom_folder, tiny_weights, tm
     assert contents(tmp_path / "ray") == contents(tmp_path / "one")
 
 
+def test_second_looks_are_the_same_on_a_cluster(cluster, phantom_folder, looking, tmp_path):
+    here, there = RunReport(), RunReport()
+    run_submission(phantom_folder, tmp_path / "one", Options(looking, precision="float32"), here)
+    run_submission(phantom_folder, tmp_path / "ray", Options(looking, precision="float32", ray=cluster), there)
+    assert here.second_looks == there.second_looks > 0
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
 def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr("model.frozen.run.submission.verify", lambda *_: "0" * 64)
     with pytest.raises(UserError, match="holds other weights"):

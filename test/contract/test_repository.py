@@ -79,7 +79,7 @@ def test_images_agree_in_every_shared_version_and_cuda_is_12(repository):
     assert [name for name in nvidia if not name.endswith("-cu12")] == []
 
 
-def test_links_between_documents_lead_somewhere(repository):
+def test_links_between_documents_have_targets(repository):
     pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").rglob("*.md")]
     broken = [
         f"{page.relative_to(repository)}: {target}"
@@ -97,7 +97,7 @@ def test_weights_in_git_stay_small(repository):
     assert size < 60_000_000
 
 
-def test_scripts_expand_no_array_that_may_be_empty(repository):
+def test_scripts_never_expand_an_empty_array(repository):
     """The bash of macOS, 3.2, calls an empty one unset; `${name[@]+"${name[@]}"}` is what it takes."""
     for script in (repository / "docker").glob("*.sh"):
         text = re.sub(r'\$\{(\w+)\[@\]\+"\$\{\1\[@\]\}"\}', "", script.read_text())

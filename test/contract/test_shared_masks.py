@@ -1,4 +1,4 @@
-"""Rows of different tasks that write one mask: the run is split, stopped and resumed as any other."""
+"""Rows of different tasks that write one mask: the run is split, stopped and resumed like any other."""
 
 import pytest
 from contract.faults import as_csv

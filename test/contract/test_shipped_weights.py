@@ -1,4 +1,4 @@
-"""The weights in `weights/`: whole, honest about their heads, and good on real images where those are at hand."""
+"""The weights in `weights/`: complete, honest about their heads, and good on real images if these are available."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -54,10 +54,10 @@ def test_scores_on_real_validation_images(weights, ultrasound_data, tmp_path):
 
 
 def _means_over_answered_tasks(result: Result, weights: Path) -> dict[str, float]:
-    """The means over the tasks whose head answers from the network: the others hold a prior or nothing.
+    """Return the means over the tasks with a trained head.
 
-    Strict: every row is answered, so that it differs from official in one place alone. `val` has no bladder and no
-    gallbladder, for which the official AUC of organ_cls is 0 whatever the answers are.
+    They are strict. Every row is answered, so strict and official differ in one place: `val` has no bladder and no
+    gallbladder, so the official AUC of organ_cls is 0 whatever the answers are.
     """
     tasks = read_metadata(weights).tasks
     values: dict[str, list[float]] = defaultdict(list)

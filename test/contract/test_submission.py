@@ -180,7 +180,7 @@ def test_unreadable_image_costs_its_own_rows_only(folder, tiny_weights, tmp_path
         assert mask.size == (256, 256)
 
 
-def test_truncated_image_is_noted_but_is_no_fallback(folder, tiny_weights, tmp_path):
+def test_a_truncated_image_is_noted_and_not_a_fallback(folder, tiny_weights, tmp_path):
     data = (folder.root / "good.png").read_bytes()
     (folder.root / "cut.png").write_bytes(data[: len(data) * 3 // 4])
     report = run(folder.write(("../cut.png", "lung", "segmentation", 2, "../m.png")), tmp_path / "out", tiny_weights)

@@ -92,7 +92,7 @@ def test_masks_are_the_foreground_of_the_first_profile_s(answered, images, phant
         assert ((np.asarray(Image.open(one)) > 0) == (np.asarray(Image.open(other)) > 0)).mean() > 0.999
 
 
-def test_classes_in_the_list_s_order_with_two_probabilities_or_four(answered, images):
+def test_classes_are_in_list_order_with_two_or_four_probabilities(answered, images):
     found = json.loads((answered[0] / "classification.json").read_text("utf-8"))
     assert list(found) == rows(images, "classification")
     for path, item in found.items():
@@ -129,7 +129,7 @@ def test_parts_merge_to_the_same_bytes(answered, images, tiny_weights, tmp_path)
     assert len(report.notes) == 2
 
 
-def test_a_stopped_run_goes_on(answered, images, tiny_weights, tmp_path):
+def test_a_stopped_run_resumes(answered, images, tiny_weights, tmp_path):
     asked = iter([False, True])
     options = Options(tiny_weights, profile=uusic(images / "list.json"))
     run_submission(images, tmp_path, options, report := RunReport(), lambda: next(asked, True))
@@ -165,7 +165,7 @@ def call(repository, *options):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_one_program_serves_both(answered, images, phantom_folder, repository, tiny_weights, tmp_path):
+def test_one_program_answers_both_challenges(answered, images, phantom_folder, repository, tiny_weights, tmp_path):
     weights = ("--weights", tiny_weights)
     second = call(repository, "--input", images, "--input-json", images / "list.json", "--output", tmp_path / "uusic",
                   "--strict", *weights)  # fmt: skip

@@ -1,1 +1,1 @@
-"""Fuzz targets for what reads other people's bytes: manifests, paths and images."""
+"""Fuzz targets for code that reads untrusted bytes: manifests, paths and images."""

@@ -1,7 +1,7 @@
-"""`python test/fuzz/mutations.py --minutes 30`: damaged image files for the decoder's child, which is watched.
+"""`python test/fuzz/mutations.py --minutes 30`: gives damaged image files to the decoder's child and watches it.
 
-Needs nothing but the project. A child that dies or hangs, and an answer that breaks a promise of `decode.py`,
-is a finding: its file is left in the folder, which also keeps the counts, so that the same command goes on.
+It needs only the project. A child that dies or hangs, or an answer that breaks a promise of `decode.py`, is a finding:
+its file stays in the folder. The folder also keeps the counts, so the same command continues.
 """
 
 import json
@@ -29,7 +29,7 @@ _PIXELS, _MEMORY, _SECONDS = 1_000_000, 2 << 30, 20
 
 @dataclass
 class Progress:
-    """What was tried so far, by a format's ending, and what was found."""
+    """The numbers tried so far, by a format's ending, and the findings."""
 
     seed: int
     inputs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FORMATS, 0))
@@ -42,7 +42,7 @@ class Progress:
 
 
 class Watch:
-    """Gives files to a child, and starts another one where it dies."""
+    """Gives files to a child, and starts another child if it dies."""
 
     def __init__(self) -> None:
         self._child: Child | None = None

@@ -47,7 +47,7 @@ def manifest(data: bytes) -> None:
 
 
 def uusic_list(data: bytes) -> None:
-    """Any list gives one sentence of error, or samples that can all be answered, each in a place of its own."""
+    """Any list gives one sentence of error, or samples that can all be answered, each with its own target."""
     with _folder() as root:
         (root / "list.json").write_bytes(data)
         try:
@@ -124,7 +124,7 @@ def images(data: bytes) -> None:
 
 
 def _ending(data: bytes) -> str:
-    """NIfTI is told by its ending, the others by their content."""
+    """NIfTI is recognised by its ending, the others by their content."""
     if data[344:347] == b"n+1":
         return ".nii"
     return ".nii.gz" if data.startswith(b"\x1f\x8b") else ".png"

@@ -90,7 +90,7 @@ class OfficialBaseline(nn.Module):
         return maps[-1], self.fpn_decoder(maps)
 
     def answer(self, task_id: str, deepest: Tensor | None, dense: Tensor) -> Tensor:
-        """What the task's head makes of `features`."""
+        """The output of the task's head for `features`."""
         output: Tensor = self.heads[task_id](dense if self.tasks[task_id].kind.is_dense else deepest)
         return output
 

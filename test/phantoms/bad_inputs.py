@@ -21,7 +21,7 @@ FOLDER = "Segmentation/Two/odd files (do not trust)"
 
 
 class Reading(StrEnum):
-    """What reading a file ends in."""
+    """The outcome of reading a file."""
 
     PLAIN = "plain"
     NOTED = "noted"
@@ -39,7 +39,7 @@ class BadInput:
 
 
 def picture() -> npt.NDArray[np.uint8]:
-    """Return what the files hold: (HEIGHT, WIDTH) uint8, darker to the left, with one bright block."""
+    """Return the files' picture: (HEIGHT, WIDTH) uint8, darker on the left, with one bright block."""
     grey = np.tile(np.linspace(20, 120, WIDTH).astype(np.uint8), (HEIGHT, 1))
     grey[8:20, 30:42] = 240
     return grey
@@ -114,7 +114,7 @@ def _bomb() -> bytes:
 
 
 def _wide() -> bytes:
-    """A line of pixels that fits into a kilobyte, and whose resize would need gigabytes."""
+    """A line of pixels that fits into a kilobyte but needs gigabytes to resize."""
     return _file(Image.new("L", (1_000_001, 1), 9), "PNG")
 
 

@@ -1,4 +1,4 @@
-"""Which pictures there are: painter, tasks, folders, names, encodings and sizes, as odd as in the real folders."""
+"""The families of pictures: painter, tasks, folders, names, encodings and sizes, as varied as in the real folders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

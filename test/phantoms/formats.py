@@ -53,7 +53,7 @@ def _png16(grey: Array) -> bytes:
 
 
 def _palette(grey: Array) -> bytes:
-    """Indices that are no grey values: the palette runs from white to black, and one entry is transparent."""
+    """Indices that are not grey values: the palette runs from white to black, and one entry is transparent."""
     image = Image.fromarray(255 - _bytes(grey)).convert("P")
     image.putpalette([value for entry in range(255, -1, -1) for value in (entry,) * 3])
     return _file(image, "PNG", transparency=255)

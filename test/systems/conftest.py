@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Tiny networks gain nothing from threads, and lose much where other work holds the processors."""
+    """Threads do not help tiny networks, and slow them down on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -26,7 +26,7 @@ def count(module):
 
 
 def on_meta(name, tasks=ALL, **options):
-    """Build without memory or time: for counting."""
+    """Build without allocating memory, to count parameters."""
     with torch.device("meta"):
         return build(name, tasks, **options)
 
@@ -45,7 +45,7 @@ def run(network, images, task_id, indices=None):
 
 
 def runtimes(folder, graphs):
-    """Yield the engines of this machine."""
+    """Yield the runtimes of this machine."""
     yield OnnxRuntime(folder, graphs)
     for precision in ("float32", "bfloat16"):
         with suppress(ProviderError):
@@ -135,7 +135,7 @@ class SystemMixin:
         assert sorted(grouped) == sorted(on_paths)
 
     @torch.no_grad()
-    def test_the_task_alone_changes_the_output(self, network):
+    def test_the_task_changes_the_output(self, network):
         assert bool(self.prompted_tasks) is bool(network.indices)
         images = self.images(2)
         for task_id in self.prompted_tasks:

@@ -46,7 +46,7 @@ def test_a_point_between_two_cells_is_read_between_them():
     torch.testing.assert_close(soft_argmax(maps)[0], torch.tensor([4.0, 10.5]) / 16)
 
 
-def test_a_window_keeps_a_second_peak_out():
+def test_a_window_excludes_a_second_peak():
     maps = spike(16, (3, 10)) + spike(16, (12, 10), height=29.5)
     whole, near = soft_argmax(maps)[0, 0], soft_argmax(maps, reach=3)[0, 0]
     assert whole > 5 / 16
@@ -62,7 +62,7 @@ def test_heads_give_maps_in_training_and_answers_in_evaluation():
     assert box.eval()(features).shape == (2, 5, 1, 1)
 
 
-def test_boxes_begin_around_their_cell_and_are_answered_inside_the_image():
+def test_boxes_start_around_their_cell_and_answers_are_inside_the_image():
     head = BoxHead(32)
     features = torch.zeros(1, 32, 16, 16)
     x0, y0, x1, y1 = head(features)[0, :4]
@@ -75,7 +75,7 @@ def test_boxes_begin_around_their_cell_and_are_answered_inside_the_image():
     assert 0 <= head.eval()(features)[:, :4].min() <= head(features)[:, :4].max() <= 1
 
 
-def test_a_head_can_begin_with_rare_objects():
+def test_a_head_can_start_with_rare_objects():
     head = BoxHead(32)
     before = head(torch.zeros(1, 32, 4, 4))[:, 4]
     assert before.abs().max() < 1
@@ -98,7 +98,7 @@ def test_several_tasks_on_one_image_share_their_stages_and_answer_as_alone():
 
 
 @torch.no_grad()
-def test_a_stage_that_is_told_the_task_runs_for_each():
+def test_a_stage_with_a_task_input_runs_once_per_task():
     tasks = [spec for spec in CATALOGUE.values() if spec.kind is TaskKind.SEGMENTATION]
     options = {"encoder": "test_efficientnet", "channels": 16, "prompt_scale": 1.0}
     network = build("ultraupconvnet", tasks, **options).eval()
@@ -109,7 +109,7 @@ def test_a_stage_that_is_told_the_task_runs_for_each():
 
 
 @torch.no_grad()
-def test_adapters_start_as_nothing_and_are_each_task_s_own():
+def test_adapters_start_as_the_identity_and_each_task_has_its_own():
     torch.manual_seed(0)
     plain = build("atlas", CATALOGUE.values(), **TINY).eval()
     adapted = build("atlas", CATALOGUE.values(), **TINY, adapter=4).eval()

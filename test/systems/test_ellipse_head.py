@@ -1,4 +1,4 @@
-"""Axes read off an area: exact on drawn ellipses, in order at every angle; votes turn those of a round head."""
+"""Axes computed from an area: exact on drawn ellipses, in order at every angle; votes rotate those of a round head."""
 
 import math
 
@@ -49,14 +49,14 @@ def test_axes_of_a_drawn_ellipse_are_found_to_a_few_pixels_and_in_order(degrees,
     assert (axis_ends(maps_of(truth), aspect) - truth).abs().max() < 4 * PIXEL
 
 
-def test_votes_turn_the_axes_of_a_round_head():
+def test_votes_rotate_the_axes_of_a_round_head():
     maps = maps_of(ellipse(0, long=0.2, short=0.2))
     maps[:, 2] = 1.0  # the sine of twice the angle: 45 degrees
     ends = axis_ends(maps, 1.5)
     assert (ends - ellipse(45, long=0.2, short=0.2)).abs().max() < 4 * PIXEL
 
 
-def test_answers_lie_in_the_image_and_training_gives_the_area_too():
+def test_answers_are_inside_the_image_and_training_also_returns_the_area():
     head = EllipseHead(32, 1.5)
     features = 100 * torch.randn(2, 32, 16, 16)
     assert head(features).shape == (2, 8 + 16 * 16)
@@ -66,7 +66,7 @@ def test_answers_lie_in_the_image_and_training_gives_the_area_too():
     assert 0 <= answers.min() <= answers.max() <= 1
 
 
-def test_an_area_of_nothing_gives_finite_points_and_gradients():
+def test_an_empty_area_gives_finite_points_and_gradients():
     maps = torch.full((1, 3, 16, 16), -60.0, requires_grad=True)
     ends = axis_ends(maps, 1.5)
     assert ends.isfinite().all()
@@ -121,7 +121,7 @@ def test_an_ellipse_has_four_points():
 
 
 def test_the_points_of_real_heads_are_the_axes_of_their_masks(ultrasound_data):
-    """What the head rests on: read off the true mask, the axes end where the true points are."""
+    """The head's assumption: computed from the true mask, the axes end at the true points."""
     samples = read_manifest(ultrasound_data / "val").samples
     masks = {s.image_path: s for s in samples if s.task_id == "fetal_head"}
     errors = []

@@ -1,4 +1,4 @@
-"""Boxes that listen to a mask: its extent is read to a part of a cell, near the box, and only where it is sure."""
+"""Boxes that use a mask: its extent is found to a fraction of a cell, near the box, and only where it is confident."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ class TestAtlasWithMasks(SystemMixin):
     prompted_tasks = ()
 
     def may_rest(self, name):
-        """The mask's head is trained by masks alone."""
+        """Only masks train the mask's head."""
         return name.startswith("heads.breast_lesion.")
 
 
@@ -41,24 +41,24 @@ def test_the_answer_is_the_mean_of_box_and_extent(classes):
     torch.testing.assert_close(answer, (BOX + torch.tensor([seen])) / 2, atol=1e-4, rtol=0)
 
 
-def test_borders_are_read_to_a_part_of_a_cell():
+def test_borders_are_found_to_a_fraction_of_a_cell():
     mask = drawn((0.25, 0.375, 0.625, 0.5))
     mask[0, 1, :, 40] = torch.where(mask[0, 1, :, 39] > 0, 20.0, 0.0)  # half a cell to the right, where p is 0.5
     assert with_mask(BOX, mask)[0, 2].item() == pytest.approx((0.5 + 40.5 / 64) / 2, abs=1e-4)
 
 
-def test_what_lies_farther_than_a_side_of_the_box_does_not_count():
+def test_the_mask_beyond_one_side_length_of_the_box_is_ignored():
     near = (0.25, 0.375, 0.625, 0.5)
     assert with_mask(BOX, drawn(near, (0.75, 0.375, 0.9, 0.5))).equal(with_mask(BOX, drawn(near)))
     assert not with_mask(BOX, drawn(near, (0.64, 0.375, 0.7, 0.5))).equal(with_mask(BOX, drawn(near)))
 
 
 @pytest.mark.parametrize("mask", [drawn(), drawn((0.8, 0.8, 0.9, 0.9)), drawn((0.3, 0.4, 0.5, 0.6), logit=-0.1)])
-def test_a_mask_that_shows_nothing_near_changes_nothing(mask):
+def test_a_mask_with_nothing_near_the_box_changes_nothing(mask):
     assert with_mask(BOX, mask).equal(BOX)
 
 
-def test_each_image_listens_to_its_own_mask():
+def test_each_image_uses_its_own_mask():
     masks = torch.cat([drawn((0.25, 0.375, 0.625, 0.5)), drawn((0.3125, 0.4375, 0.5, 0.625))])
     both = with_mask(BOX.expand(2, 4), masks)
     for number in range(2):
@@ -77,7 +77,7 @@ def test_a_stage_that_wraps_heads_follows_the_mode_of_the_network():
         assert {stage.module.training for stage in network.stages.values()} == {mode}
 
 
-def test_the_box_moves_with_the_mask_and_the_mask_is_none_of_the_answer():
+def test_the_box_moves_with_the_mask_and_the_answer_has_no_mask():
     network = TestAtlasWithMasks().make().eval()
     assert network.paths["thyroid_nodule_det"][:-1] == network.paths["breast_lesion"]
     images = torch.randn(1, 3, 64, 64)
@@ -102,7 +102,7 @@ def test_the_box_moves_with_the_mask_and_the_mask_is_none_of_the_answer():
         ({"box_masks": {"thyroid_nodule_det": "thyroid_nodule"}, "one_box": False}, "needs one_box"),
     ],
 )
-def test_what_cannot_be_joined_is_said(options, message):
+def test_masks_that_cannot_be_joined_are_reported(options, message):
     with pytest.raises(UserError, match=message):
         build("atlas", CATALOGUE.values(), **TINY, **options)
 

@@ -1,4 +1,4 @@
-"""Every system learns eight phantoms of each kind by heart, and the container's code answers as it learned."""
+"""Every system overfits eight phantoms of each kind, and the container's code gives the learned answers."""
 
 import pytest
 from click.testing import CliRunner
@@ -55,7 +55,7 @@ def serve(weights, data, output):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "mh_mtl" else pytest.mark.slow) for name in SYSTEMS]
 )
-def test_eight_phantoms_by_heart(name, pictures, tmp_path, phantom_folder):
+def test_overfits_eight_phantoms(name, pictures, tmp_path, phantom_folder):
     config = from_dict({**RECIPE, "name": name, "system": {"name": name, "options": SYSTEMS[name]}})
     train_run(config, pictures, tmp_path / "run", Ranks())
     facts = export_run(tmp_path / "run", tmp_path / "weights", None, None)

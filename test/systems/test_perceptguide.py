@@ -14,7 +14,7 @@ PUBLISHED = [MASK, CLASSES]
 
 
 def with_effect(network):
-    """Let prompts matter in an untrained network: both forms start (almost) without."""
+    """Make prompts matter in an untrained network: in both forms they start with (almost) no effect."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, HyperPerception):
@@ -70,7 +70,7 @@ def codes(number):
 
 
 def matrix(guide, prompts):
-    """What stands between scaled queries and keys: (B, heads, d, d), W or 1 + alpha W."""
+    """The matrix between scaled queries and keys: (B, heads, d, d), W or 1 + alpha W."""
     hyper, embedded = guide(prompts)
     outer = hyper[..., None] * embedded[..., None, :]
     return outer if guide.alpha is None else torch.eye(outer.shape[-1]) + guide.alpha.view(-1, 1, 1) * outer

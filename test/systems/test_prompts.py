@@ -66,7 +66,7 @@ def test_own_tasks_are_described_by_the_recipe_or_unspecified(caplog):
     assert "breast_cyst has no profile" in caplog.text
 
 
-def test_wrong_words_are_errors():
+def test_wrong_prompt_values_are_errors():
     spec = TaskSpec("mine", TaskKind.SEGMENTATION, 2)
     with pytest.raises(UserError, match="did you mean 'thyroid'"):
         PromptTable([spec], ULTRAUPCONVNET, own={"mine": {"position": "thyriod"}})

@@ -41,7 +41,7 @@ def test_the_27_tasks_have_their_own_count():
     assert count(on_meta("ultraupconvnet")) == 34_740_955
 
 
-def test_published_prompts_know_no_boxes():
+def test_published_prompts_have_no_boxes():
     with pytest.raises(UserError, match="detection"):
         build("ultraupconvnet", [CATALOGUE["thyroid_nodule_det"]], **TINY, vocabulary="published")
 
@@ -56,7 +56,7 @@ def test_scalars_at_zero_make_every_prompt_equal():
         assert torch.equal(answers[0], answers[2])
 
 
-def test_at_scalar_zero_the_first_step_moves_the_scalars_alone():
+def test_with_scalars_at_zero_the_first_step_changes_only_the_scalars():
     network = build("ultraupconvnet", CATALOGUE.values(), **{**TINY, "prompt_scale": 0.0}).train()
     network(torch.randn(2, 3, 64, 64), "cardiac_multi").square().sum().backward()
     for added in network.decoder.added:

@@ -85,7 +85,7 @@ def test_every_image_keeps_its_own_map():
 
 
 @torch.no_grad()
-def test_masks_differ_by_task_through_the_prompt_alone():
+def test_only_the_prompt_makes_masks_of_tasks_differ():
     torch.manual_seed(0)
     network = build("uniseg", CATALOGUE.values(), **TINY).eval()
     images = torch.randn(1, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""The watch over damaged files sees deaths and broken promises, and goes on where it ended."""
+"""The search with damaged files finds crashes and broken promises, and continues where it stopped."""
 
 import json
 from itertools import repeat
@@ -27,7 +27,7 @@ def test_damage_begins_with_whole_files_and_can_be_repeated(tmp_path, ending):
     assert damaged != [mutated(ending, 2, number) for number in range(30)]
 
 
-def test_the_watch_sees_what_ends_the_child_and_goes_on(tmp_path, monkeypatch):
+def test_the_watch_reports_what_ends_the_child_and_continues(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "CHILD", write_evil_child(tmp_path))
     for name in ("good.dcm", "SIGSEGV.dcm", "SIGABRT.dcm"):
         (tmp_path / name).write_bytes(SCAN)
@@ -61,7 +61,7 @@ def test_broken_promises(size, table, count, told):
     assert broken_promise("a.png", size, table, count) == told
 
 
-def test_counts_and_findings_are_kept_and_gone_on_with(tmp_path, monkeypatch):
+def test_counts_and_findings_are_kept_and_continued(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Watch, "finding", lambda self, path: "bad" if path.read_bytes() == mutated(".gif", 5, 60) else None
     )

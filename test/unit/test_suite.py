@@ -1,4 +1,4 @@
-"""The tests' own rules: what never ends fails, and what must not be skipped is not."""
+"""Rules for the tests themselves: endless tests fail, and required tests are not skipped."""
 
 import ast
 import os
@@ -28,28 +28,28 @@ def endless(tmp_path):
     return path
 
 
-def test_a_test_that_never_ends_fails_alone(repository, endless):
+def test_an_endless_test_fails_and_the_others_run(repository, endless):
     done = run_pytest(repository, "-c", "pyproject.toml", "-o", "timeout=1", "-k", "waits or passes", endless)
     assert done.returncode == 1, done.stdout
     assert "1 failed, 1 passed" in done.stdout
     assert "Timeout" in done.stdout
 
 
-def test_native_code_that_never_ends_ends_the_process(repository, endless):
+def test_endless_native_code_ends_the_process(repository, endless):
     done = run_pytest(repository, "-c", "pyproject.toml", "-o", "faulthandler_timeout=2", "-k", "holds", endless)
     assert done.returncode != 0
     assert "in test_holds" in done.stderr
 
 
 @pytest.mark.parametrize(("names", "code"), [("", 0), ("ray,browser", 0), ("data,ray", 1), ("date", 4)])
-def test_a_skip_is_a_failure_where_what_it_lacks_is_required(repository, tmp_path, names, code):
+def test_a_skipped_test_fails_if_what_it_needs_is_required(repository, tmp_path, names, code):
     test = "test/unit/challenge/test_manifest.py::test_real_data"
     done = run_pytest(repository, test, FMC_UIA_DATA=str(tmp_path), FMC_UIA_REQUIRE=names)
     assert done.returncode == code, done.stdout
     assert ("1 skipped" in done.stdout) is (code == 0)
 
 
-def test_a_file_that_skips_itself_is_a_failure_where_anything_is_required(repository, tmp_path):
+def test_a_skipped_file_fails_if_anything_is_required(repository, tmp_path):
     (tmp_path / "test_absent.py").write_text("import pytest\npytest.importorskip('no_such_package')\n")
     (tmp_path / "conftest.py").write_bytes((repository / "test" / "conftest.py").read_bytes())
     for names, code in (("", 5), ("browser", 2)):
@@ -58,7 +58,7 @@ def test_a_file_that_skips_itself_is_a_failure_where_anything_is_required(reposi
 
 
 def test_the_planted_faults_fit_the_code(repository):
-    """`make mutants` plants them; here it is enough that each still has its place, and its tests."""
+    """`make mutants` plants them. Here it is enough that each fault still has its place and its tests."""
     table = tomllib.loads((repository / "test" / "mutants" / "table.toml").read_text("utf-8"))
     assert len(table) > 50
     for name, fault in table.items():

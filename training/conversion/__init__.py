@@ -1,1 +1,1 @@
-"""Published checkpoints as weights of this project."""
+"""Converts published checkpoints to weights of this project."""

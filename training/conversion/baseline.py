@@ -1,4 +1,4 @@
-"""The official baseline's checkpoint becomes our MH-MTL weights: the same answers, from the frozen runtime."""
+"""Converts the official baseline's checkpoint to our MH-MTL weights, which give the same answers."""
 
 import logging
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _PARTS = (ENCODER, PYRAMID, HEADS)
 def convert_file(checkpoint: Path, output: Path) -> KeyReport:
     """Write `checkpoint` as frozen weights, with `conversion.json` beside them, to the folder `output`.
 
-    Raises UserError if the checkpoint cannot be used or if `output` holds weights already.
+    Raises UserError if the checkpoint cannot be used or `output` already holds weights.
     """
     check_free(output)
     system, report = convert(read_state_dict(checkpoint))
@@ -49,7 +49,7 @@ def convert_file(checkpoint: Path, output: Path) -> KeyReport:
 
 
 def convert(state: Mapping[str, Tensor]) -> tuple[System, KeyReport]:
-    """Return the network with the checkpoint's weights, in eval mode, and what became of every key.
+    """Return the network with the checkpoint's weights, in eval mode, and the report of its keys.
 
     Raises UserError if the tasks contradict the catalogue, if a tensor of ours stays empty, or if the checkpoint's
     network has parts that ours lacks (its answers would differ).

@@ -1,4 +1,4 @@
-"""What converters of published checkpoints share: a report of every key; a network filled completely or not at all."""
+"""What the converters share: a report of every key, and a check that every tensor of the network is filled."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ from model.networks.system import System
 TRAINED_ON = "unknown (converted)"
 REPORT = "conversion.json"
 
-_COUNTER = ".num_batches_tracked"  # of use in training alone; old checkpoints lack it
+_COUNTER = ".num_batches_tracked"  # used only in training; old checkpoints lack it
 
 
 @dataclass(frozen=True)
 class KeyReport:
-    """What became of every key of a checkpoint.
+    """Which keys of a checkpoint were used.
 
-    `used` maps published keys to ours, separated by commas where several tasks take one; `left_out` are parts that no
-    answer depends on; `unknown` lies outside the network. `parts` are the beginnings of keys by which `table` counts.
+    `used` maps published keys to ours, separated by commas if several tasks use one. No answer depends on the keys in
+    `left_out`. `unknown` keys are outside the network. `parts` are the prefixes by which `table` counts.
     """
 
     used: Mapping[str, str]
@@ -61,9 +61,9 @@ class KeyReport:
 
 
 def fill(system: System, values: Mapping[str, tuple[str, Tensor]], wanted: str) -> None:
-    """Load (published key, tensor) by our names; `wanted` says in the errors what to convert.
+    """Load (published key, tensor) by our names. `wanted` tells the user in errors what to convert.
 
-    Raises UserError if a tensor of ours stays empty, or if one has another shape or is not finite.
+    Raises UserError if a tensor of ours stays empty, has another shape or is not finite.
     """
     own = system.state_dict()
     missing = [key for key in own if key not in values and not key.endswith(_COUNTER)]
@@ -78,7 +78,7 @@ def fill(system: System, values: Mapping[str, tuple[str, Tensor]], wanted: str) 
                 f"convert {wanted}"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"{key} holds numbers that are not finite; choose a checkpoint from before it diverged")
+            raise UserError(f"{key} has numbers that are not finite; choose a checkpoint from before it diverged")
     system.load_state_dict({**own, **{name: value for name, (_, value) in values.items()}})
 
 
@@ -88,9 +88,9 @@ def source_of(checkpoint: Path) -> dict[str, str]:
 
 
 def check_free(output: Path) -> None:
-    """Raise UserError if `output` holds weights already."""
+    """Raise UserError if `output` already holds weights."""
     if (output / FILE).exists():
-        raise UserError(f"{output} holds weights already; choose another folder")
+        raise UserError(f"{output} already holds weights; choose another folder")
 
 
 def write_report(report: KeyReport, system: System, source: Mapping[str, str], about: Any, output: Path) -> None:
@@ -102,5 +102,5 @@ def write_report(report: KeyReport, system: System, source: Mapping[str, str], a
 
 
 def some(keys: Sequence[str]) -> str:
-    """Name the first few."""
+    """Return the first few keys as text."""
     return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

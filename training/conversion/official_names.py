@@ -1,4 +1,4 @@
-"""Key names of the official baseline's state dict (on segmentation-models-pytorch), and ours for the same tensors.
+"""Keys of the official baseline's state dict (segmentation-models-pytorch), and ours for the same tensors.
 
 `encoder.*` (EfficientNet-B4), `fpn_decoder.*`, `heads.<task_id>.*`. Source: the organisers' baseline code.
 """
@@ -15,7 +15,7 @@ from training.pretrained.encoder_weights import EFFICIENTNET_TAIL, efficientnet_
 
 ENCODER, PYRAMID, HEADS = "encoder.", "fpn_decoder.", "heads."
 TAIL = tuple(f"{ENCODER}{module}." for module in EFFICIENTNET_TAIL)
-"""Prefixes of the encoder's classification tail, which the baseline carries and never uses."""
+"""Prefixes of the encoder's classification tail, which the baseline contains but never uses."""
 
 _LATERALS = ("p5", "p4.skip_conv", "p3.skip_conv", "p2.skip_conv")
 _LEVEL = re.compile(r"seg_blocks\.(\d+)\.block\.(\d+)\.block\.(\d+)")
@@ -24,7 +24,7 @@ _TASK_ID = re.compile(r"[\w-]+")  # it becomes a file name
 
 @dataclass(frozen=True)
 class HeadLayout:
-    """The modules of one kind of head, official name -> ours; the last one's outputs tell the class count."""
+    """The modules of one kind of head, official name -> ours; the outputs of the last give the class count."""
 
     kind: TaskKind
     modules: Mapping[str, str]
@@ -42,13 +42,15 @@ _LAYOUTS = (
 
 
 def head_layouts(state: Mapping[str, Tensor]) -> dict[str, HeadLayout]:
-    """Return the layout of every head by task. Raises UserError if there is none, or one of no known kind."""
+    """Return the layout of every head by task. Raises UserError if there is no head, or one of an unknown kind."""
     modules: dict[str, set[str]] = {}
     for key in _below(HEADS, state):
         task_id, _, rest = key.partition(".")
         modules.setdefault(task_id, set()).add(rest.rpartition(".")[0])
     if not modules:
-        raise UserError("the checkpoint has no keys heads.<task_id>..., so it is not the official baseline's")
+        raise UserError(
+            "the checkpoint has no keys heads.<task_id>..., so it is not the official baseline's; choose another file"
+        )
     layouts = {}
     for task_id, names in modules.items():
         if not _TASK_ID.fullmatch(task_id):
@@ -56,7 +58,7 @@ def head_layouts(state: Mapping[str, Tensor]) -> dict[str, HeadLayout]:
         layout = next((layout for layout in _LAYOUTS if names & layout.modules.keys()), None)
         if layout is None:
             raise UserError(
-                f"the checkpoint's head {task_id!r} (modules {', '.join(sorted(names))}) fits none of the official "
+                f"the checkpoint's head {task_id!r} (modules {', '.join(sorted(names))}) is none of the official "
                 "baseline's four kinds; convert a checkpoint of the unchanged baseline"
             )
         layouts[task_id] = layout
@@ -64,9 +66,9 @@ def head_layouts(state: Mapping[str, Tensor]) -> dict[str, HeadLayout]:
 
 
 def task_of(task_id: str, layout: HeadLayout, state: Mapping[str, Tensor]) -> TaskSpec:
-    """Return the task that a head answers, its class count read off the tensors.
+    """Return the task that a head answers, with the class count of its tensors.
 
-    Raises UserError if the shape is impossible for the kind, or if the catalogue says otherwise of this task.
+    Raises UserError if the shape is impossible for the kind, or if the catalogue contradicts it.
     """
     last = f"{HEADS}{task_id}.{list(layout.modules)[-1]}.weight"
     if last not in state or state[last].ndim == 0:
@@ -77,7 +79,7 @@ def task_of(task_id: str, layout: HeadLayout, state: Mapping[str, Tensor]) -> Ta
         case TaskKind.REGRESSION:
             num_classes, odd = divmod(outputs, 2)
             if odd:
-                raise UserError(f"{last} gives {outputs} numbers, an odd count for x, y pairs; check the checkpoint")
+                raise UserError(f"{last} gives {outputs} numbers, an odd number for x, y pairs; check the checkpoint")
         case TaskKind.DETECTION:
             num_classes = outputs - 4
             if num_classes != 1:

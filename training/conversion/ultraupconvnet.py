@@ -1,7 +1,7 @@
-"""UltraUPConvNet's checkpoint (arXiv 2509.11108) becomes our weights, without the parts that it never calls.
+"""Converts UltraUPConvNet's checkpoint (arXiv 2509.11108) to our weights, without the parts that it never calls.
 
 Key names: the authors' repository yyxl123/UltraUPConvNet. The network has one head for masks of 2 classes, one for
-2-way and one for 4-way classification, which all data sets share; here every task gets a copy of its kind's.
+2-way and one for 4-way classification. All data sets share them; here every task gets a copy of the head it needs.
 """
 
 import re
@@ -47,14 +47,14 @@ def published_tasks() -> tuple[TaskSpec, ...]:
 def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> KeyReport:
     """Write `checkpoint` as frozen weights for the tasks `names` (all that fit, if empty) to the folder `output`.
 
-    Raises UserError if the checkpoint cannot be used, a task does not fit, or `output` holds weights already.
+    Raises UserError if the checkpoint cannot be used, a task does not fit, or `output` already holds weights.
     """
     check_free(output)
     fitting = {spec.task_id: spec for spec in published_tasks()}
     for name in names:
         if name not in fitting:
             raise UserError(
-                f"UltraUPConvNet cannot answer {name!r}{nearest(name, fitting)}; it can: {', '.join(fitting)}"
+                f"UltraUPConvNet cannot answer {name!r}{nearest(name, fitting)}; choose from {', '.join(fitting)}"
             )
     state = read_state_dict(checkpoint)
     system, report = convert(state, [fitting[name] for name in names or fitting])
@@ -74,10 +74,10 @@ def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> K
 
 
 def convert(state: Mapping[str, Tensor], tasks: Sequence[TaskSpec]) -> tuple[System, KeyReport]:
-    """Return the network with the checkpoint's weights, in eval mode, and what became of every key.
+    """Return the network with the checkpoint's weights, in eval mode, and the report of its keys.
 
-    The authors feed BGR; the stem's input channels are reversed, so that RGB gives the same. Raises UserError if a
-    tensor of ours stays empty or if the checkpoint has parts that ours lacks.
+    The authors feed BGR. The stem's input channels are reversed, so that RGB gives the same result. Raises UserError
+    if a tensor of ours stays empty or the checkpoint has parts that our network lacks.
     """
     options = _options(state)
     system = build(SYSTEM, tasks, **options)
@@ -99,14 +99,14 @@ def _options(state: Mapping[str, Tensor]) -> dict[str, object]:
 
 
 def _as_ours(name: str, value: Tensor) -> Tensor:
-    """Reverse the stem from BGR to RGB, and make scalars of tensors of shape (1,)."""
+    """Reverse the stem from BGR to RGB, and turn tensors of shape (1,) into scalars."""
     if name == _STEM:
         return value.flip(1)
     return value.squeeze(0) if name.endswith(".scale") else value
 
 
 def own_names(key: str, tasks: Sequence[TaskSpec]) -> list[str]:
-    """Return our names for a published key: several where tasks share a head, none where nothing takes it."""
+    """Return our names for a published key: several if tasks share a head, none if nothing uses it."""
     masks = [spec.task_id for spec in tasks if spec.kind is TaskKind.SEGMENTATION]
     if key.startswith(NEVER_CALLED):
         return []

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.host.progress import progress
-from challenge.imaging.decode import read_image
+from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Fit, Resize
 from challenge.imaging.resampling import Resampling
 from challenge.manifest import Sample
 from challenge.paths import find_image
 from training.config import DataConfig
-from training.data.array_cache import ArrayCache, Entry, Record
+from training.data.array_cache import ArrayCache
 from training.data.row_files import (
     FileSet,
     Reading,
@@ -39,7 +39,7 @@ Pixels = npt.NDArray[np.uint8]
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_VERSION = 2  # of what is cached: count up whenever decoding or resizing changes
+_VERSION = 3  # of what is cached: count up whenever decoding or resizing changes
 _IN_FLIGHT = 256
 
 
@@ -104,15 +104,21 @@ class PixelStore:
         """Return (H, W) uint8 class indices as `mask` does, on the native grid. Raises MaskError or ImageError."""
         return read_masks(self._root, self._masks_of[key_of(sample)]).labels
 
+    def native_image(self, sample: Sample) -> Pixels:
+        """Return (H, W, 3) uint8 on the native grid, decoded from the file. Raises ImageError or PathError."""
+        return self._read(image_of(sample)).pixels
+
     def resize_of(self, sample: Sample) -> Resize:
         """Return the geometry of the sample's image."""
-        record = self._images.record(image_of(sample))
-        return Resize.of(record.width, record.height, self._size, self._fit)
+        return Resize.of(*self._images.native_size(image_of(sample)), self._size, self._fit)
 
     def _decode_image(self, files: FileSet) -> Decoded:
-        image = read_image(find_image(self._root, files.names[0]))
+        image = self._read(files)
         resize = Resize.of(*image.size, self._size, self._fit)
         return Decoded(resize.image(image.pixels, self._resampling), resize, image.notes)
+
+    def _read(self, files: FileSet) -> DecodedImage:
+        return read_image(find_image(self._root, files.names[0]))
 
     def _decode_mask(self, files: FileSet) -> Decoded:
         mask = read_masks(self._root, files)
@@ -134,30 +140,27 @@ class _Files:
                 self._unread[files] = key
             else:
                 self.keys[files] = key
-        self._records = cache.open_for(set(self.keys.values()))
-        missing = {key: files for files, key in self.keys.items() if key not in self._records}
-        self._records.update(cache.add(self._decoded(missing, label)))
-        unstored = sum(record.slot < 0 for record in self._records.values())
-        if unstored:
-            logger.warning("%d of %d %s do not fit into the cache and are decoded each time; raise "
-                           "runtime.cache_gigabytes", unstored, len(self._records), label)  # fmt: skip
+        self._sizes = cache.open_for(set(self.keys.values()))
+        missing = {key: files for files, key in self.keys.items() if key not in self._sizes}
+        self._fill(missing, label)
 
     def size(self, files: FileSet) -> Size | Unread:
         """Return the native size of what the files were decoded to, or why they could not be."""
-        if files in self._unread:
-            return self._unread[files]
-        record = self.record(files)
-        return record.width, record.height
+        return self._unread[files] if files in self._unread else self.native_size(files)
 
-    def record(self, files: FileSet) -> Record:
-        return self._records[self.keys[files]]
+    def native_size(self, files: FileSet) -> Size:
+        """Return the native size of what readable files were decoded to."""
+        return self._sizes[self.keys[files]]
 
     def array(self, files: FileSet) -> Pixels:
-        record = self.record(files)
-        return self._decode(files).pixels if record.slot < 0 else self._cache.read(record.slot)
+        """Return the array from the cache; decoded, where it is not there."""
+        array = self._cache.read(self.keys[files])
+        return self._decode(files).pixels if array is None else array
 
-    def _decoded(self, missing: Mapping[str, FileSet], label: str) -> Iterator[Entry]:
-        told: dict[str, list[FileSet]] = defaultdict(list)
+    def _fill(self, missing: Mapping[str, FileSet], label: str) -> None:
+        """Decode what the cache lacks and store what has room."""
+        notes: dict[str, list[FileSet]] = defaultdict(list)
+        unstored = 0
         decoded = in_parallel(
             lambda files: attempt(partial(self._decode, files)), [*missing.values()], f"decoding {label}"
         )
@@ -166,11 +169,14 @@ class _Files:
                 self._unread.update({other: result for other, its in self.keys.items() if its == key})
                 continue
             for note in result.notes:
-                told[note].append(files)
-            width, height = result.resize.width, result.resize.height
-            yield Entry(key, result.pixels, width, height, int(result.pixels.max()))
-        for note, sets in told.items():
+                notes[note].append(files)
+            self._sizes[key] = (result.resize.width, result.resize.height)
+            unstored += not self._cache.add(key, result.pixels, self._sizes[key])
+        for note, sets in notes.items():
             logger.warning("%d %s (the first: %s): %s", len(sets), label, sets[0].names[0], note)
+        if unstored:
+            logger.warning("%d of %d %s do not fit into the cache and are decoded each time; raise "
+                           "runtime.cache_gigabytes", unstored, len(self._sizes), label)  # fmt: skip
 
 
 def in_parallel(work: Callable[[Given], Made], items: Sequence[Given], label: str) -> Iterator[Made]:

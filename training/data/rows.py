@@ -8,11 +8,15 @@ from pathlib import Path
 
 from challenge.errors import UserError
 from challenge.manifest import Manifest, Sample
+from challenge.paths import find_image
 from training.config import DataConfig, RuntimeConfig
 from training.data.dev_rows import read_dev_rows, split_by
+from training.data.groups import group_of
+from training.data.joining import join_near_copies
+from training.data.near_copies import NearCopy, cached_search
 from training.data.pixels import PixelStore
 from training.data.row_files import Key, key_of
-from training.data.split import folds, split, without_shared
+from training.data.split import Content, folds, split, without_shared
 from training.data.usable import Finding, errors, faulty, has_truth, read_rows
 from training.distributed import Ranks
 
@@ -68,28 +72,66 @@ def load_parts(source: DataSource, data: DataConfig, runtime: RuntimeConfig, ran
 
 def _load(source: DataSource, config: DataConfig, cache_bytes: int) -> tuple[Part, Part]:
     train = _part(source.data_root, source.cache, config, cache_bytes)
-    contents = train.store.contents
     if source.val_root:
         dev = _part(source.val_root, source.cache, config, cache_bytes)
-        kept, dropped = without_shared(train.samples, dev.samples, contents, dev.store.contents)
+        kept, dropped = without_shared(train.samples, dev.samples, train.store.contents, dev.store.contents)
         if dropped:
             logger.warning("%d training rows share a group or an image with --val-root; left out", len(dropped))
-        return Part(train.root, kept, train.store), dev
+        train = replace(train, samples=kept)
+        return replace(train, samples=_without_near_copies(train, dev, source.cache, config.near_copies)), dev
+    contents = _joined(train, source.cache, config.near_copies)
     if source.fold:
         kept, held_out = folds(train.samples, source.fold.count, config.split_seed, contents)[source.fold.number]
     elif config.dev_rows != "none":
-        kept, held_out = _by_file(train, config)
+        kept, held_out = _by_file(train, config, contents)
     else:
         kept, held_out = split(train.samples, config.dev_fraction, config.split_seed, contents)
     return Part(train.root, kept, train.store), Part(train.root, held_out, train.store)
 
 
-def _by_file(part: Part, config: DataConfig) -> tuple[list[Sample], list[Sample]]:
+def _by_file(part: Part, config: DataConfig, content: Content) -> tuple[list[Sample], list[Sample]]:
     named = read_dev_rows(part.root / config.dev_rows)
-    rows = split_by(named, part.samples, config.dev_fraction, config.split_seed, part.store.contents)
+    rows = split_by(named, part.samples, config.dev_fraction, config.split_seed, content)
     if rows.left_out:
         logger.warning("%d training rows share a group or an image with dev rows; left out", len(rows.left_out))
     return rows.train, rows.dev
+
+
+def _joined(part: Part, cache: Path, least: float) -> Content:
+    """Return what stays together in a split, by `image_path`: copies, and near-copies unless `least` is 0."""
+    if not least:
+        return part.store.contents
+    found = join_near_copies(part.samples, part.store.contents, _near_copies(part, None, cache, least))
+    if found.joined:
+        logger.info("%d pairs of near-copies stay together in the split; the largest group has %d of %d images",
+                    len(found.joined), found.largest, len(set(part.store.contents.values())))  # fmt: skip
+    if found.apart:
+        logger.warning("%d pairs of images look alike but have different groups, which may be one patient; "
+                       "`python -m training inspect` lists them", len(found.apart))  # fmt: skip
+    return found.content
+
+
+def _without_near_copies(train: Part, dev: Part, cache: Path, least: float) -> Sequence[Sample]:
+    """Return the training rows whose image has no near-copy among the dev rows; all of them if `least` is 0."""
+    if not least:
+        return train.samples
+    near = {copy.one for copy in _near_copies(train, dev, cache, least)}
+    kept = [sample for sample in train.samples if train.store.contents[sample.image_path] not in near]
+    if dropped := len(train.samples) - len(kept):
+        logger.warning("%d training rows are near-copies of images of --val-root; left out. `python -m training "
+                       "inspect` lists them; data.near_copies = 0 keeps them", dropped)  # fmt: skip
+    return kept
+
+
+def _near_copies(part: Part, other: Part | None, cache: Path, least: float) -> list[NearCopy]:
+    """Return the near-copies in one part, or between two."""
+    groups: dict[str, str] = {}
+    files: list[dict[str, Path]] = []
+    for each in filter(None, (part, other)):
+        contents = each.store.contents
+        groups |= {contents[sample.image_path]: group_of(sample) for sample in each.samples}
+        files.append({contents[sample.image_path]: find_image(each.root, sample.image_path) for sample in each.samples})
+    return cached_search(files[0], groups, least, cache, files[1] if other else None)
 
 
 def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part:

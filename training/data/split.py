@@ -5,10 +5,15 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 from challenge.manifest import Sample
+from training.data.disjoint_sets import DisjointSets
 from training.data.groups import group_of
 
 Content = Mapping[str, str]
-"""What an image is, by its `image_path`: a hash of its file, so that copies under two names stay together."""
+"""What an image is, by its `image_path`: images of one content stay together.
+
+It is a hash of the file, so that this holds for copies under two names, or what `training.data.joining` makes of it
+for near-copies.
+"""
 
 
 def split(
@@ -92,21 +97,14 @@ def _order(rows: list[Sample], seed: int) -> str:
 
 
 def _components(samples: Sequence[Sample], content: Content) -> list[list[Sample]]:
-    """Connected components of rows by equal group, equal path or equal content of the image (union-find)."""
-    parent: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
+    """Connected components of rows by equal group, equal path or equal content of the image."""
+    sets = DisjointSets()
     for sample in samples:
         image = f"image:{sample.image_path}"
-        parent[find(f"group:{group_of(sample)}")] = find(image)
+        sets.join(f"group:{group_of(sample)}", image)
         if sample.image_path in content:
-            parent[find(f"content:{content[sample.image_path]}")] = find(image)
+            sets.join(f"content:{content[sample.image_path]}", image)
     components: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        components[find(f"image:{sample.image_path}")].append(sample)
+        components[sets.find(f"image:{sample.image_path}")].append(sample)
     return list(components.values())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, write_metadata
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocess, Postprocessing
 from model.networks.system import IMAGES, TASK, Stage, System
 from training.export.folding import fold_padding
 
@@ -42,6 +42,7 @@ class ExportFacts:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32",)
     refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
+    default_postprocess: Postprocess = Postprocess.NONE
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -113,6 +114,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> WeightsMetadata
         graphs=graphs,
         tasks=tasks,
         precisions=facts.precisions,
+        default_postprocess=facts.default_postprocess,
         extra=facts.extra,
     )
     write_metadata(written, output)

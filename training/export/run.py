@@ -15,6 +15,7 @@ from challenge.errors import UserError, WeightsError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.metadata import FILE, WeightsMetadata, read_metadata
+from model.frozen.postprocess import Postprocess
 from model.networks.system import System
 from training.config import to_dict
 from training.export.graphs import ExportFacts, export
@@ -37,15 +38,16 @@ def export_run(
     sources_file: Path | None,
     reduced: Sequence[str] = (),
     *,
+    default_postprocess: Postprocess = Postprocess.NONE,
     overwrite: bool = False,
 ) -> WeightsMetadata:
     """Export the run's network (its EMA where there is one).
 
     `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
     names data, licences and classes by task, in addition to those that the run began with. `reduced` names precisions
-    below float32 in which the scores were measured. The files are moved to `output` after all of them were written and
-    checked. Raises UserError for unreadable files, or if `output` holds anything but this network and `overwrite` is
-    not set.
+    below float32 in which the scores were measured, `default_postprocess` what `inference.py` does unless told
+    otherwise. The files are moved to `output` after all of them were written and checked. Raises UserError for
+    unreadable files, or if `output` holds anything but this network and `overwrite` is not set.
     """
     network, state = load_network(run)
     same = _holds_nothing_else(network, output, overwrite)
@@ -58,7 +60,7 @@ def export_run(
     state = replace(state, facts=replace(state.facts, provenance=provenance))
     ClassNames(_class_names(state)).check(network.tasks.values())
     scores = _read_scores(scores_file)
-    facts = _export_facts(run, state, scores, reduced, temperatures)
+    facts = replace(_export_facts(run, state, scores, reduced, temperatures), default_postprocess=default_postprocess)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
         folder = Path(name)

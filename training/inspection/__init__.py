@@ -1,4 +1,4 @@
-"""What is in a data folder: counts, pictures, faults, and a manifest without the faults."""
+"""Describes a data folder: counts, pictures, faults; and writes a copy without the faults."""
 
 from training.data.usable import Finding, Level
 from training.inspection.checks import Inspection, inspect_folder

@@ -1,11 +1,11 @@
-"""Every row of a data folder is read as training would read it.
+"""Reads every row of a data folder as training would.
 
-What keeps a row from being trained on is told by `training.data.usable`, what else is odd is found here.
+`training.data.usable` says which rows cannot be used for training. This module finds what else is unusual.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -36,18 +36,24 @@ from training.data.row_files import (
     masks_of,
     read_masks,
 )
+from training.data.thumbnails import Thumbnail, thumbnail
 from training.data.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
+from training.inspection import near_copies
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What reading a row gave. `warnings` are of its files; `classes` are those that a mask holds."""
+    """What reading a row found: `warnings` about its files, and the `classes` in its mask.
+
+    `thumbnail` is the image's, None if it cannot be read.
+    """
 
     reading: Reading
     warnings: tuple[Finding, ...] = ()
     classes: tuple[int, ...] = ()
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> Size | None:
@@ -57,12 +63,13 @@ class RowFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A data folder, its rows with what reading them gave, and all findings."""
+    """A data folder, the facts of its rows, all findings, and which images are nearly the same."""
 
     data_root: Path
     manifest: Manifest
     facts: Mapping[Sample, RowFacts]
     findings: tuple[Finding, ...]
+    alike: near_copies.Alike = field(default_factory=near_copies.Alike)
 
     @property
     def has_errors(self) -> bool:
@@ -79,13 +86,16 @@ class Inspection:
 
 
 def inspect_folder(data_root: Path, val_root: Path | None = None) -> Inspection:
-    """Read everything below `data_root`; with `val_root`, find what both hold. Raises ManifestError."""
+    """Read everything below `data_root`; with `val_root`, also find what both contain. Raises ManifestError."""
     manifest, facts = _read(data_root)
     findings = errors(manifest, {sample: row.reading for sample, row in facts.items()})
     findings += _warnings(manifest, facts, faulty(findings))
-    if val_root:
-        findings += _shared(facts, _read(val_root)[1])
-    return Inspection(data_root, manifest, facts, tuple(findings))
+    held_out = _read(val_root)[1] if val_root else {}
+    findings += _shared(facts, held_out)
+    pictures = _pictures(data_root, facts, faulty(findings))
+    alike = near_copies.find_alike(pictures, _pictures(val_root, held_out) if val_root else None)
+    findings += near_copies.findings(alike, pictures)
+    return Inspection(data_root, manifest, facts, tuple(findings), alike)
 
 
 def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
@@ -93,6 +103,17 @@ def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
     masks = masks_of(manifest.samples)
     rows = in_parallel(partial(_read_row, root, masks), manifest.samples, f"rows of {root.name}")
     return manifest, dict(zip(manifest.samples, rows, strict=True))
+
+
+def _pictures(root: Path, facts: Mapping[Sample, RowFacts], lost: Set[Sample] = frozenset()) -> near_copies.Pictures:
+    """Return the images of a folder's rows, but for those that are lost."""
+    rows: dict[str, list[Sample]] = defaultdict(list)
+    thumbnails: dict[str, Thumbnail] = {}
+    for sample, row in facts.items():
+        if sample not in lost and row.reading.content and row.thumbnail is not None:
+            rows[row.reading.content].append(sample)
+            thumbnails[row.reading.content] = row.thumbnail
+    return near_copies.Pictures(root, rows, thumbnails)
 
 
 def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFacts:
@@ -103,27 +124,28 @@ def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFa
     if isinstance(image, Unread):
         return RowFacts(Reading(image, content=content))
     notes = [Finding(Level.WARNING, "odd image file", note, sample) for note in image.notes]
+    small = thumbnail(image.pixels)
     if sample.kind is not TaskKind.SEGMENTATION:
-        return RowFacts(Reading(image.size, content=content), tuple(notes))
+        return RowFacts(Reading(image.size, content=content), tuple(notes), thumbnail=small)
     mask = attempt(partial(read_masks, root, masks[key_of(sample)]))
     if isinstance(mask, Unread):
-        return RowFacts(Reading(image.size, mask, content), tuple(notes))
+        return RowFacts(Reading(image.size, mask, content), tuple(notes), thumbnail=small)
     classes = tuple(int(value) for value in np.unique(mask.labels))
     height, width = mask.labels.shape
     warnings = (*notes, *_mask_warnings(mask, classes, sample))
-    return RowFacts(Reading(image.size, (width, height), content), warnings, classes)
+    return RowFacts(Reading(image.size, (width, height), content), warnings, classes, small)
 
 
 def _mask_warnings(mask: TrueMask, classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
     for note in mask.notes:
         yield Finding(Level.WARNING, "mask read by a rule", note, sample)
     if classes == (0,):
-        yield Finding(Level.WARNING, "empty mask", "background alone", sample)
+        yield Finding(Level.WARNING, "empty mask", "background only", sample)
     yield from _scattered(mask.labels, classes, sample)
 
 
 def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Sample) -> Iterator[Finding]:
-    """Say which classes are crumbs around one component: the trace of masks that were compressed or redrawn."""
+    """Find classes with many small components around one large one: a trace of compressed or redrawn masks."""
     for number in filter(None, classes):
         components = sitk.ConnectedComponent(sitk.GetImageFromArray((mask == number).astype(np.uint8)))
         sizes = np.bincount(sitk.GetArrayViewFromImage(components).ravel())[1:]
@@ -134,7 +156,7 @@ def _scattered(mask: npt.NDArray[np.uint8], classes: Sequence[int], sample: Samp
 
 
 def _warnings(manifest: Manifest, facts: Mapping[Sample, RowFacts], lost: Set[Sample]) -> Iterator[Finding]:
-    """What is odd in the rows without an error, and in the folder as a whole."""
+    """Yield what is unusual in the rows without an error, and in the folder as a whole."""
     for sample, row in facts.items():
         if sample not in lost and row.size:
             yield from row.warnings
@@ -155,7 +177,7 @@ def _of_cells(sample: Sample, size: Size) -> Iterator[Finding]:
         x0, y0, x1, y1 = targets.box(sample) or (0, 0, 0, 0)
         if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
             detail = f"{(x0, y0, x1, y1)} in {size[0]}x{size[1]}"
-            yield Finding(Level.WARNING, "box reaches out of the image", detail, sample)
+            yield Finding(Level.WARNING, "box extends beyond the image", detail, sample)
     elif sample.kind is TaskKind.REGRESSION:
         yield from _of_points(sample)
 

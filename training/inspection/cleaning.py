@@ -1,4 +1,4 @@
-"""A data folder without the faults: cleaned manifests beside links to the original images."""
+"""Writes a data folder without the faults: cleaned manifests, and links to the original images."""
 
 import csv
 from collections import defaultdict
@@ -16,10 +16,10 @@ _BOX = ("x_min", "y_min", "x_max", "y_max")
 
 
 def write_clean_folder(inspection: Inspection, output: Path) -> int:
-    """Write `output` as a data folder of its own and return the number of rows kept.
+    """Write `output` as a separate data folder and return the number of rows kept.
 
-    Rows with an error and repeated rows are left out, boxes are clipped to their image; the csv files keep their names
-    and columns. Images and masks are links to the original folder. Raises UserError if `output` holds manifests.
+    Rows with an error and repeated rows are left out, and boxes are clipped to their image. The csv files keep their
+    names and columns. Images and masks are links to the original folder. Raises UserError if `output` has manifests.
     """
     manifests = output / MANIFEST_FOLDER
     if manifests.exists():

@@ -1,4 +1,4 @@
-"""What is in a data folder, drawn: a sheet of examples with their truth per task, and an overview."""
+"""Draws a data folder: a sheet of examples with their truth for each task, and an overview."""
 
 import math
 import textwrap
@@ -25,6 +25,7 @@ from training.data.row_files import FileSet, Key, key_of, masks_of, read_masks
 from training.data.usable import faulty
 from training.figures import distinct, literal, new_figure, patch, rgb
 from training.inspection.checks import Inspection
+from training.inspection.near_copies import Alike, Pair
 
 _SHEET = 12
 _SIDE = 320
@@ -32,9 +33,10 @@ _SIDE = 320
 
 
 def draw(inspection: Inspection, output: Path, names: ClassNames | None = None) -> list[Path]:
-    """Write `output/overview.png` and `output/TASK.png` for every task; return the paths.
+    """Write `output/overview.png`, `output/TASK.png` for every task and `output/near_copies.png`; return the paths.
 
-    `names` are what the classes are called. Raises UserError if they do not fit the data.
+    There is no picture of a task without usable rows, and none of near-copies where there are none. `names` are what
+    the classes are called. Raises UserError if they do not fit the data.
     """
     names = names or ClassNames()
     names.check(_spec(samples[0]) for samples in inspection.by_task.values())
@@ -47,7 +49,34 @@ def draw(inspection: Inspection, output: Path, names: ClassNames | None = None) 
         if good:
             paths.append(output / f"{task_id}.png")
             _sheet(inspection.data_root, good, masks_of(samples), names.of(_spec(good[0])), paths[-1])
+    (output / "near_copies.png").unlink(missing_ok=True)  # of an inspection before
+    if _pairs(inspection.alike):
+        paths.append(output / "near_copies.png")
+        _near_copies(inspection.alike, paths[-1])
     return paths
+
+
+def _pairs(alike: Alike) -> list[Pair]:
+    return [*alike.across, *alike.named, *alike.joined][:_SHEET]
+
+
+def _near_copies(alike: Alike, path: Path) -> None:
+    """Draw the closest pairs side by side, three in a row; those of two folders come first."""
+    pairs = _pairs(alike)
+    rows = math.ceil(len(pairs) / 3)
+    figure = new_figure(14, 2.8 * rows + 0.4)
+    figure.suptitle(f"near-copies: {len(alike.across)} in both folders, {len(alike.named)} in two groups that have a "
+                    f"name, {len(alike.joined)} joined into a group")  # fmt: skip
+    places = figure.subplots(rows, 6, squeeze=False)
+    for axes in places.flat:
+        axes.axis("off")
+    shown = [(pair, side) for pair in pairs for side in (0, 1)]
+    for axes, (pair, side) in zip(places.flat, shown, strict=False):
+        sample = (pair.one, pair.other)[side]
+        axes.imshow(read_image(find_image(pair.roots[side], sample.image_path)).pixels, aspect="auto")
+        name = Path(sample.image_path).name[-30:]
+        axes.set_title(literal(name if side else f"{pair.correlation:.3f}  {name}"), fontsize=6)
+    figure.savefig(path, dpi=90)
 
 
 def _spec(sample: Sample) -> TaskSpec:

@@ -1,4 +1,4 @@
-"""An inspection as text: a line per task, then the findings, the most frequent first."""
+"""An inspection as text: a line per task, then the findings with the most frequent first."""
 
 import csv
 import statistics
@@ -19,7 +19,7 @@ _EXAMPLES = 3
 
 def summary_lines(inspection: Inspection) -> Iterator[str]:
     """Yield the report, line by line."""
-    yield f"{'task':24} {'kind':14} {'rows':>6} {'groups':>6}  {'width x height (median)':24} balance"
+    yield f"{'task':24} {'kind':14} {'rows':>6} {'groups':>6}  {'median width x height':24} balance"
     for task_id, samples in sorted(inspection.by_task.items(), key=lambda item: (item[1][0].kind, item[0])):
         groups = len(set(map(group_of, samples)))
         guessed = "" if all(s.group for s in samples) else "?"
@@ -28,7 +28,9 @@ def summary_lines(inspection: Inspection) -> Iterator[str]:
             f"{_sizes(inspection, samples):24} {_balance(inspection, samples)}"
         )
     if any(not s.group for s in inspection.manifest.samples):
-        yield "? no column 'group': patients and videos were guessed from file names"
+        yield "? no 'group' column: patients and videos were guessed from file names"
+    if inspection.alike.joined:
+        yield f"near-copies: the largest group that training keeps together has {inspection.alike.largest} images"
     faults: dict[tuple[Level, str], list[Finding]] = defaultdict(list)
     for finding in inspection.findings:
         faults[finding.level, finding.fault].append(finding)
@@ -65,7 +67,7 @@ def _sizes(inspection: Inspection, samples: list[Sample]) -> str:
 
 
 def _balance(inspection: Inspection, samples: list[Sample]) -> str:
-    """How often each class occurs, as a label or in a mask; or how many boxes and points there are."""
+    """How often each class occurs, as a label or in a mask; or how many boxes or points there are."""
     kind = samples[0].kind
     counts: Counter[int] = Counter()
     for sample in samples:

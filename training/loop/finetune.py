@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
+from training.config import BalanceConfig, Config, DataConfig, DevConfig, SamplingConfig
 from training.loop.optim import total_steps
 from training.run_folder.trainable import Start
 
@@ -37,7 +37,7 @@ def finetune_config(base: Config, images: int, *, keep_others: bool) -> Config:
         base,
         name=f"{base.name}-finetuned",
         encoder=replace(base.encoder, weights="none", freeze_batchnorm=True),
-        data=replace(base.data, tasks=(), dev_fraction=0.2),
+        data=replace(base.data, tasks=(), dev_fraction=0.2, near_copies=DataConfig.near_copies),
         augment=augment,
         sampling=SamplingConfig(),
         balance=BalanceConfig(kinds=base.balance.kinds),

@@ -46,7 +46,7 @@ def train_run(
         raise UserError(f"{output} holds a run already; add --resume, or choose another folder")
     state = checkpoint.load(last) if last.exists() else None
     if state:
-        check_same_recipe(state, config)
+        config = resumed_recipe(state, config)
         if start:
             check_same_start(state.facts.digests, start.state, output)
         start = Start.of(state)
@@ -70,16 +70,24 @@ def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) 
     if not (output / TABLE).is_file():
         return False
     state = checkpoint.load(output / checkpoint.LAST)
-    check_same_recipe(state, config)
+    config = resumed_recipe(state, config)
     check_resumed(state.facts.digests, Digests.of(*load_parts(source, config.data, config.runtime, ranks)), output)
     return True
 
 
-def check_same_recipe(state: RunState, config: Config) -> None:
-    """Raise UserError if a run's recipe is another, except for settings that do not change the result."""
+def resumed_recipe(state: RunState, config: Config) -> Config:
+    """Return the recipe to resume a run with: `config`, with the split that the run began with.
+
+    A run that is older than `data.near_copies` did not join near-copies, and goes on without. Raises UserError if the
+    run's recipe is another, except for settings that do not change the result.
+    """
+    if not state.config.data.near_copies and config.data.near_copies:
+        logger.warning("the run began without data.near_copies and goes on without, so that its dev rows stay the same")
+        config = replace(config, data=replace(config.data, near_copies=0.0))
     before, now = (replace(recipe, runtime=RuntimeConfig(), extra_tasks=()) for recipe in (state.config, config))
     if before != now:
         raise UserError("the run was started with another config; use the same one, or another output folder")
+    return config
 
 
 def cross_validate(

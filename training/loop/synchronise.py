@@ -5,7 +5,7 @@ from pathlib import Path
 
 from challenge.errors import UserError
 from challenge.manifest import read_manifest
-from training.config import BalanceConfig, Config, DevConfig, SamplingConfig
+from training.config import BalanceConfig, Config, DataConfig, DevConfig, SamplingConfig
 from training.loop.optim import total_steps
 from training.run_folder.trainable import Start
 
@@ -34,7 +34,7 @@ def sync_config(base: Config, images: int) -> Config:
         base,
         name=f"{base.name}-synchronised",
         encoder=replace(base.encoder, weights="none", frozen=()),
-        data=replace(base.data, tasks=(), dev_fraction=0.2),
+        data=replace(base.data, tasks=(), dev_fraction=0.2, near_copies=DataConfig.near_copies),
         sampling=SamplingConfig(),
         balance=BalanceConfig(kinds=base.balance.kinds),
         optim=optim,

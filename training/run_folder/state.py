@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from challenge.tasks import TaskKind, TaskSpec
-from training.config import Config, from_dict, to_dict
+from training.config import Config, from_recorded, to_dict
 from training.run_folder.run_facts import Counters, RunFacts
 
 FORMAT = 2
@@ -69,7 +69,7 @@ class RunState:
     def from_table(cls, table: Mapping[str, Any]) -> "RunState":
         """Inverse of `as_table`. Raises KeyError or TypeError if entries are missing, UserError for a wrong recipe."""
         return cls(
-            config=from_dict(table["config"]),
+            config=from_recorded(table["config"]),
             tasks=tasks_from_table(table["tasks"]),
             network=table["network"],
             ema=table["ema"],

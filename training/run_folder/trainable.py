@@ -18,7 +18,7 @@ from challenge.errors import UserError
 from challenge.tasks import TaskSpec
 from model.networks.registry import build
 from model.networks.system import System
-from training.config import Config, from_dict, to_dict, with_overrides
+from training.config import Config, from_recorded, to_dict, with_overrides
 from training.run_folder import checkpoint
 from training.run_folder.provenance import read_provenance
 from training.run_folder.run_facts import Counters, RunFacts
@@ -105,6 +105,6 @@ def _read_trainable(path: Path) -> tuple[Start, Config]:
             )
         about = from_schema_1(about) if schema == 1 else about
         facts, counters = RunFacts.from_table(about["facts"]), Counters(**about["counters"])
-        return Start(tasks_from_table(about["tasks"]), state, facts, counters), from_dict(about["config"])
+        return Start(tasks_from_table(about["tasks"]), state, facts, counters), from_recorded(about["config"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged or from another program ({error}); export the run again") from error

@@ -1,15 +1,18 @@
 """Official scores on the dev rows, in native pixels, by the same decoding and formulas as the submission's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from challenge.host.progress import progress
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskKind, TaskSpec
@@ -19,11 +22,14 @@ from evaluate.scores.metric_table import Column
 from evaluate.scores.one_case import measure_one
 from model.frozen.decode import answer, fallback
 from model.frozen.postprocess import Postprocessing
+from model.frozen.second_look import Crop, Look, window_of
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
 from training.data.pixels import Pixels
 from training.data.rows import Part
+
+Raw = npt.NDArray[np.float32]
 
 _BATCH = 16
 
@@ -43,7 +49,8 @@ class DevScores:
 class DevScorer:
     """Scores networks on the dev rows. `means` are the training set's mean boxes and points.
 
-    `view` changes an image's pixels before the network sees them; `refinements` by task what is decoded.
+    `view` changes an image's pixels before the network sees them (on its grid, at both looks); `refinements` are the
+    post-processing by task.
     """
 
     part: Part
@@ -69,30 +76,55 @@ class DevScorer:
         return DevScores(scores, selection(specs, scores, {task_id: self.prior(task_id)["MRE"] for task_id in points}))
 
     def _cases(self, network: System, spec: TaskSpec, samples: list[Sample]) -> list[Case]:
-        device = next(network.parameters()).device
-        cases: list[Case] = []
-
         refinement = self.refinements.get(spec.task_id, Postprocessing())
 
-        def measure(sample: Sample, raw: npt.NDArray[np.float32]) -> Case:
+        def measure(sample: Sample, raw: Raw, look: Look | None) -> Case:
             resize = self.part.store.resize_of(sample)
-            return self._case(sample, answer(raw, spec, resize, postprocessing=refinement)[0])
+            return self._case(sample, answer(raw, spec, resize, look=look, postprocessing=refinement)[0])
 
+        cases: list[Case] = []
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(samples), _BATCH):
                 rows = samples[start : start + _BATCH]
-                pixels = torch.from_numpy(np.stack([self._pixels(sample) for sample in rows]))
-                images = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data.mean, self.data.std)
-                raw = network(images, spec.task_id).float().cpu().numpy()
-                if refinement.flip:
-                    mirrored = network(images.flip(3), spec.task_id).float().cpu().numpy()
-                    raw = refinement.average_with_flipped(raw, mirrored, spec.kind)
-                cases += pool.map(measure, rows, raw)
+                raw = self._raw(network, spec, rows, [self.part.store.image(sample) for sample in rows])
+                crops = pool.map(partial(self._crop, spec, refinement), rows, raw)
+                cases += pool.map(measure, rows, raw, self._looks(network, spec, rows, list(crops)))
         return cases
 
-    def _pixels(self, sample: Sample) -> Pixels:
-        pixels = self.part.store.image(sample)
-        return self.view(sample, pixels) if self.view else pixels
+    def _raw(self, network: System, spec: TaskSpec, rows: Sequence[Sample], images: Sequence[Pixels]) -> Raw:
+        """Return the raw outputs for images of `rows` on the network's grid, averaged with the flipped images' ones."""
+        refinement = self.refinements.get(spec.task_id, Postprocessing())
+        device = next(network.parameters()).device
+        if self.view:
+            images = [self.view(sample, image) for sample, image in zip(rows, images, strict=True)]
+        pixels = torch.from_numpy(np.stack(images))
+        grids = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data.mean, self.data.std)
+        raw: Raw = network(grids, spec.task_id).float().cpu().numpy()
+        if refinement.flip:
+            mirrored = network(grids.flip(3), spec.task_id).float().cpu().numpy()
+            raw = refinement.average_with_flipped(raw, mirrored, spec.kind)
+        return raw
+
+    def _crop(self, spec: TaskSpec, refinement: Postprocessing, sample: Sample, raw: Raw) -> Crop | None:
+        """Return what the second look sees of a row's image, decoded from its file; None if there is none."""
+        resize = self.part.store.resize_of(sample)
+        window = window_of(raw, spec.kind, resize, refinement)
+        if window is None:
+            return None
+        fit, resampling = Fit(self.data.fit), Resampling(self.data.resampling)
+        return Crop.of(self.part.store.native_image(sample), window, resize.size, fit, resampling)
+
+    def _looks(
+        self, network: System, spec: TaskSpec, rows: Sequence[Sample], crops: Sequence[Crop | None]
+    ) -> list[Look | None]:
+        """Return the second look for every crop, None where there is no crop."""
+        looks: list[Look | None] = [None] * len(crops)
+        there = [(number, crop) for number, crop in enumerate(crops) if crop]
+        if there:
+            again = self._raw(network, spec, [rows[number] for number, _ in there], [crop.pixels for _, crop in there])
+            for (number, crop), raw in zip(there, again, strict=True):
+                looks[number] = Look(crop.window, crop.resize, raw) if np.isfinite(raw).all() else None
+        return looks
 
     def prior(self, task_id: str) -> Mapping[str, float]:
         """Return the scores of knowing nothing of the image: no mask, class 0, the mean box or points."""

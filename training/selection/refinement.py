@@ -9,7 +9,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import Metric, metrics_of
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocessing, SecondLook
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource
@@ -19,15 +19,17 @@ from training.selection.run_scores import own_rows, scorer_of
 from training.text_files import write_text
 
 FILE = "refinements.json"
-# The least gain on the dev rows, as a part of the score: less may be chance, and flip TTA doubles the time.
-_LEAST_GAIN = {False: 0.001, True: 0.003}
+# The least gain on the dev rows, as a part of the score: less may be chance, and a second pass doubles the time.
+_LEAST_GAIN, _LEAST_GAIN_OF_A_PASS = 0.001, 0.003
 PLAIN, FLIP = "none", "flip"
 _TIDY = {
     "largest component": Postprocessing(largest_component=True),
     "holes filled": Postprocessing(fill_holes=True),
     "both": Postprocessing(largest_component=True, fill_holes=True),
 }
-VARIANTS = (PLAIN, *_TIDY, FLIP)
+# The one that takes less time comes first: the other must be better by the least gain.
+_LOOKS = {"look if under 10 %": SecondLook(largest_area=0.1), "look": SecondLook()}
+VARIANTS = (PLAIN, *_TIDY, *_LOOKS, FLIP)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Choice:
 def refine(run: Path, source: DataSource) -> Iterator[Choice]:
     """Try on the run's own dev rows what every task allows; write what helps to `run/refinements.json`.
 
-    Yields the choices in the order of the tasks' names. Flip TTA is tried with the mask's best postprocessing.
+    Yields the choices in the order of the tasks' names. A second look is tried with the mask's best cleaning, and flip
+    TTA with the best of all these.
     """
     network, state = load_network(run)
     scorer = scorer_of(own_rows(source, state), state)
@@ -71,10 +74,7 @@ def read_refinements(run: Path) -> dict[str, Postprocessing]:
         return {}
     try:
         table = json.loads((run / FILE).read_text("utf-8"))
-        return {
-            task_id: Postprocessing(**{**entry, "point_order": tuple(entry["point_order"])})
-            for task_id, entry in table.items()
-        }
+        return {task_id: Postprocessing.from_table(entry) for task_id, entry in table.items()}
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{run / FILE} is damaged ({error}); run `python -m training refine` again") from error
 
@@ -85,17 +85,21 @@ def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Postprocessing], f
     best, chosen = Postprocessing(), PLAIN
     tried = {PLAIN: score(best)}
 
-    def helps(name: str, candidate: Postprocessing) -> bool:
+    def helps(name: str, candidate: Postprocessing, least: float) -> bool:
         tried[name] = score(candidate)
         gain = (tried[name] - tried[chosen]) * (1 if metric.higher_is_better else -1)
-        return gain > _LEAST_GAIN[candidate.flip] * abs(tried[chosen])
+        return gain > least * abs(tried[chosen])
 
     for name, candidate in _TIDY.items() if spec.kind is TaskKind.SEGMENTATION else ():
-        if helps(name, candidate):
+        if helps(name, candidate, _LEAST_GAIN):
+            best, chosen = candidate, name
+    for name, look in _LOOKS.items() if spec.kind in (TaskKind.SEGMENTATION, TaskKind.DETECTION) else ():
+        candidate = replace(best, second_look=look)
+        if helps(name, candidate, _LEAST_GAIN_OF_A_PASS):
             best, chosen = candidate, name
     if rules.hflip:
         mirrored = replace(best, flip=True, point_order=_mirrored_order(spec, rules))
-        if helps(FLIP, mirrored):
+        if helps(FLIP, mirrored, _LEAST_GAIN_OF_A_PASS):
             best, chosen = mirrored, FLIP
     return Choice(spec.task_id, metric, tried, chosen, best)
 

@@ -1,7 +1,7 @@
-"""Whether a DICOM file's elements fit into the file. Its decoder allocates what a damaged length asks for: gigabytes.
+"""Checks that a DICOM file's elements fit into the file. The decoder would allocate gigabytes for a damaged length.
 
-Encoding of data elements: DICOM PS3.5, section 7; of the file's beginning: PS3.10, section 7.1. What writers often get
-wrong and the decoder takes is taken here: no preamble, a few bytes after the pixels, private elements without a type.
+Encoding of data elements: DICOM PS3.5, section 7; of the file's beginning: PS3.10, section 7.1. Common mistakes that
+the decoder accepts are accepted here: no preamble, a few bytes after the pixels, private elements without a type.
 """
 
 import re
@@ -13,7 +13,7 @@ from mmap import mmap
 Bytes = bytes | mmap
 PREAMBLE_BYTES, MARK = 128, b"DICM"
 NO_PREAMBLE = b"\x02\x00\x00\x00UL\x04\x00"
-"""How a file begins whose writer left the preamble and the mark out."""
+"""How a file without preamble and mark begins."""
 
 Tag = tuple[int, int]
 ROWS, COLUMNS, PIXELS = (0x0028, 0x0010), (0x0028, 0x0011), (0x7FE0, 0x0010)
@@ -24,12 +24,12 @@ _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0
 _TRANSFER_SYNTAX, _META_GROUP = (0x0002, 0x0010), 0x0002
 _IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 _UNTYPED = ("  ", "??")
-_LEAST_ELEMENT = 4  # fewer bytes after the pixels are no element, and the decoder leaves them alone
+_LEAST_ELEMENT = 4  # fewer bytes after the pixels cannot be an element; the decoder ignores them
 
 
 @dataclass(frozen=True)
 class Element:
-    """A data element of the outermost level, or a fragment of compressed pixels, and where its value lies."""
+    """A data element of the outermost level, or a fragment of compressed pixels, and where its value is."""
 
     tag: Tag
     start: int
@@ -38,13 +38,13 @@ class Element:
 
 
 def check_lengths(data: Bytes) -> None:
-    """Walk over all elements of a file (bytes, or a memory map). Raises ValueError where they do not fit into it."""
+    """Walk over all elements of a file (bytes, or a memory map). Raises ValueError if one does not fit into it."""
     for _ in elements(data):
         pass
 
 
 def stated_size(data: Bytes) -> tuple[int, int] | None:
-    """Return (width, height) as far as the elements can be walked, or None. Raises nothing."""
+    """Return (width, height) if the readable elements contain them, else None. Raises nothing."""
     found: dict[Tag, int] = {}
     try:
         for element in elements(data):
@@ -56,12 +56,12 @@ def stated_size(data: Bytes) -> tuple[int, int] | None:
 
 
 def fragments(data: Bytes) -> list[bytes]:
-    """Return the fragments of compressed pixels, without the table of offsets before them. Raises ValueError."""
+    """Return the fragments of compressed pixels without the offset table before them. Raises ValueError."""
     return [bytes(data[e.start : e.start + e.length]) for e in elements(data) if e.tag == _ITEM][1:]
 
 
 def elements(data: Bytes) -> Iterator[Element]:
-    """Walk over a file and yield its elements of the outermost level. Raises ValueError where one does not fit."""
+    """Walk over a file and yield its elements of the outermost level. Raises ValueError if one does not fit."""
     end, position = len(data), _beginning(data)
     order, explicit, syntax = "<", [True], ""  # `explicit` is a stack: one entry per open sequence
     in_meta, after_pixels = True, False
@@ -99,7 +99,7 @@ def elements(data: Bytes) -> Iterator[Element]:
 
 
 def _beginning(data: Bytes) -> int:
-    """Where the first element stands."""
+    """Where the first element begins."""
     if data[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MARK)] == MARK:
         return PREAMBLE_BYTES + len(MARK)
     if data[: len(NO_PREAMBLE)] == NO_PREAMBLE:
@@ -108,11 +108,11 @@ def _beginning(data: Bytes) -> int:
 
 
 def _header(data: Bytes, order: str, position: int, tag: Tag, explicit: bool) -> tuple[str, int, int]:
-    """Return an element's value representation ("" where it is implicit), its length, and where its value begins."""
+    """Return an element's value representation ("" if implicit), its length, and where its value begins."""
     if not explicit or tag in (_ITEM, _ITEM_END, _SEQUENCE_END):
         return "", _unpack(data, order + "I", position + 4)[0], position + 8
     name = bytes(data[position + 4 : position + 6]).decode("latin-1")
-    # The decoder reads a long length after blanks instead of a type.
+    # If there are blanks instead of a type, the decoder reads a long length after them.
     if name in _LONG_FORM or name in _UNTYPED:
         return name, _unpack(data, order + "I", position + 8)[0], position + 12
     if not re.fullmatch("[A-Z]{2}", name):
@@ -121,7 +121,7 @@ def _header(data: Bytes, order: str, position: int, tag: Tag, explicit: bool) ->
 
 
 def _fragments(data: Bytes, order: str, position: int) -> Iterator[Element]:
-    """Yield the fragments of compressed pixels, and the empty mark of their end."""
+    """Yield the fragments of compressed pixels, and the empty element that ends them."""
     while True:
         *tag, length = _unpack(data, order + "HHI", position)
         position += 8

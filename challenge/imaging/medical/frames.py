@@ -1,7 +1,7 @@
-"""DICOM, MetaImage, NIfTI and NRRD: which of them a file is, its size from the header, and one frame of numbers.
+"""DICOM, MetaImage, NIfTI and NRRD: a file's format, its size from the header, and one frame of numbers.
 
-MetaImage, NIfTI and NRRD have small strict readers here, as ITK's read memory that is not theirs where a header lies.
-SimpleITK reads DICOM alone (`challenge.imaging.medical.gdcm`).
+MetaImage, NIfTI and NRRD have small strict readers here, because ITK's readers read foreign memory if a header is
+wrong. SimpleITK reads only DICOM (`challenge.imaging.medical.gdcm`).
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from challenge.imaging.medical.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.imaging.medical.volume import Frame, Volume, read_volume, with_colour_axis
 
 HEAD_BYTES = 1 << 12
-"""As much of a file as `reader_of` wants to see."""
+"""How many bytes of a file `reader_of` needs."""
 
 _DICOM, _META, _NIFTI, _NRRD = "GDCMImageIO", "MetaImageIO", "NiftiImageIO", "NrrdImageIO"
 _HEADERS: Mapping[str, Callable[[Path], Volume]] = {
@@ -48,9 +48,9 @@ _OTHER_MARKS = (
 
 
 def reader_of(path: Path, head: bytes) -> str | None:
-    """Return the name of the reader for a file; None if it is no medical image.
+    """Return the name of the reader for a file; None if it is not a medical image.
 
-    The content chooses. The ending does only where the content has no mark, which holds for the pixels of a NIfTI pair.
+    The content decides. The ending counts only for the pixel file of a NIfTI pair, whose content has no mark.
     """
     if head[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MARK)] == MARK or head.startswith(NO_PREAMBLE):
         return _DICOM
@@ -67,7 +67,7 @@ def reader_of(path: Path, head: bytes) -> str | None:
 
 
 def frame_size(path: Path, reader_name: str) -> tuple[int, int]:
-    """Return (width, height) from the header, also of a file that cannot be read any further. Raises ImageError."""
+    """Return (width, height) from the header, even if the rest of the file is unreadable. Raises ImageError."""
     if reader_name == _DICOM:
         return gdcm.frame_size(path)
     return _header(path, reader_name).size()

@@ -1,4 +1,4 @@
-"""One frame of a DICOM file through SimpleITK, whose reader for it is GDCM."""
+"""Reads one frame of a DICOM file with SimpleITK, which uses GDCM."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -19,17 +19,17 @@ from challenge.imaging.medical.dicom import check_lengths, fragments, stated_siz
 from challenge.imaging.medical.volume import LEAST, VOLUME_LIMIT, Frame
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk  # a second to import, and few runs need it
+    import SimpleITK as sitk  # the import takes a second, and few runs need it
 
 _PHOTOMETRIC, _BITS_STORED, _HIGH_BIT, _SIGNED = "0028|0004", "0028|0101", "0028|0102", "0028|0103"
 _PADDING, _PADDING_END = "0028|0120", "0028|0121"
 _FUNCTION = "0028|1056"
 _CENTER, _WIDTH, _INTERCEPT, _SLOPE = "0028|1050", "0028|1051", "0028|1052", "0028|1053"
-_CONVERTED = ("YBR_FULL", "YBR_FULL_422")  # GDCM makes RGB of JPEG colours that are called so, and of no others
+_CONVERTED = ("YBR_FULL", "YBR_FULL_422")  # GDCM converts only these JPEG colours to RGB
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) from the header, also of a file that GDCM refuses. Raises ImageError."""
+    """Return (width, height) from the header, even if GDCM refuses the file. Raises ImageError."""
     with _mapped(path) as data:
         size = stated_size(data)
     if size is None:
@@ -38,7 +38,7 @@ def frame_size(path: Path) -> tuple[int, int]:
 
 
 def read_frame(path: Path) -> Frame:
-    """Return the middle frame, as numbers that are 0 where it is black. Raises ImageError."""
+    """Return the middle frame, as numbers where 0 is black. Raises ImageError."""
     import SimpleITK as sitk
 
     reader = _opened(path)
@@ -46,7 +46,7 @@ def read_frame(path: Path) -> Frame:
         image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    array = sitk.GetArrayFromImage(image)  # (..., z, y, x), and channels last where there are several
+    array = sitk.GetArrayFromImage(image)  # (..., z, y, x), then channels if there are several
     frames = math.prod(array.shape[: array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1)])
     array = array.reshape(frames, *array.shape[array.ndim - 2 - (image.GetNumberOfComponentsPerPixel() > 1) :])
     values = array[frames // 2]
@@ -55,17 +55,17 @@ def read_frame(path: Path) -> Frame:
     _check_high_bit(header, values, path.name)
     values, stated, notes = _as_dark_as_meant(values, header)
     if stated.window and header.get(_FUNCTION, "LINEAR") == "SIGMOID":
-        notes = (*notes, "its window is a sigmoid; it was taken as linear")
+        notes = (*notes, "the window is a sigmoid; it was read as linear")
     frame = Frame(values, frames, stated, notes)
     return _as_its_jpeg_says(frame, path, header.get(_PHOTOMETRIC, ""))
 
 
 def _check_size(path: Path, values: Numbers) -> None:
-    """GDCM believes compressed data, and not the header, where the two differ in size: then one of them is damaged."""
+    """If the size differs between header and compressed data, one is damaged; GDCM silently uses the data's size."""
     stated, (height, width) = frame_size(path), values.shape[:2]
     if stated != (width, height):
         raise ImageError(
-            f"{path.name}: the pixels are {width}x{height}, though the DICOM header says {stated[0]}x{stated[1]}"
+            f"{path.name}: the pixels are {width}x{height}, but the DICOM header says {stated[0]}x{stated[1]}"
         )
 
 
@@ -91,18 +91,16 @@ def _opened(path: Path) -> "sitk.ImageFileReader":
 
 
 def _check_high_bit(header: Mapping[str, str], values: Numbers, name: str) -> None:
-    """GDCM takes the low bits, wherever the numbers stand. Raises ImageError if they do not stand there."""
+    """GDCM always reads the low bits. Raises ImageError if the numbers are in other bits."""
     bits, high = _number(header, _BITS_STORED), _number(header, _HIGH_BIT)
     shift = int(high + 1 - bits) if bits and high is not None else 0
     if 0 < shift < 16 and values.dtype.kind in "iu" and not (values & ((1 << shift) - 1)).any():  # type: ignore[operator]
-        raise ImageError(
-            f"{name}: a DICOM file whose numbers stand in the upper bits (HighBit {high:g}) is not supported"
-        )
+        raise ImageError(f"{name}: a DICOM file with its numbers in the upper bits (HighBit {high:g}) is not supported")
 
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[mmap]:
-    """The file's bytes. Damage that is found in them becomes an ImageError."""
+    """The file's bytes. A ValueError about them becomes an ImageError."""
     try:
         with path.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
             yield data
@@ -116,7 +114,7 @@ def _unreadable(path: Path, error: RuntimeError) -> ImageError:
 
 
 def _stated(header: Mapping[str, str]) -> Stated:
-    """What the header says of numbers as GDCM hands them out: rescaled, and turned round where zero is white."""
+    """What the header says about the numbers that GDCM returns: rescaled, and inverted if zero is white."""
     bits, signed = int(_number(header, _BITS_STORED) or 16), _number(header, _SIGNED) == 1
     slope, intercept = _number(header, _SLOPE), _number(header, _INTERCEPT) or 0.0
     slope = 1.0 if slope is None else slope
@@ -139,7 +137,7 @@ def _stated(header: Mapping[str, str]) -> Stated:
 
 
 def _as_dark_as_meant(values: Numbers, header: Mapping[str, str]) -> tuple[Numbers, Stated, tuple[str, ...]]:
-    """Where white is zero, GDCM turns numbers round within all bits: of numbers far below these, it makes white."""
+    """If zero is white, GDCM inverts within all bits, which makes small numbers nearly white: invert in their range."""
     stated, bits = _stated(header), int(_number(header, _BITS_STORED) or 16)
     own = (1 << bits) - 1
     if header.get(_PHOTOMETRIC) != "MONOCHROME1" or values.dtype != np.uint16 or stated.window or stated.padding:
@@ -149,12 +147,12 @@ def _as_dark_as_meant(values: Numbers, header: Mapping[str, str]) -> tuple[Numbe
     is_believed = bits < 16 and own / FAR_BELOW < largest
     if (_SLOPE in header or _INTERCEPT in header) or is_believed or top >= own:
         return values, stated, ()
-    note = f"numbers up to {largest} of {own}: turned round within 0..{top}"
+    note = f"numbers up to {largest} of {own}: inverted within 0..{top}"
     return values - np.uint16(own - top), Stated(maximum=top), (note,)  # type: ignore[operator]
 
 
 def _window(header: Mapping[str, str]) -> tuple[float, float] | None:
-    """Return what the first window shows as black and as white (PS3.3, C.11.2.1.2)."""
+    """Return the numbers that the first window shows as black and as white (PS3.3, C.11.2.1.2)."""
     center, width = _number(header, _CENTER), _number(header, _WIDTH)
     if center is None or width is None or width <= 1:
         return None
@@ -162,7 +160,7 @@ def _window(header: Mapping[str, str]) -> tuple[float, float] | None:
 
 
 def _padding(header: Mapping[str, str], signed: bool, bits: int) -> tuple[float, float] | None:
-    """Return the first and the last stored number of padding. Its type may be that of the other sign."""
+    """Return the first and last stored padding number. The header may store it with the other sign type."""
     first, last = (_number(header, key) for key in (_PADDING, _PADDING_END))
     if first is None:
         return None
@@ -180,7 +178,7 @@ def _sorted(first: float, last: float) -> tuple[float, float]:
 
 
 def _number(header: Mapping[str, str], key: str) -> float | None:
-    """Return the first of an element's numbers, or None where there is none."""
+    """Return the first number of an element, or None without one."""
     try:
         number = float(header.get(key, "").split("\\")[0])
     except ValueError:
@@ -189,7 +187,7 @@ def _number(header: Mapping[str, str], key: str) -> float | None:
 
 
 def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
-    """GDCM takes a JPEG frame's colours from the header, and fills what is missing in silence: the data know better."""
+    """Correct a JPEG frame by its data: GDCM trusts the header's colours and silently fills missing parts."""
     with _mapped(path) as data:
         parts = fragments(data)
     if len(parts) != frame.frames:
@@ -207,7 +205,7 @@ def _as_its_jpeg_says(frame: Frame, path: Path, photometric: str) -> Frame:
         values: Numbers = np.asarray(image.convert("RGB"))
     if values.shape != frame.values.shape:
         raise ImageError(f"{path.name}: the JPEG data and the DICOM header disagree on the size")
-    note = f"the JPEG data are {marked}, though the header says {photometric!r}"
+    note = f"the JPEG data are {marked}, but the header says {photometric!r}"
     return replace(frame, values=values, notes=(*frame.notes, note), faults=faults)
 
 
@@ -220,5 +218,5 @@ def _faults(part: bytes, name: str) -> tuple[str, ...]:
     if part.rstrip(b"\0").endswith(jpeg.END) and jpeg.hole(part) is None:
         return ()
     if (share := jpeg.share(part)) < LEAST:
-        raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are there")
+        raise ImageError(f"{name}: damaged image; only {share:.0%} of its rows are readable")
     return ("truncated JPEG data; the missing part was filled",)

@@ -22,7 +22,7 @@ _TYPES = {
 
 
 def read_header(path: Path) -> Volume:
-    """Return what the header says. Raises ImageError if it is damaged, or says what cannot be read."""
+    """Return what the header says. Raises ImageError if it is damaged or not readable."""
     with path.open("rb") as stream:
         keys, end = _keys(stream.read(_HEADER_BYTES), path.name)
     axes = checked_axes(keys["DimSize"].split(), path.name)
@@ -78,5 +78,5 @@ def _is_true(keys: Mapping[str, str], key: str, otherwise: str) -> bool:
 def _number(keys: Mapping[str, str], key: str, otherwise: int, name: str) -> int:
     text = keys.get(key, str(otherwise))
     if not re.fullmatch(r"-1|[0-9]{1,9}", text):
-        raise ImageError(f"{name}: {key} is {text[:40]!r}, which is no number of this kind")
+        raise ImageError(f"{name}: {key} is {text[:40]!r}, which is not a valid number")
     return int(text)

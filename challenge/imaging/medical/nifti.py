@@ -13,7 +13,7 @@ from challenge.errors import ImageError
 from challenge.imaging.medical.volume import Volume, checked_axes, sibling
 
 HEAD_BYTES = 544
-"""As much of a file, inflated, as `is_nifti` wants to see."""
+"""How many inflated bytes of a file `is_nifti` needs."""
 
 _GZIP = b"\x1f\x8b"
 _TYPES = {
@@ -21,7 +21,7 @@ _TYPES = {
     2304: "u1",
 }  # fmt: skip
 _CHANNELS = {128: 3, 2304: 4}
-_LAYOUTS = {  # where dimensions, data type, intent, offset, and slope with intercept stand
+_LAYOUTS = {  # positions of dimensions, data type, intent, offset, and slope with intercept
     348: ((40, "8h"), (70, "h"), (68, "h"), (108, "f"), (112, "2f")),
     540: ((16, "8q"), (12, "h"), (504, "i"), (168, "q"), (176, "2d")),
 }
@@ -33,13 +33,13 @@ _VECTORS = (1007, 2003, 2004)  # intents: a vector, RGB, RGBA along the fifth ax
 
 
 def is_nifti(head: bytes) -> bool:
-    """Whether a file that begins so, inflated or not, is a NIfTI image or the header of a pair."""
+    """Whether a file that begins with `head`, inflated or not, is a NIfTI image or the header of a pair."""
     head = _plain(head)
     return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def is_image_of_pair(path: Path) -> bool:
-    """Whether a file is named like the pixels of a pair, and the header lies beside it."""
+    """Whether a file has the name of a pair's pixel file, and the header is beside it."""
     if not _IMAGE_ENDING.search(path.name):
         return False
     try:
@@ -50,7 +50,7 @@ def is_image_of_pair(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Volume:
-    """Return what the header says; of a pair either file may be named. Raises ImageError if it is damaged."""
+    """Return what the header says. `path` may be either file of a pair. Raises ImageError if it is damaged."""
     name = path.name
     with header_file(path).open("rb") as stream:
         raw = stream.read(_RAW_BYTES)
@@ -58,7 +58,7 @@ def read_header(path: Path) -> Volume:
     if not is_nifti(head):
         raise ImageError(f"{name}: the header has no NIfTI mark (ANALYZE files are not supported)")
     if len(head) < HEAD_BYTES - 4:
-        head += bytes(HEAD_BYTES - len(head))  # of version 1, all that is used has been seen
+        head += bytes(HEAD_BYTES - len(head))  # version 1 is shorter; all of its used fields have been read
     order, fields = _fields(head, name)
     count = fields.dimensions[0]
     axes = checked_axes(list(fields.dimensions[1 : 1 + count]) if 0 < count < 8 else [], name)
@@ -125,7 +125,7 @@ def _fields(head: bytes, name: str) -> tuple[str, _Fields]:
 
 
 def _scale(slope: float, intercept: float) -> tuple[float, float]:
-    """A slope of 0 means that the numbers mean themselves."""
+    """A slope of 0 means no scaling."""
     if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
         return 1.0, 0.0
     return slope, intercept

@@ -30,7 +30,7 @@ _ENCODINGS = {"raw": False, "gzip": True, "gz": True}
 
 
 def read_header(path: Path) -> Volume:
-    """Return what the header says. Raises ImageError if it is damaged, or says what cannot be read."""
+    """Return what the header says. Raises ImageError if it is damaged or not readable."""
     name = path.name
     with path.open("rb") as stream:
         fields, end = _fields(stream.read(_HEADER_BYTES), name)
@@ -56,7 +56,7 @@ def read_header(path: Path) -> Volume:
 
 
 def _fields(head: bytes, name: str) -> tuple[dict[str, str], int]:
-    """Return the fields by name, in small letters and without spaces, and where the blank line after them ends."""
+    """Return the fields by name (lower case, without spaces), and where the blank line after them ends."""
     end = re.search(rb"\r?\n\r?\n", head)
     if not head.startswith(MARK) or not (end or len(head) < _HEADER_BYTES):
         raise ImageError(f"{name}: the NRRD header is damaged")

@@ -1,7 +1,7 @@
-"""How MetaImage, NIfTI and NRRD lay out their numbers, and one frame of them.
+"""How MetaImage, NIfTI and NRRD lay out their numbers, and how one frame is read.
 
-The formats differ in their headers alone. Each has a small strict reader, which makes a `Volume` of the header; the
-numbers are read here. A frame that is not compressed is read alone, whatever the number of frames.
+The formats differ only in their headers. Each has a small strict reader that turns the header into a `Volume`. The
+numbers are read here. Of an uncompressed file only the one frame is read.
 """
 
 import math
@@ -18,14 +18,14 @@ from challenge.errors import ImageError
 from challenge.imaging.intensity import NOTHING, Numbers, Stated
 
 VOLUME_LIMIT = 1_000_000_000
-"""Bytes of all frames of a file, inflated."""
+"""Limit for the inflated bytes of all frames of a file."""
 LEAST = 0.5
-"""Of a picture, the share that must be there: with less of it, the file is no picture."""
+"""The share of a picture that must be there; with less, the file is refused."""
 
 _LONGEST_AXIS = 1 << 31
 _MOST_AXES = 16
 _CHUNK = 1 << 16
-_STEP = 512  # a damaged stream loses no more than what this many bytes inflate to
+_STEP = 512  # a damaged stream loses at most what this many bytes inflate to
 _COLOURS = (3, 4)
 _ALIKE = 0.7
 _CUT = "incomplete file; the missing part was filled"
@@ -40,7 +40,7 @@ class Frame:
     stated: Stated = NOTHING
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    """What is missing or damaged; zeros stand for numbers that are not there."""
+    """What is missing or damaged; missing numbers are zeros."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,28 @@ class Volume:
 
     path: Path
     axes: tuple[int, ...]
-    """Lengths, of the axis that runs fastest first: x, y, then frames; one of them may be `colour`."""
+    """Lengths of the axes, fastest first: x, y, then frames; one of them may be `colour`."""
     dtype: "np.dtype[np.generic]"
     colour: int | None = None
     data_file: str | None = None
-    """The file beside `path` that holds the numbers, if `path` does not."""
+    """The file beside `path` that contains the numbers, if `path` does not."""
     start: int = 0
-    """The byte of the file where the numbers, or what inflates to them, begin; -1: they are its last bytes."""
+    """The byte of the file where the (compressed) numbers begin; -1: they are its last bytes."""
     compressed: bool = False
     skip: int = 0
-    """Bytes before the numbers in what is inflated."""
+    """Inflated bytes before the numbers."""
     scale: tuple[float, float] = (1.0, 0.0)
-    """Slope and intercept of what the numbers mean."""
+    """Slope and intercept that turn numbers into values."""
     unsupported: str = ""
-    """What of the header keeps the numbers from being read; the size can be told all the same."""
+    """Why the numbers cannot be read, if so; the size is known all the same."""
 
     def size(self) -> tuple[int, int]:
-        """Return (width, height) of a frame. Raises ImageError if the axes make no picture."""
+        """Return (width, height) of a frame. Raises ImageError if the axes are not those of a picture."""
         x, y, _ = self.roles()
         return self.axes[x], self.axes[y]
 
     def roles(self) -> tuple[int, int, list[int]]:
-        """Return which axes are x, y and frames. Axes of length 1 say nothing: nnU-Net puts one before x and y."""
+        """Return which axes are x, y and frames. Axes of length 1 are skipped: nnU-Net puts one before x and y."""
         axes = [axis for axis in range(len(self.axes)) if axis != self.colour]
         if len(axes) < 2:
             raise ImageError(f"{self.path.name}: the image has {len(axes)} dimension; two are needed")
@@ -80,11 +80,11 @@ class Volume:
 
 
 def checked_axes(texts: list[str] | list[int], name: str) -> tuple[int, ...]:
-    """Return the lengths of the axes. Raises ImageError if one is no positive number, or if there are too many."""
+    """Return the lengths of the axes. Raises ImageError if one is not a positive number or there are too many."""
     try:
         axes = tuple(int(text) for text in texts)
     except ValueError as error:
-        raise ImageError(f"{name}: the sizes in the header are no numbers") from error
+        raise ImageError(f"{name}: the sizes in the header are not numbers") from error
     if not 2 <= len(axes) <= _MOST_AXES:
         raise ImageError(f"{name}: the image has {len(axes)} dimensions; 2 to {_MOST_AXES} can be read")
     if not all(0 < axis < _LONGEST_AXIS for axis in axes):
@@ -108,14 +108,14 @@ def sibling(path: Path, name: str) -> Path:
     if not is_file and "%" in name:  # a pattern for several files
         raise elsewhere
     if not is_file:
-        raise ImageError(f"{path.name}: its data file {name[:200]!r} is not there")
+        raise ImageError(f"{path.name}: its data file {name[:200]!r} is missing")
     if outside:
         raise ImageError(f"{path.name}: its data file {name[:200]!r} is a link to another folder")
     return found
 
 
 def with_colour_axis(volume: Volume) -> Volume:
-    """Take an axis of 3 or 4 before two longer ones as colour, where the header names none: no picture is 3 wide."""
+    """If the header names no colour axis, an axis of 3 or 4 before two longer ones is it: no picture is 3 wide."""
     long = [axis for axis, length in enumerate(volume.axes) if length > 1]
     lengths = [volume.axes[axis] for axis in long]
     if volume.colour is None and len(long) == 3 and lengths[0] in _COLOURS and min(lengths[1:]) > max(_COLOURS):
@@ -124,7 +124,7 @@ def with_colour_axis(volume: Volume) -> Volume:
 
 
 def read_volume(volume: Volume) -> Frame:
-    """Return the middle frame. Raises ImageError if the file is too large, unreadable, or holds less than half."""
+    """Return the middle frame. Raises ImageError if it is too large, unreadable, or less than half there."""
     if volume.unsupported:
         raise ImageError(f"{volume.path.name}: {volume.unsupported} is not supported")
     colours = _frames_as_colours(volume)
@@ -133,11 +133,11 @@ def read_volume(volume: Volume) -> Frame:
     frame = _read_frame(colours)
     if not _show_one_picture(frame.values):
         return _read_frame(volume)
-    return replace(frame, notes=("3 frames that are alike were taken as colours",))
+    return replace(frame, notes=("3 similar frames were read as colours",))
 
 
 def _frames_as_colours(volume: Volume) -> Volume | None:
-    """The volume with its three 8-bit frames as colours, or None if it holds others."""
+    """The volume with its three 8-bit frames as colours, or None if it has other frames."""
     long = [axis for axis, length in enumerate(volume.axes) if length > 1]
     if volume.colour is not None or volume.dtype != np.uint8 or len(long) != 3 or volume.axes[long[-1]] != 3:
         return None
@@ -177,7 +177,7 @@ def _calibrated(values: Numbers, scale: tuple[float, float]) -> Numbers:
 
 
 def _read(volume: Volume, first: int, length: int, total: int) -> tuple[bytes, tuple[str, ...]]:
-    """Return `length` of the numbers' `total` bytes from `first` on, as far as they are there, and what is wrong."""
+    """Return up to `length` of the numbers' `total` bytes, from `first` on, and what is wrong with them."""
     source = volume.path if volume.data_file is None else sibling(volume.path, volume.data_file)
     with source.open("rb") as stream:
         if volume.compressed:
@@ -202,14 +202,14 @@ def _read_inflated(stream: BinaryIO, skip: int, first: int, length: int, total: 
 
 
 def inflated(stream: BinaryIO, length: int) -> Iterator[bytes]:
-    """Yield what a zlib or gzip stream inflates to, never more than `length` bytes.
+    """Yield what a zlib or gzip stream inflates to, at most `length` bytes.
 
-    Raises EOFError if it is shorter or longer, zlib.error if it is damaged, after what could be inflated.
+    After the inflatable part, it raises EOFError if that is shorter or longer, zlib.error if the stream is damaged.
     """
     decompressor, pending = zlib.decompressobj(wbits=47), b""
     while True:
         pending = pending or stream.read(_STEP)
-        # All but the last byte first: a wrong checksum behind it takes with it what is inflated at the same time.
+        # All but the last byte come first: a wrong checksum would discard what is inflated in the same call.
         chunk = decompressor.decompress(pending, max(1, min(length - 1, _CHUNK)))
         if len(chunk) > length or not (chunk or pending or decompressor.eof):
             raise EOFError

@@ -28,7 +28,7 @@ from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 3
+SCHEMA = 4
 _SYNC_EVERY = 64  # rows; only a power cut can lose these, and a resumed run answers them again
 
 Stamp = tuple[int, int] | None
@@ -76,7 +76,7 @@ class Identity:
 class Record:
     """An answered row. `index` is its position among all rows; `entry` is its JSON object, or `mask` its mask file.
 
-    A row whose mask a later row overwrites has neither. `reason` and `note` are as in `Answer`.
+    A row whose mask a later row overwrites has neither. `reason`, `note` and `looked` are as in `Answer`.
     """
 
     index: int
@@ -88,6 +88,7 @@ class Record:
     mask: MaskFile | None = None
     reason: str | None = None
     note: str | None = None
+    looked: bool = False
 
     @classmethod
     def of(cls, table: object) -> "Record":
@@ -102,6 +103,7 @@ _RECORD: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("kind", "row", "image_path", "task_id"), (str,)),
     **dict.fromkeys(("entry", "mask"), (dict, NoneType)),
     **dict.fromkeys(("reason", "note"), (str, NoneType)),
+    "looked": (bool,),
 }
 _MASK: Mapping[str, tuple[type, ...]] = {"file": (str,), "size": (int,), "crc32": (int,)}
 

@@ -50,7 +50,8 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
         _check(parts)
         first = parts[0].identity
         report.rows = first.rows
-        report.weights, report.precision = {"sha256": first.weights}, first.precision
+        report.weights = {"sha256": first.weights}
+        report.precision, report.postprocess = first.precision, first.postprocess
         try:
             _write(parts, output_dir, report)
             report.sign(output_dir, PROFILES[first.profile].answer_files)

@@ -90,12 +90,12 @@ class Recorder:
         if sample.row in self._done:
             return
         note = "; ".join(filter(None, (sample.note, answer.note))) or None
+        about = {"reason": answer.reason, "note": note, "looked": answer.looked}
         if isinstance(prediction, MaskPrediction | BlankMask):
             mask = self._profile.write_mask(self._output_dir, sample, prediction)
-            self._keep(self._record(sample, mask=mask, reason=answer.reason, note=note))
+            self._keep(self._record(sample, mask=mask, **about))
         else:
-            entry = self._profile.entry(sample, prediction)
-            self._keep(self._record(sample, entry=entry, reason=answer.reason, note=note))
+            self._keep(self._record(sample, entry=self._profile.entry(sample, prediction), **about))
 
     def add_superseded(self, sample: Sample) -> None:
         """Record that a later row overwrites this row's mask. Raises OSError."""

@@ -43,10 +43,12 @@ class RunReport:
     counts: Counter[str] = field(default_factory=Counter)
     fallbacks: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    second_looks: int = 0
     prior_tasks: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
+    postprocess: str = "none"
     limits: dict[str, int | None] = field(default_factory=dict)
     answer_files: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class RunReport:
     def add(self, record: Record) -> None:
         """Count an answered row and keep its fallback or note."""
         self.counts[record.kind] += 1
+        self.second_looks += record.looked
         row = {"row": record.row, "image_path": record.image_path, "task_id": record.task_id}
         if record.reason:
             self.fallbacks.append({**row, "reason": record.reason})
@@ -114,10 +117,12 @@ class RunReport:
             "counts": dict(self.counts),
             "fallbacks": self.fallbacks,
             "notes": self.notes,
+            "second_looks": self.second_looks,
             "prior_tasks": list(self.prior_tasks),
             "class_names": {task_id: list(names) for task_id, names in self.class_names.items()},
             "device": self.device,
             "precision": self.precision,
+            "postprocess": self.postprocess,
             "limits": self.limits,
             "weights": self.weights,
             "answer_files": self.answer_files,

@@ -43,6 +43,7 @@ def run_submission(
     """
     metadata = read_metadata(options.weights)
     report.weights = {"name": metadata.name, "sha256": verify(metadata, options.weights)}
+    report.postprocess = options.postprocess or metadata.default_postprocess
     samples = _samples(data_root, options, metadata, report)
     _check_output(data_root, output_dir, samples, options)
     asked = {sample.task_id for sample in samples}
@@ -53,7 +54,8 @@ def run_submission(
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     engine, description = open_engine(metadata, data_root, options, report.weights["sha256"])
     report.describe(options.device, description)
-    logger.info("weights %s on %s in %s", metadata.name, description.device, description.precision)
+    logger.info("weights %s on %s in %s, post-processing: %s", metadata.name, description.device,
+                description.precision, report.postprocess)  # fmt: skip
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
     _announce_priors(work.samples, report.prior_tasks)
@@ -173,7 +175,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
         batch_size=options.batch_size,
         precision=report.precision,
         mask_resize=options.mask_resize,
-        postprocess=options.postprocess,
+        postprocess=report.postprocess,
         tasks=",".join(options.tasks),
         num_parts=options.num_parts,
         part_id=options.part_id,

@@ -1,1 +1,1 @@
-"""Parts that several networks are built of."""
+"""Building blocks of the networks."""

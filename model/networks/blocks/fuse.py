@@ -16,8 +16,8 @@ def conv_norm(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequen
 class UniversalPrompt(nn.Module):
     """Learned prompt (1, T, grid, grid) and FUSE: three blocks from C + T channels to one map per task.
 
-    The last block ends in an instance norm, as published, so the image decides the pattern of a task's map but not its
-    level; `last_norm` false leaves it out.
+    The last block ends in an instance norm, as published. So the image decides the pattern of a task's map, but not its
+    level. `last_norm=False` leaves this norm out.
     """
 
     def __init__(self, channels: int, num_tasks: int, grid: int = 8, last_norm: bool = True) -> None:
@@ -40,9 +40,9 @@ class UniversalPrompt(nn.Module):
 
 
 def features_and_own_map(joined: Tensor, channels: int, task: Tensor) -> Tensor:
-    """Keep the features and, of the maps behind them, each image's own.
+    """Keep the features and, of the task maps after them, only each image's own.
 
-    (B, C + T, h, w) and (B,) task indices -> (B, C + 1, h, w). The authors' code takes the first image's task for the
+    (B, C + T, h, w) and (B,) task indices -> (B, C + 1, h, w). The authors' code uses the first image's task for the
     whole batch; here batches may mix tasks.
     """
     features = joined[:, :channels]

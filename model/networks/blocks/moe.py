@@ -1,4 +1,4 @@
-"""Mixture of experts by token, told which task it serves (M2DINO, arXiv 2603.18123; sizes ours, see `M2DINO`)."""
+"""Task-conditioned mixture of experts per token (M2DINO, arXiv 2603.18123; the sizes are ours, see `M2DINO`)."""
 
 from copy import deepcopy
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class MixtureOfExperts(nn.Module):
-    """Replaces a feed-forward network by `num_experts` copies of it, of which each token uses `chosen`.
+    """Replaces a feed-forward network by `num_experts` copies of it; each token uses `chosen` of them.
 
-    The router sees the token and the task's embedding; the gates of the chosen experts are renormalised to sum 1, so
-    copies give what the one network gave. `jitter` spreads the copies: each weight is multiplied by
+    The router sees the token and the task's embedding. The gates of the chosen experts are renormalised to sum 1, so
+    equal copies give the same output as the original. `jitter` makes the copies differ: each weight is multiplied by
     1 + jitter * N(0, 1).
     """
 
@@ -25,7 +25,7 @@ class MixtureOfExperts(nn.Module):
         self.spread()
 
     def spread(self) -> None:
-        """Make equal experts differ, as `jitter` says."""
+        """Make equal experts differ by `jitter`."""
         if self.jitter:
             with torch.no_grad():
                 for parameter in self.experts.parameters():
@@ -34,7 +34,7 @@ class MixtureOfExperts(nn.Module):
     def route(self, tokens: Tensor, task: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, D) tokens and (B, D_t) task embeddings -> gates and expert numbers (B, N, k), probabilities (B, N, E).
 
-        In float32 whatever the precision of the rest: rounding would flip choices.
+        Always in float32, because rounding would change the choice of experts.
         """
         with torch.autocast(tokens.device.type, enabled=False):
             seen = torch.cat([tokens, task[:, None].expand(-1, tokens.shape[1], -1)], dim=2).float()
@@ -52,7 +52,7 @@ class MixtureOfExperts(nn.Module):
         return self.sparse(tokens, gates, experts)
 
     def sparse(self, tokens: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
-        """Every expert computes the tokens that chose it."""
+        """Compute with every expert only the tokens that chose it."""
         flat = tokens.flatten(0, 1)
         result = torch.zeros_like(flat)
         for number, expert in enumerate(self.experts):
@@ -63,7 +63,7 @@ class MixtureOfExperts(nn.Module):
         return result.view_as(tokens)
 
     def dense(self, tokens: Tensor, gates: Tensor, experts: Tensor) -> Tensor:
-        """Every expert computes every token: the same numbers, without sizes that depend on the data (ONNX)."""
+        """Compute every token with every expert: the same numbers, but no data-dependent sizes (for ONNX)."""
         result = torch.zeros_like(tokens)
         for number, expert in enumerate(self.experts):
             weight = (gates * (experts == number)).sum(dim=2, keepdim=True)
@@ -72,7 +72,7 @@ class MixtureOfExperts(nn.Module):
 
 
 def balance_loss(probabilities: Tensor, experts: Tensor) -> Tensor:
-    """E * sum over experts of mean probability and share of tokens; 1 where all are used evenly.
+    """E * sum over experts of mean probability times share of tokens; 1 if all are used evenly.
 
     Switch Transformers (arXiv 2101.03961), equation 4. `probabilities` (B, N, E), `experts` (B, N, k).
     """

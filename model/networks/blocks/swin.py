@@ -1,4 +1,4 @@
-"""Swin Transformer blocks on (B, h, w, C) maps (arXiv 2103.14030), with prompts that guide the attention of a block.
+"""Swin Transformer blocks on (B, h, w, C) maps (arXiv 2103.14030). Prompts can guide their attention.
 
 The guide is PerceptGuide's hyper-perception (Medical Image Analysis 104, 103639): `HyperPerception`.
 """
@@ -14,15 +14,15 @@ from challenge.errors import UserError
 
 
 class HyperPerception(nn.Module):
-    """Prompts -> per head a d x d matrix W of rank 1, which stands between queries and keys.
+    """Prompts -> one d x d matrix W of rank 1 per head, placed between queries and keys.
 
-    Every prompt gives an outer product of a learned hyper vector and an embedding of its one-hot; the four are
-    multiplied element by element. That is the outer product u e^T of the vectors' products, so only u and e are ever
-    computed.
+    Every prompt gives an outer product of a learned hyper vector and an embedding of its one-hot. The four outer
+    products are multiplied element by element. This equals the outer product u e^T of the vectors' products, so only
+    u and e are computed.
 
-    Published: the content logits are q W k^T, the embeddings start near 0, and so does W (about 1e-7). Corrected
-    (`residual`): the logits are q k^T + alpha q W k^T; alpha starts at 0, the embeddings near 1, so the block starts as
-    a plain Swin block and alpha has a gradient from the first step on.
+    Published: the content logits are q W k^T; the embeddings start near 0, and so does W (about 1e-7). Corrected
+    (`residual`): the logits are q k^T + alpha q W k^T; alpha starts at 0 and the embeddings near 1. So the block starts
+    as a plain Swin block, and alpha has a gradient from the first step on.
     """
 
     def __init__(self, sizes: Sequence[int], channels: int, heads: int, residual: bool) -> None:
@@ -47,8 +47,8 @@ class HyperPerception(nn.Module):
 class WindowAttention(nn.Module):
     """Attention within windows of `window` x `window` tokens, with a relative position bias.
 
-    `published_tiling` repeats the whole batch's prompts for the windows, as the authors' code does. Windows stand
-    image by image, so images with different prompts then use each other's.
+    `published_tiling` repeats the whole batch's prompts for the windows, as the authors' code does. The windows are
+    ordered by image, so images with different prompts then use each other's prompts.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class WindowAttention(nn.Module):
         self.offsets = nn.Buffer(down * (2 * window - 1) + right, persistent=False)
 
     def forward(self, tokens: Tensor, count: int, mask: Tensor | None, codes: Tensor | None) -> Tensor:
-        """(B * count, window^2, C) tokens, (count, window^2, window^2) mask, (B, width) prompts -> as the tokens."""
+        """(B * count, window^2, C) tokens, (count, window^2, window^2) mask, (B, width) prompts -> shape of tokens."""
         q, k, v = torch.unflatten(self.qkv(tokens), 2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q = q * q.shape[-1] ** -0.5
         logits = self._content(q, k, count, codes) + self.bias_table[self.offsets].permute(2, 0, 1)
@@ -89,7 +89,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """(Shifted) window attention and MLP, each after a layer norm and with a residual connection."""
+    """(Shifted) window attention and MLP, each with a layer norm before it and a residual connection."""
 
     def __init__(self, attention: WindowAttention, channels: int, window: int, shift: int, drop_path: float) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class SwinBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, features: Tensor, codes: Tensor | None = None) -> Tensor:
-        """(B, h, w, C), h and w multiples of the window, and (B, width) prompts -> (B, h, w, C)."""
+        """(B, h, w, C) with h and w multiples of the window, and (B, width) prompts -> (B, h, w, C)."""
         height, width = int(features.shape[1]), int(features.shape[2])
         shift = self.shift if min(height, width) > self.window else 0
         shifted = self.norm1(features)
@@ -125,7 +125,7 @@ class SwinBlock(nn.Module):
         return cells.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
     def _mask(self, height: int, width: int, shift: int, like: Tensor) -> Tensor:
-        """Forbid attention between parts that the shift brought together from opposite borders."""
+        """Block attention between parts from opposite borders that the shift put into one window."""
         sides = []
         for size in (height, width):
             place = torch.arange(size, device=like.device)
@@ -143,7 +143,7 @@ def swin_stage(
     prompt_sizes: Sequence[int] = (),
     form: str = "corrected",
 ) -> nn.ModuleList:
-    """Return `depth` blocks, every second one shifted; guided by prompts of `prompt_sizes` where there are any."""
+    """Return `depth` blocks, every second one shifted, and guided by prompts of `prompt_sizes` if there are any."""
     published = form == "published"
     blocks = nn.ModuleList()
     for i in range(depth):
@@ -155,7 +155,7 @@ def swin_stage(
 
 
 class PatchMerging(nn.Module):
-    """Halves the map: four neighbours, concatenated, to twice the channels."""
+    """Halves the map: four neighbours are concatenated and projected to twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinEncoder(nn.Module):
-    """Patch embedding and four stages; the maps are those that enter the stages, and the last stage's, normed."""
+    """Patch embedding and four stages. Maps: the first three stages' inputs, and the last's normed output."""
 
     def __init__(
         self, channels: int, depths: Sequence[int], heads: Sequence[int], window: int, drop_path: float
@@ -191,13 +191,13 @@ class SwinEncoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, S, S) -> (B, S/4, S/4, C), (B, S/8, S/8, 2C), (B, S/16, S/16, 4C), (B, S/32, S/32, 8C).
 
-        Raises UserError if S is no multiple of 32 windows.
+        Raises UserError if S is not a multiple of 32 * window.
         """
         height, width = int(images.shape[2]), int(images.shape[3])
         if height % self.multiple or width % self.multiple:
             raise UserError(
                 f"images of {width}x{height} do not fit windows of {self.multiple // 32}: the size must be a multiple "
-                f"of {self.multiple}; for 256 set the system's option window = 8, or data.image_size = {self.multiple}"
+                f"of {self.multiple}; set the system's option window = 8 for 256, or data.image_size = {self.multiple}"
             )
         features = self.embed_norm(self.embed(images).permute(0, 2, 3, 1))
         maps = [features]
@@ -239,7 +239,7 @@ _TIMM_PARTS = (
 
 
 def _name_in_timm(name: str) -> str:
-    """Return an encoder parameter's name in timm's Swin, where a stage begins with its merging."""
+    """Return an encoder parameter's name in timm's Swin, whose stages begin with patch merging."""
     place, _, rest = name.partition(".")
     if place in ("stages", "merges"):
         number, _, rest = rest.partition(".")

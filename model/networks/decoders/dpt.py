@@ -1,4 +1,4 @@
-"""A light DPT (arXiv 2103.13413): maps of a plain ViT at four depths -> one map at stride 4. Its widths are ours."""
+"""A light DPT (arXiv 2103.13413): maps of a plain ViT at four depths -> one map at stride 4. The widths are ours."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ class ResidualUnit(nn.Module):
 class DPT(nn.Module):
     """Reassembles four maps at stride 16 to strides 4, 8, 16 and 32, and fuses them from coarse to fine.
 
-    `widths`: channels of the reassembled maps, finest first; `channels`: those of the fusion and the result.
+    `widths`: channels of the reassembled maps, finest first. `channels`: channels of the fusion and of the result.
     """
 
     def __init__(self, width: int, widths: Sequence[int], channels: int) -> None:

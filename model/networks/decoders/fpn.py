@@ -1,4 +1,4 @@
-"""The feature pyramid of the official baseline (systems: FMC_UIA baseline, arXiv 2602.01055)."""
+"""The feature pyramid of the official baseline (FMC_UIA, arXiv 2602.01055)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _GROUPS = 32
 
 
 class PyramidBlock(nn.Sequential):
-    """3x3 convolution without bias, group norm, ReLU; then bilinear x2 where `upsample`."""
+    """3x3 convolution without bias, group norm, ReLU; then bilinear x2 if `upsample`."""
 
     def __init__(self, channels_in: int, channels_out: int, *, upsample: bool) -> None:
         super().__init__(

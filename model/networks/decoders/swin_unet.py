@@ -1,6 +1,6 @@
-"""The two decoders of PerceptGuide (Medical Image Analysis 104, 103639): a Swin-Unet and its flat sibling.
+"""The two decoders of PerceptGuide (Medical Image Analysis 104, 103639): a Swin-Unet, and one without upsampling.
 
-Maps between blocks are (B, h, w, C), as Swin has them; results are (B, C, h, w), as heads take them.
+Maps between blocks are (B, h, w, C), as in Swin. Results are (B, C, h, w), as heads expect.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from model.networks.prompts import PromptTable
 
 
 class PatchExpanding(nn.Module):
-    """Linear without bias, rearranged to a map `factor` times finer, layer norm."""
+    """Linear layer without bias, rearranged to a map that is `factor` times finer, then layer norm."""
 
     def __init__(self, channels_in: int, channels_out: int, factor: int = 2) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class FinalExpansion(PatchExpanding):
 
 
 class _Branch(nn.Module):
-    """Three guided stages, each after its input and a skip were joined. `widths`: of the stages, in order."""
+    """Three guided stages; each gets its input joined with a skip. `widths`: channels of the stages, in order."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The 2D U-Net of nnU-Net's kind (UniSeg, arXiv 2304.03493, brought to 2D): encoder, and decoder for any pyramid."""
+"""A 2D U-Net like nnU-Net's (UniSeg, arXiv 2304.03493, in 2D): an encoder, and a decoder for any pyramid."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,7 +14,7 @@ def _stage(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 
 
 class UNetEncoder(nn.Module):
-    """Two blocks per stage; each stage but the first halves the map."""
+    """Two blocks per stage; every stage except the first halves the map."""
 
     def __init__(self, features: Sequence[int]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Per level: transposed convolution without bias to the skip's width, concatenation, two blocks."""
+    """Per level: a transposed convolution without bias to the skip's width, concatenation, two blocks."""
 
     def __init__(self, channels_in: int, skip_channels: Sequence[int]) -> None:
         super().__init__()

@@ -31,9 +31,9 @@ def _resize(features: Tensor, like: Tensor, *, align_corners: bool = False) -> T
 
 
 class PoolingBlock(nn.Module):
-    """Mean over an s x s grid of windows, as fixed matrices: `adaptive_avg_pool2d` in a form that ONNX has.
+    """Mean over an s x s grid of windows, as fixed matrices: `adaptive_avg_pool2d` in a form that ONNX supports.
 
-    ONNX knows adaptive pooling only where the grid divides the map, which 3 and 6 rarely do.
+    ONNX supports adaptive pooling only if the grid divides the map, which 3 and 6 rarely do.
     """
 
     def __init__(self, bins: int) -> None:
@@ -57,13 +57,13 @@ class PoolingBlock(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Pyramid pooling module: means over 1, 2, 3 and 6 windows a side join the map, and a 1x1 block fuses them."""
+    """Pyramid pooling: means over 1, 2, 3 and 6 windows per side join the map, and a 1x1 block fuses them."""
 
     def __init__(
         self, channels: int, out_channels: int, norm: str = "batch", bins: Sequence[int] = (1, 2, 3, 6)
     ) -> None:
         super().__init__()
-        # A quarter each, as in PSPNet; the channel that UniSeg appends does not change the width.
+        # A quarter of the channels each, as in PSPNet; a channel that UniSeg appends does not change the width.
         width = channels // len(bins)
         self.branches = nn.ModuleList(
             nn.Sequential(PoolingBlock(b), ConvBlock(channels, width, norm=norm)) for b in bins
@@ -80,8 +80,8 @@ class PyramidPooling(nn.Module):
 class UPerNet(nn.Module):
     """Four maps, finest first -> one map at the finest stride.
 
-    The top-down path carries the sums before their 3x3 convolutions; the coarsest level is the pooling module's output
-    as it is. The two fusions are 1x1, where the original UPerNet has 3x3.
+    The top-down path passes on the sums before their 3x3 convolutions. The coarsest level is the pooling module's
+    unchanged output. The two fusions are 1x1; in the original UPerNet they are 3x3.
     """
 
     def __init__(self, encoder_channels: Sequence[int], channels: int = 256, norm: str = "batch") -> None:

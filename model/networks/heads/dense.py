@@ -1,6 +1,6 @@
-"""Dense heads: they read positions off a dense map instead of regressing them from a pooled vector.
+"""Dense heads: they read positions from a dense map instead of regressing them from a pooled vector.
 
-In training they return the maps, which the losses supervise; in evaluation the positions, as `System` defines them.
+In training they return the maps, which the losses supervise. In evaluation they return positions, as `System` defines.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from model.networks.heads.pooled import OBJECT_PRIOR
 
 _GROUPS = 16
-_SIDE_PRIOR = -1.4  # logit of 0.2: boxes begin at 0.4 of the image's side
+_SIDE_PRIOR = -1.4  # logit of 0.2: boxes start at 0.4 of the image's side
 
 
 class MapHead(nn.Sequential):
@@ -27,14 +27,14 @@ class MapHead(nn.Sequential):
 
     @torch.no_grad()
     def start_at(self, maps: slice, value: float) -> None:
-        """Let the named maps begin near `value` everywhere."""
+        """Initialise the given maps near `value` everywhere."""
         nn.init.constant_(self.get_parameter(f"{len(self) - 1}.bias")[maps], value)
 
 
 class Adapter(nn.Module):
-    """A task's own change of shared features: x + up(relu(down(x))), two 1x1 convolutions (arXiv 1705.08045).
+    """Changes shared features for one task: x + up(relu(down(x))), two 1x1 convolutions (arXiv 1705.08045).
 
-    It starts as the identity, so that it can be put into a trained network.
+    It starts as the identity, so it can be added to a trained network.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -53,8 +53,8 @@ class Adapter(nn.Module):
 class HeatmapHead(nn.Module):
     """One map per keypoint; the point is the map's soft-argmax (arXiv 1711.08229).
 
-    `reach` limits it to a window of so many cells on either side of the map's maximum, so that a second, weaker peak
-    does not pull the point; 0 takes the whole map.
+    `reach` limits it to a window of that many cells on each side of the map's maximum, so that a second, weaker peak
+    does not shift the point; 0 uses the whole map.
     """
 
     def __init__(self, channels: int, num_points: int, reach: int = 0) -> None:
@@ -69,10 +69,10 @@ class HeatmapHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """At every cell a box, by its distances from the cell's centre (FCOS, arXiv 1904.01355), and a logit.
+    """Every cell predicts a box, by its distances from the cell's centre (FCOS, arXiv 1904.01355), and a logit.
 
     With `one_box` the answer is one box per image: the mean of the cells' boxes under the softmax of the logits.
-    Otherwise it is the grid, whose best cell is the answer.
+    Without it the output is the grid, and the best cell's box is the answer.
     """
 
     def __init__(self, channels: int, one_box: bool = True) -> None:
@@ -82,7 +82,7 @@ class BoxHead(nn.Module):
         self.maps.start_at(slice(4), _SIDE_PRIOR)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation; only then inside the image."""
+        """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation. Only evaluation clips boxes."""
         raw: Tensor = self.maps(features)
         size = raw.shape[-1]
         left, top, right, bottom = raw[:, :4].sigmoid().unbind(dim=1)
@@ -98,7 +98,7 @@ class BoxHead(nn.Module):
         return torch.cat([grid[:, :4].clamp(0, 1), grid[:, 4:]], dim=1)
 
     def start_rare(self) -> None:
-        """Begin with objects improbable everywhere, for losses that supervise the whole grid."""
+        """Start with improbable objects everywhere, for losses that supervise the whole grid."""
         self.maps.start_at(slice(4, 5), OBJECT_PRIOR)
 
 
@@ -110,7 +110,7 @@ def cell_centres(size: int, like: Tensor) -> Tensor:
 def soft_argmax(logits: Tensor, reach: int = 0) -> Tensor:
     """(B, M, s, s) logits -> (B, 2M) x, y in 0..1: the mean position under the softmax of each map.
 
-    With `reach`, only cells within that many cells of the map's maximum count, along either axis.
+    With `reach`, only cells within that many cells of the map's maximum count, along each axis.
     """
     size = logits.shape[-1]
     centres = cell_centres(size, logits)

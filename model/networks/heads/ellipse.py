@@ -1,7 +1,7 @@
-"""Four points that are the ends of an ellipse's two axes, as of a fetal head, read off the ellipse's area.
+"""The four ends of an ellipse's axes (as of a fetal head), computed from the ellipse's area.
 
-An outline has no preferred point, so a map per end is vague along it, and on an upright head it has a peak at either
-end. An area has moments: they give centre and axes to a fraction of a cell, and the angle says which end comes first.
+An outline has no special point, so a heatmap per end is vague along it, and on an upright head it has a peak at both
+ends. The moments of an area give centre and axes to a fraction of a cell, and the angle says which end comes first.
 """
 
 import torch
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 from model.networks.heads.dense import MapHead, cell_centres
 
-_SHARPNESS = 2.0  # second moments feel the faintest trace of area far outside
+_SHARPNESS = 2.0  # second moments react to the faintest trace of area far outside
 
 
 class EllipseHead(nn.Module):
-    """One map says what lies inside; two more vote on twice the angle of the long axis, which a round head leaves open.
+    """One map predicts the area. Two more vote on twice the angle of the long axis, which is unclear for a round head.
 
-    `aspect` is the usual width by height of this task's native images: on the square grid, right angles are lost.
+    `aspect` is the usual width by height of this task's native images, because the square grid distorts right angles.
     """
 
     def __init__(self, channels: int, aspect: float) -> None:
         super().__init__()
         self.area = MapHead(channels, 3, depth=1)
         self.aspect = aspect
-        # No votes yet: the moments speak first.
+        # The votes start at zero, so the moments alone decide at first.
         last = self.area[-1]
         with torch.no_grad():
             for parameter in last.parameters():
@@ -31,7 +31,7 @@ class EllipseHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, s, s) -> (B, 8) in 0..1 of the image: long axis from the smaller x, short one from the smaller y.
 
-        In training (B, 8 + s * s): the same, not yet clipped to the image, and the logits of the area.
+        In training (B, 8 + s * s): the same without clipping to the image, then the logits of the area.
         """
         maps: Tensor = self.area(features)
         ends = axis_ends(maps, self.aspect)
@@ -41,8 +41,8 @@ class EllipseHead(nn.Module):
 def axis_ends(maps: Tensor, aspect: float) -> Tensor:
     """(B, 3, s, s) logits of the area and votes -> (B, 8), the ends of the axes in 0..1 of the image.
 
-    The second moments of a filled ellipse are a quarter of its squared half axes. On a grid that is stretched its axes
-    become conjugate diameters: the first follows from the angle, the second from the first.
+    The second moments of a filled ellipse are a quarter of its squared half axes. On a stretched grid its axes become
+    conjugate diameters: the angle gives the first, and the first gives the second.
     """
     inside = (_SHARPNESS * maps[:, 0]).sigmoid()
     weights = inside / inside.sum(dim=(1, 2), keepdim=True).clamp_min(1e-4)
@@ -56,7 +56,7 @@ def axis_ends(maps: Tensor, aspect: float) -> Tensor:
     dx, dy = across - x.view(-1, 1, 1), down - y.view(-1, 1, 1)
     xx, xy, yy = mean(dx * dx).clamp_min(1e-6), mean(dx * dy), mean(dy * dy).clamp_min(1e-6)
 
-    # Twice the angle, in native proportions: from the moments, bent by the votes.
+    # Twice the angle, in native proportions: from the moments, corrected by the votes.
     wide, high = aspect**2 * xx, yy
     cosine = (wide - high) / (wide + high) + mean(maps[:, 1])
     sine = 2 * aspect * xy / (wide + high) + mean(maps[:, 2])

@@ -1,7 +1,7 @@
-"""A box that listens to the mask of the same image, where one task marks a lesion and another one boxes it.
+"""A box that also uses the mask of the same image, if one task marks a lesion and another one boxes it.
 
-A box is read off the whole image at once and misses by a few per cent on every side; a mask has borders, but may hold a
-second structure far away. The mean of the box and of what the mask shows near it is better than either.
+A box is wrong by a few per cent on every side. A mask has exact borders, but may contain a second structure far away.
+The mean of the box and of what the mask shows near it is better than either.
 """
 
 import torch
@@ -11,13 +11,13 @@ from model.networks.heads.dense import cell_centres
 
 MASK = "mask"
 
-_MARGIN = 1.0  # sides of the box: how far beyond it the mask still counts
-_SHARPNESS = 2.0  # the logits' factor, so that cells far from a border are all or nothing
-_SEEN = 0.5  # a mask that is nowhere this probable near the box says nothing
+_MARGIN = 1.0  # how far beyond the box the mask still counts, in sides of the box
+_SHARPNESS = 2.0  # factor of the logits, so that cells far from a border are near 0 or 1
+_SEEN = 0.5  # a mask that stays below this probability near the box is ignored
 
 
 class SharedMask(nn.Module):
-    """Lets a mask be both the answer of its own task and, as `MASK`, an input of a later stage."""
+    """Returns a mask twice: as the answer of its own task, and as `MASK`, an input of a later stage."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class SharedMask(nn.Module):
 
 
 class MaskBoxHead(nn.Module):
-    """`head` gives one box by image, which is then joined to the image's mask. Has no parameters of its own."""
+    """Joins the box that `head` gives for an image with the image's mask. It has no parameters of its own."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, s, s) and the mask's logits (B, K, s, s) -> (B, 5, 1, 1); in training the head's whole grid."""
+        """(B, C, s, s) and the mask's logits (B, K, s, s) -> (B, 5, 1, 1); in training the whole grid of `head`."""
         answer: Tensor = self.head(features)
         if self.training:
             return answer
@@ -46,7 +46,7 @@ class MaskBoxHead(nn.Module):
 
 
 def with_mask(box: Tensor, mask: Tensor) -> Tensor:
-    """(B, 4) boxes in 0..1 and (B, K, s, s) logits of a mask, class 0 its background -> (B, 4) boxes in 0..1."""
+    """(B, 4) boxes in 0..1 and (B, K, s, s) mask logits, class 0 the background -> (B, 4) boxes in 0..1."""
     inside = (_SHARPNESS * (mask[:, 1:].logsumexp(dim=1) - mask[:, 0])).sigmoid()
     centres = cell_centres(mask.shape[-1], mask)
     near = inside * _near(box[:, 0::2], centres)[:, None, :] * _near(box[:, 1::2], centres)[:, :, None]
@@ -58,14 +58,14 @@ def with_mask(box: Tensor, mask: Tensor) -> Tensor:
 
 
 def _near(sides: Tensor, centres: Tensor) -> Tensor:
-    """(B, 2) ends of a side and (s,) centres of cells -> (B, s): 1 from one margin before to one behind it, else 0."""
+    """(B, 2) ends of a side and (s,) cell centres -> (B, s): 1 within one margin of the side, else 0."""
     first, last = sides[:, :1], sides[:, 1:]
     reach = _MARGIN * (last - first)
     return ((centres >= first - reach) & (centres <= last + reach)).to(sides.dtype)
 
 
 def _ends(profile: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, s) highest probability by row or column -> where it begins and ends, (B,) in 0..1, to a part of a cell."""
+    """(B, s) highest probability per row or column -> its begin and end, (B,) in 0..1, to a fraction of a cell."""
     size = profile.shape[-1]
     up_to = torch.ones(size, size, device=profile.device, dtype=profile.dtype).tril()
     profile = profile / profile.amax(dim=1, keepdim=True).clamp_min(_SEEN)

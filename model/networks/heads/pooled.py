@@ -1,4 +1,4 @@
-"""One head per task kind, as the official baseline has them (arXiv 2602.01055). Raw outputs: see `System`."""
+"""The official baseline's heads, one per task kind (arXiv 2602.01055). Raw outputs: see `System`."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from challenge.tasks import TaskKind, TaskSpec
 
-OBJECT_PRIOR = -2.19  # logit of 0.1: focal losses start calm (CenterNet, section 4)
+OBJECT_PRIOR = -2.19  # logit of 0.1: keeps focal losses stable at the start (CenterNet, section 4)
 
 
 class SegmentationHead(nn.Module):
@@ -38,7 +38,7 @@ class ClassificationHead(nn.Module):
 
 
 class RegressionHead(nn.Module):
-    """Global average pooling, linear; the output's range is not restricted."""
+    """Global average pooling and a linear layer; the output's range is not restricted."""
 
     def __init__(self, channels: int, num_points: int) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class RegressionHead(nn.Module):
         return points
 
     def start_at(self, mean_points: Sequence[float]) -> None:
-        """Let training begin at the training set's mean points (2M numbers in 0..1) instead of the corner."""
+        """Start training at the training set's mean points (2M numbers in 0..1) instead of the image's corner."""
         with torch.no_grad():
             self.regress.bias.copy_(torch.tensor(mean_points))
             self.regress.weight.mul_(0.1)
 
 
 class DetectionHead(nn.Module):
-    """Two 3x3 blocks and a 1x1 convolution: at every cell a box in 0..1 of the image, and an objectness logit."""
+    """Two 3x3 blocks and a 1x1 convolution: a box in 0..1 of the image and an objectness logit at every cell."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class DetectionHead(nn.Module):
         return torch.cat([raw[:, :4].sigmoid(), raw[:, 4:]], dim=1)
 
     def start_rare(self) -> None:
-        """Begin with objects improbable everywhere, for losses that supervise the whole grid."""
+        """Start with improbable objects everywhere, for losses that supervise the whole grid."""
         with torch.no_grad():
             bias = self.predict.bias
             if bias is not None:
@@ -85,7 +85,7 @@ class DetectionHead(nn.Module):
 
 
 def make_head(spec: TaskSpec, deep_channels: int, dense_channels: int, dropout: float = 0.0) -> nn.Module:
-    """Return the head of a task's kind: dense kinds on `dense_channels` at stride 4, others on `deep_channels`."""
+    """Return the head for a task's kind: dense kinds use `dense_channels` at stride 4, others `deep_channels`."""
     match spec.kind:
         case TaskKind.SEGMENTATION:
             return SegmentationHead(dense_channels, spec.num_classes)

@@ -1,8 +1,8 @@
-"""The three points of the angle of progression, read off the masks of symphysis and fetal head in the same image.
+"""The three points of the angle of progression, read from the masks of symphysis and fetal head in the same image.
 
 Points 1 and 2 are the ends of the long axis of the symphysis' ellipse (point 1 the one with the smaller x). Point 3 is
-where the tangent from point 2 touches the ellipse of the head, on the side of the larger x. An ellipse is the one with
-the mask's first and second moments: they feel the whole area, while a heatmap has to guess a place on a smooth outline.
+where the tangent from point 2 touches the ellipse of the head, on the side of the larger x. Each ellipse has its
+mask's first and second moments. These use the whole area, while a heatmap has to guess a place on a smooth outline.
 """
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from model.networks.heads.dense import cell_centres
 
-_SHARPNESS = 2.0  # the logits' factor, so that cells far from a border are all or nothing
-_LEAST_AREA = 1e-3  # of the image; a smaller symphysis or head has no axis to speak of
-_OUTSIDE = 1.02  # point 2 nearer to the head than this (1 is its border) has no tangent
+_SHARPNESS = 2.0  # factor of the logits, so that cells far from a border are near 0 or 1
+_LEAST_AREA = 1e-3  # of the image; a smaller symphysis or head has no reliable axis
+_OUTSIDE = 1.02  # a point 2 closer to the head than this (1 is its border) has no tangent
 
 
 class ProgressionHead(nn.Module):
@@ -32,10 +32,10 @@ class ProgressionHead(nn.Module):
 
 
 def with_masks(points: Tensor, mask: Tensor, share: float) -> Tensor:
-    """Return points (B, 6) in 0..1, joined to those of the masks.
+    """Return points (B, 6) in 0..1, averaged with those of the masks.
 
-    `mask` holds the logits (B, 3, s, s) of background, symphysis and head. Points stay as they are where a mask is
-    missing or there is no tangent.
+    `mask` has the logits (B, 3, s, s) of background, symphysis and head. Points stay unchanged if a mask is empty or
+    there is no tangent.
     """
     inside = (_SHARPNESS * mask).softmax(dim=1)
     symphysis, head = _Ellipse.of(inside[:, 1]), _Ellipse.of(inside[:, 2])

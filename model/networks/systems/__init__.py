@@ -1,1 +1,1 @@
-"""One file per published system. Systems do not import each other."""
+"""One file per system. Systems do not import each other."""

@@ -1,4 +1,4 @@
-"""Atlas, this project's default: one dense map of the image, from which dense heads read masks, boxes and keypoints.
+"""Atlas, the default: dense heads read masks, boxes and keypoints from one dense map of the image.
 
 Encoder and pyramid are the official baseline's (arXiv 2602.01055). Dense heads work on maps at stride 4, so a position
 is never regressed from a pooled vector. Classes are read from several levels of the encoder.
@@ -24,7 +24,7 @@ _CLASS_FEATURES = _FEATURES[1:]
 
 
 class LevelsHead(nn.Module):
-    """Mean of each level, layer norm over them all, dropout, linear."""
+    """Mean of each level, layer norm over all of them, dropout, linear layer."""
 
     def __init__(self, channels: Sequence[int], num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class LevelsHead(nn.Module):
 class Atlas(System):
     """Masks are logits at stride 4, resized to native pixels.
 
-    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. With `adapter` every dense head first changes the
-    map in its own way, through that many channels. `ellipses` names keypoint tasks whose four
-    points are the ends of an ellipse's axes, with the usual width by height of their images; others get heatmaps.
-    `box_masks` names, by detection task, the segmentation task whose mask of the same image the box listens to.
-    `progression_masks` names, by keypoint task, the segmentation task whose symphysis (class 1) and fetal head (class
-    2) show the points of the angle of progression; `progression_share` is their weight against the heatmaps.
+    `one_box` and `reach`: see `BoxHead` and `HeatmapHead`. `adapter`: channels of the `Adapter` before every dense
+    head, 0 for none. `ellipses` names keypoint tasks whose four points are the ends of an ellipse's axes, with the
+    usual width by height of their images; other tasks get heatmaps. `box_masks` gives detection tasks the segmentation
+    task whose mask of the same image their box uses. `progression_masks` gives keypoint tasks the segmentation task
+    whose symphysis (class 1) and fetal head (class 2) show the points of the angle of progression;
+    `progression_share` is their weight against the heatmaps.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Atlas(System):
             self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
             self.paths[spec.task_id] = (ENCODER, PYRAMID, name) if is_dense else (ENCODER, name)
         if box_masks and not one_box:
-            raise UserError("box_masks needs one_box: the best cell of a grid listens to no mask")
+            raise UserError("box_masks needs one_box: the best cell of a grid cannot use a mask; set one_box = true")
         for box, mask in (box_masks or {}).items():
             if self._can_join("box_masks", box, TaskKind.DETECTION, mask):
                 self._join(box, mask, MaskBoxHead(self._head(box)))
@@ -113,13 +113,13 @@ class Atlas(System):
         return True
 
     def _join(self, task_id: str, mask: str, head: nn.Module) -> None:
-        """Let the path of a task pass the head of the task `mask`; `head` takes the dense map and the mask."""
+        """Route the path of a task through the head of the task `mask`; `head` takes the dense map and the mask."""
         source, name = head_stage(mask), head_stage(task_id)
         self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
         self.stages[name] = Stage(head, ("dense", MASK), (OUTPUT,))
         self.paths[task_id] = (*self.paths[mask], name)
 
     def _head(self, task_id: str) -> nn.Module:
-        """Return the task's head, behind its adapter if it has one."""
+        """Return the task's head, with its adapter in front if it has one."""
         head = self.heads[task_id]
         return nn.Sequential(self.adapters[task_id], head) if task_id in self.adapters else head

@@ -1,9 +1,9 @@
 """M2DINO (arXiv 2603.18123): a DINOv3 ViT whose deeper half routes tokens to experts by token and task.
 
-The paper's full text gives neither the backbone's size nor that of the mixture. The choice here: ViT-S/16, 4 experts of
-which 2 are used, task embeddings of width 64, gates renormalised, experts that start as copies of the pretrained FFN,
-all tokens routed. That backbone has 42,867,672 parameters. The decoder is a light DPT, the heads are the baseline's;
-global heads pool the patch tokens.
+We did not have the paper's full text, so the sizes of backbone and mixture are ours: ViT-S/16, 4 experts of which 2
+are used, task embeddings of width 64, gates renormalised, experts that start as copies of the pretrained FFN, all
+tokens routed. This backbone has 42,867,672 parameters. The decoder is a light DPT. The heads are the baseline's; global
+heads pool the patch tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def _to_map(tokens: Tensor, prefix: int) -> Tensor:
 
 
 class Trunk(nn.Module):
-    """Patch embedding and the first half of the layers, which the task does not touch."""
+    """Patch embedding and the first half of the layers, which do not depend on the task."""
 
     def __init__(self, vit: Any, depth: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Trunk(nn.Module):
 
 
 class ExpertLayers(nn.Module):
-    """The second half of the layers, their FFNs replaced by mixtures of experts, and the final norm."""
+    """The second half of the layers, with mixtures of experts instead of FFNs, and the final norm."""
 
     def __init__(
         self, vit: Any, depth: int, num_tasks: int, task_width: int, experts: int, chosen: int, jitter: float
@@ -77,7 +77,7 @@ class ExpertLayers(nn.Module):
 
     @staticmethod
     def _block(block: Any, tokens: Tensor, rope: Tensor, embedding: Tensor) -> Tensor:
-        """timm's EvaBlock, with an FFN that is given the task."""
+        """timm's EvaBlock, with an FFN that gets the task embedding."""
         attended = block.attn(block.norm1(tokens), rope=rope)
         tokens = tokens + block.drop_path1(attended if block.gamma_1 is None else block.gamma_1 * attended)
         mixed = block.mlp(block.norm2(tokens), embedding)
@@ -107,9 +107,9 @@ class TokenDPT(nn.Module):
 class M2DINO(System):
     """Task-conditioned mixture of experts on timm's DINOv3 ViT.
 
-    `encoder`: a timm DINOv3 ViT with `encoder_options` for its constructor; its layers' first half is shared by all
-    tasks. `balance_weight` is that of the experts' balance loss. `jitter` spreads the experts at the start, which
-    otherwise differ only through routing. The number of tasks fixes the shape of the task embedding.
+    `encoder`: a timm DINOv3 ViT with `encoder_options` for its constructor; all tasks share the first half of its
+    layers. `balance_weight` is the weight of the experts' balance loss. `jitter` makes the experts differ at the start;
+    without it they differ only through routing. The number of tasks fixes the shape of the task embedding.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class M2DINO(System):
     ) -> None:
         super().__init__(tasks)
         if not 1 <= chosen <= experts:
-            raise UserError(f"a token cannot use {chosen} of {experts} experts")
+            raise UserError(f"a token cannot use {chosen} of {experts} experts; set chosen to 1..{experts}")
         if not encoder.startswith("vit_") or "dinov3" not in encoder or not timm.is_model(encoder):
-            raise UserError(f"m2dino needs a DINOv3 ViT of timm's, such as vit_small_patch16_dinov3, not {encoder!r}")
+            raise UserError(f"m2dino needs a DINOv3 ViT of timm such as vit_small_patch16_dinov3, not {encoder!r}")
         vit = timm.create_model(encoder, pretrained=False, num_classes=0, **(encoder_options or {}))
         depth = len(vit.blocks) // 2
         width, prefix = vit.embed_dim, vit.num_prefix_tokens
@@ -151,7 +151,7 @@ class M2DINO(System):
             self.paths[spec.task_id] = (ENCODER, "experts", *((DECODER,) if is_dense else ()), name)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters that pretraining sets: the whole ViT, experts included, but not routers and task embedding."""
+        """Parameters that pretraining fills: the whole ViT with its experts, but not routers and task embedding."""
         deep = self.expert_layers.named_parameters()
         new = ("task_embedding.", ".router.")
         return [*self.trunk.parameters(), *(p for name, p in deep if not any(part in name for part in new))]
@@ -163,7 +163,7 @@ class M2DINO(System):
         return [*self.expert_layers.task_embedding.parameters(), *tokens]
 
     def auxiliary_loss(self) -> Tensor | None:
-        """Return the layers' mean balance loss in the last training pass, weighted, and forget it."""
+        """Return the weighted mean of the layers' balance losses in the last training pass, and clear them."""
         mixtures = self._mixtures()
         losses = [mixture.balance for mixture in mixtures if mixture.balance is not None]
         for mixture in mixtures:
@@ -174,7 +174,7 @@ class M2DINO(System):
         return [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
 
     def load_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Load the state dict of timm's plain ViT; every expert becomes a copy of its layer's FFN, with its jitter.
+        """Load the state dict of timm's plain ViT. Every expert becomes a copy of its layer's FFN, with jitter.
 
         Raises UserError if the tensors do not fit.
         """
@@ -191,7 +191,7 @@ class M2DINO(System):
             with torch.no_grad():
                 parameter.copy_(state[source])
         if unused:
-            raise UserError(f"the weights have {len(unused)} tensors too many ({min(unused)}...); choose the same ViT")
+            raise UserError(f"the weights have {len(unused)} unknown tensors ({min(unused)}...); choose the same ViT")
         for mixture in self._mixtures():
             mixture.spread()
 

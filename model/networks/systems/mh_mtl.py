@@ -1,7 +1,7 @@
 """MH-MTL, the official FMC_UIA 2026 baseline (arXiv 2602.01055): shared encoder, FPN, one head per task.
 
 Dense tasks use the pyramid's map, global ones the encoder's deepest map. With EfficientNet-B4 and the 27 subtasks
-it has 19,461,676 parameters; the published 20,268,076 hold 806,400 of a classification tail that is never used.
+it has 19,461,676 parameters. The published 20,268,076 include 806,400 of a classification tail that is never used.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""PerceptGuide (Medical Image Analysis 104, 103639): Swin-Unet whose decoders' attention is guided by prompts.
+"""PerceptGuide (Medical Image Analysis 104, 103639): a Swin-Unet with prompts that guide its decoders' attention.
 
 In the published form and configuration (masks of 2 classes, 2-way classification, windows of 7) it has 66,288,068
-parameters, 104,832 of them of the prompts. The published form has two faults: its guided attention has rank 1 and
-starts at zero, and in a batch with different prompts images use each other's. The corrected form, the default, adds
-the guided part to plain attention, with one learned factor per head.
+parameters, of which 104,832 belong to the prompts. The published form has two faults: its guided attention has rank 1
+and starts at zero, and images in a batch with different prompts use each other's. The corrected form, the default,
+adds the guided part to plain attention, with one learned factor per head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ _FEATURES = ("s4", "s8", "s16", "s32")
 class PerceptGuide(System):
     """Swin encoder, a decoder for dense tasks and one for the others.
 
-    `form`: `corrected` or `published`. `window` fixes the image sizes: multiples of 32 x `window` (224 with the
-    published 7, 256 with 8). `vocabulary`: `challenge` (the published prompts, then the challenge's positions and
-    kinds) or `published` (18 entries). `profiles` describes tasks of one's own (see `TaskProfile`). ImageNet weights of
-    timm's Swin-T fill the encoder with `depths` 2, 2, 6, 2 alone; of the published 4, 4, 4, 4 most would stay random.
+    `form`: `corrected` or `published`. Image sizes are multiples of 32 x `window` (224 with the published 7, 256 with
+    8). `vocabulary`: `challenge` (the published prompts, then the challenge's positions and kinds) or `published` (18
+    entries). `profiles` describes your own tasks (see `TaskProfile`). ImageNet weights of timm's Swin-T fit only an
+    encoder with `depths` 2, 2, 6, 2; with the published 4, 4, 4, 4 most of it would stay random.
     """
 
     timm_name = "swin_tiny_patch4_window7_224"
@@ -88,6 +88,6 @@ class PerceptGuide(System):
         return [parameter for key, parameter in self.named_parameters() if any(name in key for name in names)]
 
     def prompt_parameters(self) -> list[nn.Parameter]:
-        """Parameters that generate the prompt embeddings: all that downstream synchronisation trains."""
+        """Parameters that generate the prompt embeddings. Downstream synchronisation trains only these."""
         guides = [module for module in self.modules() if isinstance(module, HyperPerception)]
         return [parameter for guide in guides for parameter in guide.embed.parameters()]

@@ -1,7 +1,7 @@
-"""UltraUPConvNet (arXiv 2509.11108): ConvNeXt-T and UPerNet, told by four one-hot prompts what it looks at.
+"""UltraUPConvNet (arXiv 2509.11108): ConvNeXt-T and UPerNet, with four one-hot prompts that describe image and task.
 
-The prompts are added to the pyramid's four levels and to the pooled vector, each time scaled by a number that training
-finds. In the published configuration (one segmentation of 2 classes, one classification of 2 and one of 4) it has
+The prompts are added to the pyramid's four levels and to the pooled vector, each time scaled by a learned number. In
+the published configuration (one segmentation of 2 classes, one classification of 2 and one of 4) it has
 31,118,995 parameters with prompts and 31,083,662 without. The published 60,477,123 / 60,441,790 also count a second
 ConvNeXt-T that is never called (28,589,128) and an unused 1000-way head (769,000).
 """
@@ -24,7 +24,7 @@ _FEATURES = ("f4", "f8", "f16", "f32")
 class ScaledPrompt(nn.Module):
     """Adds a linear map of the prompts to features of C channels, times a learned scalar.
 
-    The published scalar starts at 0: the output is then the same for every prompt, and the first step moves only the
+    The published scalar starts at 0. Then every prompt gives the same output, and the first step changes only the
     scalar, not the linear map.
     """
 
@@ -40,7 +40,7 @@ class ScaledPrompt(nn.Module):
 
 
 class PromptedUPerNet(nn.Module):
-    """UPerNet on four levels, to each of which the prompts are added."""
+    """UPerNet with the prompts added to each of its four levels."""
 
     def __init__(
         self, encoder_channels: Sequence[int], channels: int, prompts: PromptTable | None, scale: float, norm: str
@@ -72,7 +72,7 @@ class PromptedPooling(nn.Module):
         self.added = None if prompts is None else ScaledPrompt(prompts, channels, scale)
 
     def forward(self, f32: Tensor, task: Tensor | None = None) -> Tensor:
-        """(B, C, h, w) and (B,) task indices -> (B, C, 1, 1): a map of one cell, as the heads take maps."""
+        """(B, C, h, w) and (B,) task indices -> (B, C, 1, 1): a map of one cell, because heads expect maps."""
         pooled: Tensor = self.norm(f32.mean(dim=(2, 3)))[:, :, None, None]
         if self.prompts is not None and self.added is not None:
             pooled = self.added(pooled, self.prompts(task))
@@ -83,9 +83,9 @@ class UltraUPConvNet(System):
     """Prompted UPerNet on any timm encoder that has strides 4, 8, 16 and 32.
 
     `vocabulary`: `challenge` (the published prompts, then the challenge's positions and kinds) or `published` (15
-    entries, segmentation and classification alone). `prompt_scale` is where the scalars start. `norm` is the decoder's:
-    `batch`, as published, or `group`, which does not mix the statistics of batches of different tasks. `profiles`
-    describes tasks of one's own (see `TaskProfile`).
+    entries, only segmentation and classification). `prompt_scale` is the scalars' start. `norm` of the decoder: `batch`
+    as published, or `group`, which does not mix the statistics of batches of different tasks. `profiles` describes your
+    own tasks (see `TaskProfile`).
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class UltraUPConvNet(System):
             self.paths[spec.task_id] = (ENCODER, DECODER if spec.kind.is_dense else "pooling", name)
 
     def prompt_parameters(self) -> list[nn.Parameter]:
-        """The linear maps of the prompts and their scalars (UniUSNet, arXiv 2406.01154, adapts these alone)."""
+        """The linear maps of the prompts and their scalars (UniUSNet, arXiv 2406.01154, adapts only these)."""
         added = [module for module in self.modules() if isinstance(module, ScaledPrompt)]
         return [parameter for module in added for parameter in module.parameters()]
 

@@ -1,9 +1,9 @@
-"""UniSeg (arXiv 2304.03493) in 2D: one network whose decoder learns from a universal prompt which task it does.
+"""UniSeg (arXiv 2304.03493) in 2D: one network whose decoder learns its task from a universal prompt.
 
-A learned prompt with one map per task is fused with the deepest features; the task's own map joins them on their way
-into a decoder that all segmentations share, down to the last convolution, of which each task keeps its first K
-classes. With its published U-Net shape in 2D, 27 tasks and segmentation alone it has 21,470,493 parameters (FUSE
-845,085, prompt 1,728). UniSeg knows no other kinds: their heads are ours.
+A learned prompt with one map per task is fused with the deepest features. The features and the task's own map go into
+a decoder that all segmentations share, including the last convolution; each task keeps its first K classes. With the
+published U-Net shape in 2D, 27 tasks and only segmentation it has 21,470,493 parameters (FUSE 845,085, prompt 1,728).
+UniSeg has no other kinds of task: their heads are ours.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _FINE, _COARSE, _DEEP = ("f1", "f2"), ("f4", "f8", "f16"), "f32"
 
 
 class PromptedDecoder(nn.Module):
-    """U-Net decoder to stride 4, on the deepest features and the task's own map."""
+    """U-Net decoder to stride 4, from the deepest features and the task's own map."""
 
     def __init__(self, channels: int, skip_channels: Sequence[int], prompted: bool) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class PromptedDecoder(nn.Module):
 
 
 class FirstClasses(nn.Module):
-    """Of the logits that all segmentations share, the task's own: the others enter neither softmax nor loss."""
+    """Keeps the task's own classes of the shared logits; the others enter neither softmax nor loss."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class FirstClasses(nn.Module):
 class UniSeg(System):
     """Universal prompt and U-Net decoder on a U-Net encoder of its own or on a timm encoder with strides 4 to 32.
 
-    `encoder`: `unet`, of widths `features` (strides 1 to 32), or a timm name: then the decoder ends, and the masks
-    stay, at stride 4. `grid`: the prompt's side, S / 32; other image sizes interpolate it. `prompts` false leaves the
-    universal prompt out, as the authors do for fine-tuning. `deep_supervision` adds the outputs that
-    `supervised_outputs` returns. The number of tasks fixes the shape of prompt and FUSE.
+    `encoder`: `unet` with widths `features` (strides 1 to 32), or a timm name; then decoder and masks end at stride 4.
+    `grid`: the prompt's side, S / 32; other image sizes interpolate it. `prompts=False` leaves out the universal
+    prompt, as the authors do for fine-tuning. `deep_supervision` adds the outputs that `supervised_outputs` returns.
+    The number of tasks fixes the shape of prompt and FUSE.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class UniSeg(System):
     ) -> None:
         super().__init__(tasks)
         if encoder == _UNET and len(features) != 6:
-            raise UserError(f"features needs six widths, for strides 1 to 32; it has {len(features)}")
+            raise UserError(f"features needs six widths, for strides 1 to 32, but has {len(features)}")
         backbone = UNetEncoder(features) if encoder == _UNET else Encoder(encoder)
         *skips, deep = backbone.channels
         masks = [spec.num_classes for spec in tasks if spec.kind is TaskKind.SEGMENTATION]
@@ -102,7 +102,7 @@ class UniSeg(System):
         if masks:
             self.stages["classify"] = Stage(self.classify[0], ("full" if self.fine else "dense",), ("logits",))
         to_masks = (*start, DECODER, *(("fine",) if self.fine else ()), "classify")
-        # Global heads pool the deepest features and, with them, the maps of all tasks.
+        # Global heads pool the deepest features together with the maps of all tasks.
         pooled = deep + len(tasks) * int(prompts)
         for spec in tasks:
             name = head_stage(spec.task_id)

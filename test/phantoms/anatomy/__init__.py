@@ -1,1 +1,1 @@
-"""Painters: each returns one picture and everything that is true of it."""
+"""Painters: each returns one picture and all of its true answers."""

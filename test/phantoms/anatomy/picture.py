@@ -1,4 +1,4 @@
-"""What a painter hands over: a picture and all that is true of it."""
+"""What a painter returns: a picture and all of its true answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

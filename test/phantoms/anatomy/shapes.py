@@ -1,4 +1,4 @@
-"""Closed regions known by a formula, so that the mask, box and points of what they paint are known exactly."""
+"""Closed regions with a formula, so that masks, boxes and points are known exactly."""
 
 import math
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class Below:
 
 @dataclass(frozen=True)
 class Both:
-    """What lies in each of two shapes."""
+    """The intersection of two shapes."""
 
     one: Shape
     other: Shape

@@ -1,4 +1,4 @@
-"""A tiny network with all that an export of a run holds, phantoms, and a small generated folder."""
+"""A tiny network with all files of an export, phantoms, and a small generated folder."""
 
 from pathlib import Path
 

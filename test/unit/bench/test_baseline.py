@@ -1,4 +1,4 @@
-"""The organisers' pipeline written anew, the container's program, and its stages one by one give the same answers."""
+"""The baseline pipeline, the container's program, and its stages one by one give the same answers."""
 
 import json
 
@@ -26,7 +26,7 @@ def samples(small_folder):
 
 @pytest.fixture(scope="module")
 def options(tiny_weights):
-    """As the baseline pipeline resizes masks."""
+    """Options that resize masks as the baseline pipeline does."""
     return Options(tiny_weights, mask_resize="labels", precision="float32")
 
 
@@ -40,7 +40,7 @@ def ours(small_folder, options, tmp_path_factory):
 
 @pytest.fixture
 def theirs(small_folder, tiny_weights, tmp_path):
-    """The baseline pipeline's answers, to be spoilt at will."""
+    """A copy of the baseline pipeline's answers. Tests may change it."""
     pipeline, config = open_baseline(tiny_weights, tmp_path / "theirs")
     for batch in DataLoader(Rows(small_folder, config), 8, collate_fn=list):
         pipeline.answer(batch)

@@ -43,7 +43,7 @@ def test_scores_come_from_the_official_column(tmp_path):
     with pytest.raises(UserError, match="did you mean 'small'"):
         read_scores([f"smal={tmp_path / 's.json'}"], ["small"])
     (tmp_path / "s.json").write_text("[]")
-    with pytest.raises(UserError, match="is no score file"):
+    with pytest.raises(UserError, match="is not a score file"):
         read_scores([f"small={tmp_path / 's.json'}"], ["small"])
 
 

@@ -1,4 +1,4 @@
-"""What every command line does alike: help, log lines, and how it ends."""
+"""What all command lines share: help, log lines, and how they end."""
 
 import errno
 import signal
@@ -69,7 +69,7 @@ def test_help_has_a_short_name_everywhere(commands, arguments):
     assert "-h, --help" in ended.output
 
 
-def test_a_file_is_no_folder_and_a_folder_no_file(commands, tmp_path):
+def test_a_file_is_not_a_folder_and_a_folder_not_a_file(commands, tmp_path):
     file = tmp_path / "file"
     file.touch()
     for option, path in (("--folder", file), ("--file", tmp_path)):

@@ -82,7 +82,7 @@ def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     ],
     ids=["byte order mark", "CRLF", "semicolons", "no last line end", "blank lines", "the catalogue outranks the row"],
 )
-def test_ways_to_write_the_same_row(tmp_path: Path, content: bytes) -> None:
+def test_spellings_of_the_same_row(tmp_path: Path, content: bytes) -> None:
     (sample,) = read(tmp_path, content).samples
     assert (sample.image_path, sample.task_id, sample.kind) == ("a.png", "organ_cls", TaskKind.CLASSIFICATION)
     assert sample.num_classes == 6
@@ -93,7 +93,7 @@ def test_line_numbers_count_lines_not_rows(tmp_path: Path) -> None:
     assert [sample.row.line for sample in read(tmp_path, text).samples] == [3, 6]
 
 
-def test_a_header_alone_is_valid(tmp_path: Path) -> None:
+def test_a_manifest_with_only_a_header_is_valid(tmp_path: Path) -> None:
     assert read(tmp_path, HEADER).samples == ()
 
 
@@ -129,7 +129,7 @@ def test_no_folder_and_no_file(tmp_path: Path) -> None:
         (HEADER.encode() + b"a.png,../../x,segmentation,2,\n", "0.csv, line 2: task_id: .* leaves"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:
+def test_unusable_values_are_named_with_their_place(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read(tmp_path, content)
 
@@ -161,7 +161,7 @@ def test_num_classes_of_unknown_tasks(tmp_path: Path, cell: str, kind: str, expe
     assert only(tmp_path, f"a.png,mine,{kind},{cell}\n").num_classes == expected
 
 
-def test_what_the_weights_say_of_a_task_counts(tmp_path: Path) -> None:
+def test_the_weights_decide_about_a_task(tmp_path: Path) -> None:
     (tmp_path / "csv_files").mkdir()
     (tmp_path / "csv_files" / "a.csv").write_text(HEADER + "a.png,mine,,9\n")
     tasks = with_extra_tasks([TaskSpec("mine", TaskKind.REGRESSION, 4)])
@@ -184,7 +184,7 @@ def test_two_masks_of_one_image_and_task_are_two_samples(tmp_path: Path) -> None
     assert superseded(manifest.samples) == []
 
 
-def test_another_mask_path_makes_no_second_row_of_other_kinds(tmp_path: Path) -> None:
+def test_mask_path_does_not_make_a_second_row_for_other_kinds(tmp_path: Path) -> None:
     manifest = read(tmp_path, HEADER + "a.png,FUGC,Regression,2,../m.png\na.png,FUGC,Regression,2,../n.png\n")
     assert (len(manifest.samples), len(manifest.repeated)) == (1, 1)
 
@@ -208,7 +208,7 @@ DOUBLED = "image_path,mask,Mask,task_id,task_name,num_classes\n"
     ],
     ids=["remark", "decimal commas", "semicolons", "label twice", "short row", "three times"],
 )  # fmt: skip
-def test_a_row_without_a_sure_meaning_is_told_and_refused_as_truth(tmp_path: Path, content: str, note: str) -> None:
+def test_an_ambiguous_row_is_noted_and_refused_as_truth(tmp_path: Path, content: str, note: str) -> None:
     (sample,) = read(tmp_path, content).samples
     assert sample.note
     assert sample.note.startswith(note)
@@ -216,7 +216,7 @@ def test_a_row_without_a_sure_meaning_is_told_and_refused_as_truth(tmp_path: Pat
         read_manifest(tmp_path, truth=True)
 
 
-def test_of_equal_columns_the_first_counts(tmp_path: Path) -> None:
+def test_the_first_of_equal_columns_counts(tmp_path: Path) -> None:
     sample = only(tmp_path, "a.png,0,9,organ_cls,classification,6\n", DOUBLED)
     assert sample.cells["mask"] == "0"
     assert str(sample.note).endswith("; the first counts")
@@ -235,14 +235,14 @@ def test_of_equal_columns_the_first_counts(tmp_path: Path) -> None:
     ],
     ids=["equal cells", "equal task_id", "empty cells behind", "short", "quoted comma", "columns without a name"],
 )
-def test_rows_whose_meaning_is_sure(tmp_path: Path, content: str, truth: bool) -> None:
+def test_rows_whose_meaning_is_clear(tmp_path: Path, content: str, truth: bool) -> None:
     (sample,) = read(tmp_path, content, truth=truth).samples
     assert (sample.image_path, sample.task_id, sample.note) == ("a.png", "organ_cls", None)
 
 
 @pytest.mark.parametrize("truth", [False, True])
 @pytest.mark.parametrize("name", ["image_path", "task_id", "task_name", "num_classes", "mask_path"])
-def test_two_cells_for_what_an_answer_depends_on(tmp_path: Path, name: str, truth: bool) -> None:
+def test_two_different_cells_for_one_value_are_refused(tmp_path: Path, name: str, truth: bool) -> None:
     with pytest.raises(ManifestError, match=f"^0.csv, line 2: two columns '{name}' hold '.*' and 'other'; remove one"):
         read(tmp_path, f"{HEADER.strip()},{name}\na.png,lung,segmentation,2,../m.png,other\n", truth=truth)
 
@@ -261,7 +261,7 @@ def test_two_cells_for_what_an_answer_depends_on(tmp_path: Path, name: str, trut
         ("nan", None),
     ],
 )
-def test_a_mask_that_the_official_script_would_not_find_is_told(
+def test_a_mask_that_the_official_script_would_not_find_is_noted(
     tmp_path: Path, mask_path: str, official: str | None
 ) -> None:
     sample = only(tmp_path, f"a.png,lung,segmentation,2,{mask_path}\n")
@@ -279,7 +279,7 @@ def test_three_rows_of_one_mask_lose_the_first_two(tmp_path: Path) -> None:
     assert [str(sample.row) for sample in lost] == ["0.csv, line 2", "0.csv, line 3"]
 
 
-def test_of_two_rows_with_one_mask_the_later_wins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_later_of_two_rows_with_one_mask_wins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = "a.png,lung,segmentation,2,../m.png\nb.png,lung,segmentation,2,../c.png\nb.png,cervix,segmentation,2,m.png\n"
     with caplog.at_level(logging.WARNING):
         lost = superseded(read(tmp_path, HEADER + rows).samples)
@@ -287,7 +287,7 @@ def test_of_two_rows_with_one_mask_the_later_wins(tmp_path: Path, caplog: pytest
     assert "0.csv, line 2 and 0.csv, line 4 write the same mask m.png; the later row wins" in caplog.text
 
 
-def test_blank_lines_above_the_header_and_long_cells_do_no_harm(tmp_path: Path) -> None:
+def test_blank_lines_above_the_header_and_long_cells_are_harmless(tmp_path: Path) -> None:
     header = "image_path,task_id,task_name,num_classes,outline\n"
     row = f'a.png,organ_cls,classification,6,"{"1, " * 60_000}"\n'
     (sample,) = read(tmp_path, "\r\n\n" + header.replace(",", ";") + row.replace(",", ";")).samples
@@ -300,7 +300,7 @@ def test_words_for_no_value(tmp_path: Path, text: str) -> None:
     assert (str(found.mask_file), found.group) == ("Segmentation/Two/lung/a.png", None)
 
 
-def test_spaces_around_a_task_are_told_where_the_official_script_misses_the_answer(tmp_path: Path) -> None:
+def test_spaces_around_a_task_are_noted_if_the_official_script_misses_the_answer(tmp_path: Path) -> None:
     (first, second) = read(
         tmp_path, HEADER + "a.png,organ_cls ,classification,6,\na.png,lung ,segmentation,2,\n"
     ).samples

@@ -20,7 +20,7 @@ def lost(*masks):
     return [sample.row.line for sample in superseded([row(line, mask) for line, mask in enumerate(masks, 2)])]
 
 
-def test_of_three_rows_with_one_mask_the_last_wins(caplog):
+def test_the_last_of_three_rows_with_one_mask_wins(caplog):
     with caplog.at_level(logging.WARNING):
         assert lost("m.png", "m.png", "m.png") == [2, 3]
     assert len(caplog.records) == 2

@@ -131,7 +131,7 @@ def test_a_folder_is_listed_once_however_many_rows_write_another_case(tmp_path: 
     assert listed == [tmp_path]
 
 
-def test_a_file_that_came_later_is_found(tmp_path: Path) -> None:
+def test_a_file_added_later_is_found(tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         find_image(tmp_path, "../a.png")
     (tmp_path / "A.png").write_bytes(b"x")
@@ -179,7 +179,7 @@ def test_links_are_found_before_anything_is_written(tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-def test_looking_quietly(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_open_quietly(data_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"):
         assert find_quietly(data_root, "../segmentation/one.png") == data_root / "Segmentation/One.PNG"
         assert find_quietly(data_root, "../nothing.png") is None

@@ -1,4 +1,4 @@
-"""`challenge.readers`: what the writers write comes back; the rest is refused, or read like the official script."""
+"""`challenge.readers` reads what the writers write; anything else is refused, or read like the official script."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ ANSWERS = {
 }
 
 
-def test_what_the_writers_write_comes_back(tmp_path: Path) -> None:
+def test_written_answers_are_read_back(tmp_path: Path) -> None:
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     write_mask(tmp_path, sample(TaskKind.SEGMENTATION), MaskPrediction(labels))
     write_json(tmp_path, lambda kind: [entry(sample(kind), ANSWERS[kind])] if kind in ANSWERS else [])
@@ -42,7 +42,7 @@ def test_what_the_writers_write_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(found.labels, labels)
 
 
-def test_absent_files_are_no_error(tmp_path: Path) -> None:
+def test_absent_files_are_not_an_error(tmp_path: Path) -> None:
     submission = open_submission(tmp_path)
     assert submission.answers == {}
     assert all(submission.find(sample(kind)) is None for kind in TaskKind)
@@ -53,7 +53,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
         open_submission(tmp_path / "nowhere")
 
 
-def test_last_answer_counts_and_unknown_entries_are_told(tmp_path: Path) -> None:
+def test_the_last_answer_counts_and_unknown_entries_are_noted(tmp_path: Path) -> None:
     one = {"image_path": "../a.png", "task_id": "t", "bbox_pixels": [0, 0, 1, 1], "bbox_normalized": [0, 0, 1, 1]}
     two = one | {"bbox_pixels": [0, 0, 2, 2]}
     other = one | {"task_id": "u"}
@@ -120,7 +120,7 @@ def stored(path: Path, mode: str) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "RGB", "RGBA", "LA", "I;16"])
-def test_masks_are_read_like_opencv_reads_grey(tmp_path: Path, mode: str) -> None:
+def test_masks_are_read_like_opencvs_grey(tmp_path: Path, mode: str) -> None:
     path = stored(tmp_path / "mask.png", mode)
     found = read_stored_mask(path)
     expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -129,7 +129,7 @@ def test_masks_are_read_like_opencv_reads_grey(tmp_path: Path, mode: str) -> Non
     assert (found.fault is None) == (mode == "L")
 
 
-def test_jpeg_mask_is_a_fault(tmp_path: Path) -> None:
+def test_a_jpeg_mask_is_an_error(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "mask.jpg")
     assert "JPEG" in (read_stored_mask(tmp_path / "mask.jpg").fault or "")
 

@@ -61,20 +61,22 @@ def test_heads_of_the_seven_organs(dataset, organ, kind, head, classes):
         ("Thyroid", "Thyroid", CLASSIFICATION, "indistinct_2cls", "no classification is known for the organ 'Thyroid'"),
     ],
 )
-def test_what_is_unknown_goes_to_the_nearest_organ_and_says_so(dataset, organ, kind, head, said):
+def test_unknown_names_get_the_nearest_organ_and_a_note(dataset, organ, kind, head, said):
     choice = choose_head(dataset, organ, kind, CATALOGUE)
     assert choice.spec.task_id == head
     assert said in choice.note
 
 
-def test_a_head_of_the_weights_own_is_preferred():
+def test_a_head_of_the_weights_is_preferred():
     weights = {**CATALOGUE, "cardiac": TaskSpec("cardiac", SEGMENTATION, 2)}
     assert choose_head("CAMUS", "Heart", SEGMENTATION, weights).spec == weights["cardiac"]
 
 
 def test_a_head_with_other_classes_is_refused():
     weights = {"breast_2cls": TaskSpec("breast_2cls", CLASSIFICATION, 3)}
-    with pytest.raises(WeightsError, match=r"'breast_2cls' is a classification of 3 classes, UUSIC's a .* of 2"):
+    with pytest.raises(
+        WeightsError, match=r"'breast_2cls' is a classification of 3 classes, but UUSIC asks for a .* of 2"
+    ):
         choose_head("Breast", "Breast", CLASSIFICATION, weights)
 
 
@@ -119,8 +121,8 @@ def test_paths_that_leave_the_folder_are_refused(path, task):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"img_path_relative": "a"}, "holds no list"),
-        (["a.png"], "entry 1: not an object"),
+        ({"img_path_relative": "a"}, "is not a list"),
+        (["a.png"], "entry 1 is not an object"),
         ([entry(), entry(path=None)], "entry 2: 'img_path_relative' is missing"),
         ([entry(task="detection")], "entry 1: the task 'detection' is unknown; write segmentation or classification"),
         ([entry(task=None)], "the task 'None' is unknown"),
@@ -132,12 +134,12 @@ def test_malformed_lists_name_the_entry(content, said):
 
 
 def test_two_rows_with_one_target_are_refused():
-    with pytest.raises(ManifestError, match=r"entry 1 and list.json, entry 2 are both answered in 'mask/1.png'"):
+    with pytest.raises(ManifestError, match=r"entry 1 and list.json, entry 2 both have the target 'mask/1.png'"):
         parse(entry("img/1.png"), entry("mask/1.png"))
-    with pytest.raises(ManifestError, match=r"both answered in 'classification.json'"):
+    with pytest.raises(ManifestError, match=r"both have the target 'classification.json'"):
         parse(entry("a.png", "classification"), entry("a.png", "classification", organ="Liver", dataset="Liver"))
     for path in ("classification.json", ".journal", "Classification.JSON/img.png"):
-        with pytest.raises(PathError, match="entry 1: the mask .* has the name of another file"):
+        with pytest.raises(PathError, match="entry 1: the mask .* has a reserved name"):
             parse(entry(path))
     with pytest.raises(
         PathError, match="entry 2: img_path_relative: 'mask/1/2' lies below the mask of list.json, entry 1"

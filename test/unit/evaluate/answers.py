@@ -1,4 +1,4 @@
-"""A submission made from the truth: exact, or spoilt by a seeded hand. Test helper, free of the code under test."""
+"""A submission made from the truth: exact, or with seeded errors. Test helper, independent of the code under test."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ FILES = {
 
 
 def write_answers(data_root: Path, output: Path, *, spoil: float = 0.0, seed: int = 0) -> None:
-    """Answer every row of `data_root`: with the truth, moved by up to about `spoil` of the image's size."""
+    """Answer every row of `data_root` with the truth, moved by up to about `spoil` of the image's size."""
     rng = np.random.default_rng(seed)
     entries: dict[TaskKind, list[dict[str, Any]]] = {kind: [] for kind in FILES}
     for sample in read_manifest(data_root).samples:

@@ -1,4 +1,4 @@
-"""The organisers' script once more, straight from the contract (section 1.5), by other libraries. Test helper.
+"""The organisers' script written again from the contract (section 1.5), with other libraries. Test helper.
 
 It shares nothing with the code under test: the csv module, OpenCV, scikit-learn and SimpleITK on whole images.
 """
@@ -39,7 +39,7 @@ def official_scores(data_root: Path, predictions: Path) -> dict[str, dict[str, f
 
 
 def official_table(data_root: Path, predictions: Path) -> Table:
-    """Return what the script writes as evaluation_results.json. Raises as the script does where it breaks."""
+    """Return what the script writes to evaluation_results.json. Raises the errors that stop the script."""
     tasks: dict[str, Rows] = {}
     for path in sorted((data_root / "csv_files").glob("*.csv")):
         with path.open(newline="", encoding="utf-8-sig") as stream:

@@ -1,4 +1,4 @@
-"""`python -m evaluate`: exit codes, what is written where, and what the inference environment must suffice for."""
+"""`python -m evaluate`: exit codes, output files, and commands that must run in the inference environment."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def test_score_prints_both_columns_and_writes_the_result(data: Path, spoilt: Pat
     assert json.loads((tmp_path / "new" / "scores.json").read_text())["bootstrap"]["draws"] == 50
 
 
-def test_bad_scores_are_no_failure(data: Path, tmp_path: Path) -> None:
+def test_bad_scores_are_not_a_failure(data: Path, tmp_path: Path) -> None:
     done = run("score", "--data-root", data, "--predictions", tmp_path, "--draws", 50, "--jobs", 1)
     assert done.exit_code == 0
     assert "72 missing" in done.output
@@ -63,7 +63,7 @@ def test_check_packs_what_is_valid(data: Path, exact: Path, tmp_path: Path) -> N
         assert set(FILES.values()) <= set(archive.namelist())
 
 
-def test_check_packs_nothing_that_is_not_valid(data: Path, submission: Path, tmp_path: Path) -> None:
+def test_check_packs_only_valid_submissions(data: Path, submission: Path, tmp_path: Path) -> None:
     for number in range(8):
         (submission / f"masks/carotid_artery/case ({number}).png").unlink()
     done = run("check", "--data-root", data, "--predictions", submission, "--zip", tmp_path / "predictions.zip")
@@ -104,7 +104,7 @@ def test_compare_writes_markdown_and_html(data: Path, exact: Path, spoilt: Path,
 COMMANDS = sorted(main.commands)
 
 
-def test_the_commands_are_these() -> None:
+def test_the_list_of_commands() -> None:
     assert COMMANDS == ["check", "compare", "gallery", "report", "score", "uusic-folder", "worst"]
 
 

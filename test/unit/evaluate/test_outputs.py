@@ -1,4 +1,4 @@
-"""Targets of `python -m evaluate`: nothing that is read is replaced, streams are written into, a full disk is told."""
+"""Targets of `python -m evaluate`: inputs are never replaced, streams are written into, a full disk is reported."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def few(own_data: Path) -> Path:
 
 @pytest.fixture
 def answers(few: Path, submission: Path) -> Path:
-    """Answers to the two rows, and no more."""
+    """Answers to only the two rows."""
     for name in ("classification", "detection"):
         (submission / f"{name}_predictions.json").write_text("[]")
     file = submission / "regression_predictions.json"
@@ -190,7 +190,7 @@ def process(command: str, few: Path, answers: Path, target: Path, repository: Pa
     )
 
 
-def test_stdout_as_a_target_holds_the_file_alone(few: Path, answers: Path, repository: Path) -> None:
+def test_stdout_as_a_target_gets_only_the_file(few: Path, answers: Path, repository: Path) -> None:
     done = process("score", few, answers, Path("/dev/stdout"), repository)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["rows"] == 4
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     assert {path.name: path.read_text() for path in target.parent.iterdir()} == ({target.name: "{}"} if exists else {})
 
 
-def test_what_else_keeps_a_file_from_being_written_is_one_sentence(
+def test_other_write_errors_are_one_sentence(
     few: Path, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path, data: bytes) -> None:

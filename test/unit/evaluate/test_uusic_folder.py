@@ -30,7 +30,7 @@ def rows(output: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_only_what_both_challenges_ask_for(made: tuple[Path, Path, dict[str, int]]) -> None:
+def test_only_rows_that_both_challenges_ask_for(made: tuple[Path, Path, dict[str, int]]) -> None:
     _, output, counts = made
     assert counts == {"Breast/classification": 3, "Breast/segmentation": 3, "Cardiac/segmentation": 3}
     samples = read_list(output / "list.json", CATALOGUE).samples

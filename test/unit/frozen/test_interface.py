@@ -1,4 +1,4 @@
-"""`Model` is one class, wherever it is asked for, and asking for the package alone loads nothing."""
+"""`Model` is the same class in every module, and importing the package alone loads nothing."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Several batches pass the network at once, and no answer depends on how many."""
+"""Several batches run at once, and no answer depends on how many."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +45,7 @@ def batches(pipeline, phantom_folder):
     return plan(asked, 2)[:6]
 
 
-def test_two_batches_pass_the_network_at_once(pipeline, batches):
+def test_two_batches_run_at_once(pipeline, batches):
     meeting = Pipeline(Router(pipeline.metadata, Meeting(pipeline.router.runtime)), pipeline.data_root, 2)
     answers = []
     assert set(meeting.run(batches, answers.append)) == set(rows_of(batches))
@@ -53,7 +53,7 @@ def test_two_batches_pass_the_network_at_once(pipeline, batches):
     assert not any(answer.reason for answer in answers)
 
 
-def test_a_stop_keeps_what_is_ready_and_takes_no_more(pipeline, batches):
+def test_a_stop_keeps_finished_results_and_starts_no_more(pipeline, batches):
     seen = []
 
     def stop():

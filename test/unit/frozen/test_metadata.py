@@ -6,7 +6,7 @@ import pytest
 
 from challenge.errors import WeightsError
 from model.frozen.metadata import read_metadata, verify, write_metadata
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
 
 
 @pytest.fixture
@@ -49,15 +49,38 @@ def test_metadata_of_schema_1_are_still_read(tmp_path):
     assert metadata.tasks["organ_cls"].postprocessing == Postprocessing()
     write_metadata(metadata, tmp_path)
     assert read_metadata(tmp_path) == metadata
-    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 3
 
 
-def test_schema_1_tells_official_weights_apart(tmp_path):
+def test_schema_1_marks_official_weights(tmp_path):
     shutil.copy(Path(__file__).with_name("weights_schema_1.json"), tmp_path / "weights.json")
     official = edited(tmp_path, lambda table: table.update(postprocess="official"))
     assert not read_metadata(official).tidy_coordinates
     with pytest.raises(WeightsError, match="postprocess 'other'"):
         read_metadata(edited(tmp_path, lambda table: table.update(postprocess="other")))
+
+
+def test_weights_recommend_no_postprocessing_unless_they_say_so(folder):
+    assert read_metadata(edited(folder, lambda table: table.pop("default_postprocess"))).default_postprocess == "none"
+    recommended = edited(folder, lambda table: table.update(default_postprocess="look"))
+    assert read_metadata(recommended).default_postprocess is Postprocess.LOOK
+    with pytest.raises(WeightsError, match="'glance' is not a valid Postprocess"):
+        read_metadata(edited(folder, lambda table: table.update(default_postprocess="glance")))
+
+
+def test_a_second_look_is_read_back_and_nonsense_refused(folder, tmp_path):
+    def with_look(**values):
+        change = {"largest_component": True, "second_look": values}
+        return edited(folder, lambda table: table["tasks"]["lung"].update(postprocessing=change))
+
+    metadata = read_metadata(with_look(largest_area=0.1))
+    look = SecondLook(zoom=1.6, least_side=0.6, largest_area=0.1)
+    assert metadata.tasks["lung"].postprocessing == Postprocessing(largest_component=True, second_look=look)
+    write_metadata(metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+    for nonsense in ({"zoom": 0.5}, {"zom": 2}, {"zoom": "2"}):
+        with pytest.raises(WeightsError, match="malformed"):
+            read_metadata(with_look(**nonsense))
 
 
 def test_all_27_subtasks_and_the_extra_ones_are_there(folder):
@@ -82,8 +105,8 @@ def test_no_weights(tmp_path):
 
 
 def test_newer_schema_is_refused(folder):
-    with pytest.raises(WeightsError, match="schema 3"):
-        read_metadata(edited(folder, lambda table: table.update(schema=3)))
+    with pytest.raises(WeightsError, match="schema 4"):
+        read_metadata(edited(folder, lambda table: table.update(schema=4)))
 
 
 @pytest.mark.parametrize("key", ["graphs", "tasks", "image_size", "resize"])
@@ -113,7 +136,7 @@ def test_altered_graph_is_refused(folder):
         verify(read_metadata(folder), folder)
 
 
-def test_truncated_missing_and_lfs_pointer_are_told_apart(folder):
+def test_truncated_missing_and_lfs_pointer_files_have_different_messages(folder):
     path = folder / "heads" / "organ_cls.onnx"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match="does not match the sha256"):
@@ -138,7 +161,7 @@ def test_graph_outside_the_folder_is_refused(folder):
     ("key", "value"),
     [("mean", [0.5]), ("mean", "abc"), ("std", [0.5, 0.5, 0]), ("std", [0.5, 0.5, float("nan")]), ("image_size", -1)],
 )
-def test_a_number_that_would_be_computed_with_in_silence_is_refused(folder, key, value):
+def test_a_number_that_would_silently_corrupt_scores_is_refused(folder, key, value):
     with pytest.raises(WeightsError, match="incomplete or malformed"):
         read_metadata(edited(folder, lambda table: table.update({key: value})))
 

@@ -1,5 +1,7 @@
 """Clean masks and averages with the flipped image; scipy is the oracle for connected components."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from challenge.tasks import TaskKind
-from model.frozen.postprocess import Postprocess, Postprocessing, connected_components, holes, largest_component_of
+from model.frozen.postprocess import (
+    Postprocess,
+    Postprocessing,
+    SecondLook,
+    connected_components,
+    holes,
+    largest_component_of,
+)
 
 CELLS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
 ONE, FULL, BOTH = (
@@ -113,9 +122,19 @@ def test_averaging_with_a_network_that_is_equivariant_to_the_flip_changes_nothin
 
 
 def test_levels_include_the_ones_before():
-    everything = Postprocessing(largest_component=True, fill_holes=True, flip=True, point_order=(1, 0))
-    assert everything.up_to(Postprocess.NONE) == Postprocessing(point_order=(1, 0))
-    assert everything.up_to(Postprocess.MASKS) == Postprocessing(
-        largest_component=True, fill_holes=True, point_order=(1, 0)
-    )
+    points, look = Postprocessing(point_order=(1, 0)), SecondLook()
+    masks = replace(points, largest_component=True, fill_holes=True)
+    everything = replace(masks, second_look=look, flip=True)
+    assert everything.up_to(Postprocess.NONE) == points
+    assert everything.up_to(Postprocess.MASKS) == masks
+    assert everything.up_to(Postprocess.LOOK) == replace(masks, second_look=look)
     assert everything.up_to(Postprocess.FLIP) == everything
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12), elements=st.integers(0, 3)))
+def test_labels_are_cleaned_as_logits_are(labels):
+    for how in (ONE, FULL, BOTH):
+        clean = labels.copy()
+        how.clean_labels(clean)
+        np.testing.assert_array_equal(clean, how.clean_mask(logits_of(labels, 4)).argmax(axis=0))

@@ -12,7 +12,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime
 
 
-def test_graph_that_is_no_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
+def test_graph_that_is_not_an_onnx_file_is_a_weights_error(tiny_weights, tmp_path):
     metadata = read_metadata(tiny_weights)
     (tmp_path / "encoder.onnx").write_bytes(b"nothing")
     runtime = OnnxRuntime(tmp_path, metadata.graphs, "cpu")
@@ -57,7 +57,7 @@ class SignalStack(ctypes.Structure):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems load OpenVINO without a stack for signals")
 def test_signals_keep_their_stack_when_openvino_is_loaded(tiny_weights):
-    """It sets one that it frees when it goes, on whichever thread: the next Ctrl-C on this one would be a crash."""
+    """It sets a signal stack and frees it later on any thread; the next Ctrl-C on this thread would then crash."""
     before = SignalStack.of_this_thread()
     metadata = read_metadata(tiny_weights)
     name = next(name for name, graph in metadata.graphs.items() if graph.inputs == ("images",))

@@ -1,4 +1,4 @@
-"""How the decoders are wired: with plain layers in the place of learned ones, what comes out can be worked out."""
+"""How the decoders are wired: with simple layers instead of learned ones, the output can be computed by hand."""
 
 import pytest
 import torch
@@ -81,7 +81,7 @@ def test_means_over_windows_are_the_same_in_either_form(size, monkeypatch):
             torch.testing.assert_close(PoolingBlock(bins)(features), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_pooled_maps_stand_behind_the_map_itself():
+def test_pooled_maps_come_after_the_map_itself():
     pooling = PyramidPooling(4, 4)
     pooling.branches = nn.ModuleList(PoolingBlock(b) for b in (1, 2, 3, 6))
     pooling.fuse = nn.Identity()
@@ -189,7 +189,7 @@ def test_the_prompt_goes_into_the_fuse_and_its_maps_behind_the_features():
     torch.testing.assert_close(joined, torch.cat([features, 2 * enlarged], dim=1))
 
 
-def test_a_token_is_the_mean_of_its_experts_by_their_gates():
+def test_a_token_is_the_gated_mean_of_its_experts():
     mixture = MixtureOfExperts(nn.Linear(1, 1), 1, 1, num_experts=3, chosen=2).eval()
     with torch.no_grad():
         for number, expert in enumerate(mixture.experts):

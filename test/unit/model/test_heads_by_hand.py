@@ -1,4 +1,4 @@
-"""What each head makes of features whose answer can be worked out, and how it begins."""
+"""Each head's output for features whose answer is known, and its initial state."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from model.networks.systems.uniseg import FirstClasses
 
 
 def says(layer, *values):
-    """Let a layer give the same numbers whatever it sees."""
+    """Make a layer return the same numbers for any input."""
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor(values))
@@ -50,7 +50,7 @@ def test_classes_and_points_see_the_mean_of_each_channel():
         assert head.eval()(features)[0].tolist() == [6.0, 34.0]
 
 
-def test_dropout_works_in_training_alone_and_by_its_rate():
+def test_dropout_works_only_in_training_and_at_its_rate():
     head = ClassificationHead(1, 1, dropout=0.5)
     with torch.no_grad():
         head.classify.weight.fill_(1.0)
@@ -62,7 +62,7 @@ def test_dropout_works_in_training_alone_and_by_its_rate():
     assert head.eval()(torch.ones(1, 1, 2, 2)).item() == 1
 
 
-def test_points_begin_at_their_mean_and_barely_listen():
+def test_points_start_at_their_mean_and_barely_depend_on_the_image():
     torch.manual_seed(0)
     head = RegressionHead(4, 2)
     weight = head.regress.weight.detach().clone()
@@ -71,7 +71,7 @@ def test_points_begin_at_their_mean_and_barely_listen():
     torch.testing.assert_close(head.regress.weight, 0.1 * weight)
 
 
-def test_a_cell_of_the_detection_head_is_a_box_of_parts_and_a_logit():
+def test_a_cell_of_the_detection_head_is_a_box_and_a_logit():
     head = DetectionHead(4).eval()
     says(head.predict, 0.0, 1.0, 2.0, 3.0, -3.0)
     cell = head(FEATURES)[0, :, 1, 2]
@@ -87,7 +87,7 @@ def test_rare_objects_lower_the_objectness_alone():
     assert torch.tensor(OBJECT_PRIOR).sigmoid().item() == pytest.approx(0.1, abs=1e-3)
 
 
-def test_a_box_is_told_by_its_distances_from_the_cell():
+def test_a_box_is_given_by_its_distances_from_the_cell():
     head = BoxHead(4, one_box=False)
     says(head.maps[-1], *torch.logit(torch.tensor([0.1, 0.2, 0.3, 0.4])).tolist(), 7.0)
     column, row = 3, 1  # centre (0.875, 0.375)
@@ -96,14 +96,14 @@ def test_a_box_is_told_by_its_distances_from_the_cell():
     assert head.eval()(FEATURES)[0, :, row, column].tolist() == pytest.approx([0.775, 0.175, 1.0, 0.775, 7.0])
 
 
-def test_the_one_box_is_the_mean_of_all_and_is_cut_off_afterwards():
+def test_the_one_box_is_the_mean_of_all_and_is_clipped_afterwards():
     head = BoxHead(4).eval()
     says(head.maps[-1], *torch.logit(torch.tensor([0.1, 0.2, 0.8, 0.4])).tolist(), 7.0)
     # The centres' mean is 0.5; 0.5 + 0.8 is beyond the image.
     assert head(FEATURES)[0, :, 0, 0].tolist() == pytest.approx([0.4, 0.3, 1.0, 0.9, 7.0])
 
 
-def test_the_one_box_is_as_sure_as_its_best_cell():
+def test_the_one_box_has_the_confidence_of_its_best_cell():
     head = BoxHead(4).eval()
     head.maps = nn.Identity()
     maps = torch.zeros(1, 5, 2, 2)
@@ -130,7 +130,7 @@ def test_places_come_point_by_point_as_x_and_y():
     assert soft_argmax(maps)[0].tolist() == pytest.approx([2.5 / 4, 1.5 / 4, 0.5 / 4, 3.5 / 4])
 
 
-def test_a_window_has_its_reach_on_either_axis():
+def test_a_window_has_the_same_reach_on_both_axes():
     maps = torch.full((1, 1, 9, 9), -100.0)
     maps[0, 0, 4, 4] = 1.0
     for row, column in ((4, 6), (6, 4), (4, 7), (7, 4)):
@@ -162,7 +162,7 @@ def test_maps_begin_at_a_value_where_they_are_named_alone():
     assert maps[-1].bias.tolist() == [1.0, -5.0, -5.0]
 
 
-def test_votes_begin_silent_and_the_area_does_not():
+def test_votes_start_at_zero_and_the_area_does_not():
     torch.manual_seed(0)
     last = EllipseHead(4, 1.5).area[-1]
     assert not last.weight[1:].any()
@@ -170,7 +170,7 @@ def test_votes_begin_silent_and_the_area_does_not():
     assert last.weight[0].any()
 
 
-def test_cells_are_told_by_their_centres():
+def test_cells_are_identified_by_their_centres():
     assert cell_centres(4, torch.zeros(1)).tolist() == [0.125, 0.375, 0.625, 0.875]
 
 

@@ -12,7 +12,7 @@ def level(shape, *points: tuple[float, float]) -> np.ndarray:
     return shape.level(x, y)
 
 
-def test_a_blobs_points_lie_on_its_contour() -> None:
+def test_points_of_a_blob_are_on_its_contour() -> None:
     blob = Blob(50, 40, 30, 12, 0.7)
     turns = np.linspace(0, 6, 20)
     np.testing.assert_allclose(level(blob, *[blob.point(turn) for turn in turns]), 0, atol=1e-5)

@@ -49,7 +49,7 @@ def test_a_tasks_pictures_do_not_depend_on_the_others(phantom_folder: Path, tmp_
     assert all(some[name] == whole[name] for name in images)
 
 
-def test_every_odd_thing_is_there(phantom_folder: Path) -> None:
+def test_every_special_case_is_present(phantom_folder: Path) -> None:
     samples = read_manifest(phantom_folder).samples
     paths = {sample.image_path for sample in samples}
     folders = {path.rsplit("/", 1)[0][3:] for path in paths}
@@ -77,7 +77,7 @@ def test_the_manifests_are_as_different_as_real_ones(phantom_folder: Path) -> No
     assert names == {"segmentation", "classification", "detection", "Regression"}
 
 
-def test_without_truth_nothing_gives_the_answers_away(phantom_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_truth_contains_no_answers(phantom_folder: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "blind", seed=0, per_task=1, with_truth=False)
     blind, whole = contents(tmp_path / "blind"), contents(phantom_folder)
     manifest = read_manifest(tmp_path / "blind")
@@ -110,7 +110,7 @@ def test_masks_have_their_images_size(phantom_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_encodings_hold_the_same_picture(name: str, tmp_path: Path) -> None:
+def test_encodings_contain_the_same_picture(name: str, tmp_path: Path) -> None:
     grey = np.linspace(0, 1, 60 * 80, dtype=np.float32).reshape(60, 80)
     path = tmp_path / f"image{ENCODINGS[name].ending}"
     path.write_bytes(ENCODINGS[name].encode(grey))

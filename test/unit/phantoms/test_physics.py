@@ -57,7 +57,7 @@ def test_shadow_and_enhancement_follow_the_attenuation(loss: float, sign: int) -
     assert sign * (behind(loss) - behind(0)) > 0.05
 
 
-def test_interfaces_are_bright_where_the_beam_meets_them_upright() -> None:
+def test_interfaces_are_bright_where_the_beam_is_perpendicular() -> None:
     tissue = Tissue(Linear(200, 200), -15)
     tissue.line(Blob(100, 100, 60, 60), 15, 0.05)
     image = scan(tissue, np.random.default_rng(0))

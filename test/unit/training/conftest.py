@@ -18,7 +18,7 @@ def four_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Tiny networks gain nothing from threads, and lose much on a busy machine."""
+    """Threads do not help tiny networks, and slow them down on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -34,14 +34,14 @@ def tiny_config(**sections: Any) -> Config:
 
 
 def parts_of(source: DataSource, config: Config) -> tuple[Part, Part]:
-    """The rows of `source` that `config` trains on, and those that it decides by."""
+    """The training rows and dev rows of `source` under `config`."""
     return load_parts(source, config.data, config.runtime, Ranks())
 
 
 def network_of(
     config: Config, trained: Sequence[TaskSpec], means: Mapping[str, Sequence[float]], start: Start | None = None
 ) -> System:
-    """The network that a run with `config` begins with."""
+    """The initial network of a run with `config`."""
     return build_network(config.system, config.encoder, config.loss, trained, means, start)
 
 

@@ -67,7 +67,7 @@ def test_a_checkpoint_of_the_first_recipe_stays_readable():
     assert config.augment.geometry == 0
 
 
-def test_what_is_saved_is_what_is_read(tmp_path):
+def test_saved_and_read_states_are_equal(tmp_path):
     config = load(tmp_path, "[balance]\nkinds = { segmentation = 10 }\n[tasks.cervix]\nhflip = false")
     write_json(config, tmp_path / "config.json")
     assert from_dict(json.loads((tmp_path / "config.json").read_text("utf-8"))) == config
@@ -157,7 +157,7 @@ def nonsense(hint):
         yield from ("nonsense", 1, True)
 
 
-def test_no_field_takes_nonsense():
+def test_no_field_accepts_nonsense():
     for name, hint in rules_of_fields(Config):
         for value in nonsense(hint):
             table = {}
@@ -170,15 +170,15 @@ def test_no_field_takes_nonsense():
                 from_dict(table)
 
 
-def test_the_names_of_losses_and_systems_are_those_that_there_are():
+def test_the_names_of_losses_and_systems_exist():
     hints = get_type_hints(LossConfig, include_extras=True)
     assert {kind: get_args(hints[kind]) for kind in TaskKind} == LOSS_NAMES
     assert {kind: set(names) for kind, names in LOSS_NAMES.items()} == {kind: set(LOSSES[kind]) for kind in TaskKind}
     assert get_args(get_type_hints(SystemConfig, include_extras=True)["name"])[1].names == tuple(list_systems())
 
 
-def test_a_wrong_value_is_told_before_torch_and_data(tmp_path):
-    """Whatever the command: with neither torch nor a data folder there, the value is what ends it, with exit code 2."""
+def test_a_wrong_value_is_refused_before_torch_and_data_are_loaded(tmp_path):
+    """For every command: without torch and a data folder, the wrong value still ends it with exit code 2."""
     (tmp_path / "recipe.toml").write_text("", "utf-8")
     program = "import sys; sys.modules['torch'] = None; from training.__main__ import run; raise SystemExit(run())"
     common = ["--data-root", tmp_path / "none", "--output", tmp_path / "run", "--set", "optim.ema_decay=2.0"]
@@ -198,7 +198,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path):
     assert with_overrides(config, ("optim.images=13",)).optim.images == 13
 
 
-def test_an_override_that_is_none_is_refused(tmp_path):
+def test_an_invalid_override_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not key=value"):
         load(tmp_path, "", "optim.images")
     with pytest.raises(UserError, match="is a value, not a section"):

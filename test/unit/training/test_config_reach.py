@@ -1,4 +1,4 @@
-"""Functions are handed the section of the recipe that they need; few modules take the whole recipe."""
+"""Functions get the section of the recipe that they need; few modules take the whole recipe."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Names are drawn as they stand, whatever a formula would make of them."""
+"""Names are drawn literally, even if they look like a formula."""
 
 import io
 from itertools import pairwise

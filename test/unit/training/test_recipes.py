@@ -1,4 +1,4 @@
-"""The recipes that ship: all can be read and built, and the small ones differ in the idea alone."""
+"""The shipped recipes: all can be read and built, and the small ones differ only in the idea."""
 
 import dataclasses
 
@@ -50,7 +50,7 @@ def test_every_system_has_its_papers_recipe_and_a_small_one(repository):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_small_recipes_differ_in_the_idea_alone(repository, name):
+def test_small_recipes_differ_only_in_the_idea(repository, name):
     base, config = read(repository, "mh_mtl_small"), read(repository, name)
     same = dataclasses.replace(config, name=base.name, system=base.system)
     if name in FROM_NOTHING:
@@ -85,7 +85,7 @@ def test_small_recipes_differ_in_the_idea_alone(repository, name):
         ({"encoder": {"weights": "package:no-such-package"}}, "the package 'no-such-package' is not installed"),
     ],
 )
-def test_what_fits_no_network_is_told_before_data_are_read(sections, message, tmp_path):
+def test_values_that_fit_no_network_are_refused_before_data_are_read(sections, message, tmp_path):
     (tmp_path / "data" / "csv_files").mkdir(parents=True)
     (tmp_path / "data" / "csv_files" / "a.csv").write_text(
         "image_path,mask,task_id,task_name,num_classes\nno such image.png,0,breast_2cls,classification,2\n", "utf-8"

@@ -1,4 +1,4 @@
-"""What `finetune` and `sync` make of a recipe, number by number."""
+"""How `finetune` and `sync` change a recipe, number by number."""
 
 from dataclasses import fields, replace
 
@@ -54,7 +54,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize(("keep", "frozen"), [(True, 1.0), (False, 0.5)])
-def test_fine_tuning_changes_these_numbers_alone(keep, frozen):
+def test_fine_tuning_changes_only_these_parameters(keep, frozen):
     assert changes(BASE, finetune_config(BASE, 800, keep_others=keep)) == SHARED | {
         "name": "base-finetuned",
         "encoder.freeze_batchnorm": True,
@@ -70,7 +70,7 @@ def test_fine_tuning_changes_these_numbers_alone(keep, frozen):
     }
 
 
-def test_a_decoder_that_learned_at_the_heads_rate_goes_on_at_a_tenth_of_it():
+def test_a_decoder_with_the_heads_rate_continues_at_a_tenth_of_it():
     base = replace(BASE, optim=replace(BASE.optim, decoder_lr=0.0, batch_size=2))
     tuned = finetune_config(base, 5, keep_others=False)
     assert tuned.optim.decoder_lr == pytest.approx(2e-3)
@@ -78,7 +78,7 @@ def test_a_decoder_that_learned_at_the_heads_rate_goes_on_at_a_tenth_of_it():
     assert tuned.dev.every == 1
 
 
-def test_synchronising_changes_these_numbers_alone():
+def test_synchronising_changes_only_these_parameters():
     assert changes(BASE, sync_config(BASE, 800)) == SHARED | {
         "name": "base-synchronised",
         "encoder.frozen": (),

@@ -1,4 +1,4 @@
-"""A recipe speaks of tasks that the data need not have; a misspelt name is an error in every table alike."""
+"""A recipe may name tasks that the data lack; a misspelt name is an error in every table."""
 
 import logging
 
@@ -51,7 +51,7 @@ def test_a_misspelt_task_is_named_in_the_options_of_systems(key, four_kinds, tmp
 
 
 @pytest.mark.parametrize("name", ["cervix", "my_task"])
-def test_what_is_known_but_not_there_is_left_out_with_one_line(name, four_kinds, tmp_path, caplog):
+def test_known_but_absent_tasks_are_left_out_with_one_line(name, four_kinds, tmp_path, caplog):
     """`cervix` is the challenge's, `my_task` the recipe's own."""
     sections = {"extra_tasks": ["my_task"]}
     for table in tables(name).values():
@@ -69,7 +69,7 @@ def test_what_is_known_but_not_there_is_left_out_with_one_line(name, four_kinds,
     assert f"{name} (data.tasks, tasks, loss.tasks, balance.tasks, sampling.weights)" in lines[0]
 
 
-def test_a_loss_of_another_kind_is_told_before_images_are_read(four_kinds, tmp_path):
+def test_a_loss_of_another_kind_is_refused_before_images_are_read(four_kinds, tmp_path):
     config = tiny_config(loss={"tasks": {"breast_2cls": "mse"}})
     with pytest.raises(UserError, match=r"'loss.tasks.breast_2cls' must be one of ce, not 'mse': the task is classif"):
         check_task_names(config, DataSource(four_kinds, tmp_path))
@@ -77,7 +77,7 @@ def test_a_loss_of_another_kind_is_told_before_images_are_read(four_kinds, tmp_p
 
 @pytest.fixture(scope="module")
 def base(four_kinds, tmp_path_factory):
-    """A network with a task that the challenge does not have, whose recipe speaks of it everywhere."""
+    """A network with a task outside the challenge, named in every table of its recipe."""
     folder = tmp_path_factory.mktemp("base")
     config = tiny_config(
         optim={"images": 8},

@@ -12,7 +12,7 @@ STATE = {"encoder.a": torch.arange(3.0), "heads.lung.0.bias": torch.zeros(2)}
 
 
 class Code:
-    """Unpickled carelessly, it makes a folder."""
+    """If it is unpickled carelessly, it creates a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,14 +32,14 @@ class Code:
     ],
     ids=["plain", "model_state_dict", "state_dict", "DataParallel", "wrapped DataParallel, compiled"],
 )
-def test_wrappers_and_prefixes_are_taken_off(tmp_path, content):
+def test_wrappers_and_prefixes_are_removed(tmp_path, content):
     torch.save(content, tmp_path / "best_model.pth")
     state = read_state_dict(tmp_path / "best_model.pth")
     assert list(state) == list(STATE)
     assert all(torch.equal(state[key], STATE[key]) for key in STATE)
 
 
-def test_a_module_of_ones_own_called_module_keeps_its_name(tmp_path):
+def test_a_submodule_called_module_keeps_its_name(tmp_path):
     torch.save({"encoder.module.weight": torch.zeros(1)}, tmp_path / "w.pth")
     assert list(read_state_dict(tmp_path / "w.pth")) == ["encoder.module.weight"]
 
@@ -66,7 +66,7 @@ def test_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint\n" * 40, bytes(range(256)) * 30])
-def test_a_file_of_anything_else(tmp_path, content):
+def test_a_file_with_other_content(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(UserError, match="not a PyTorch checkpoint|is empty"):
         read_state_dict(tmp_path / "w.pth")

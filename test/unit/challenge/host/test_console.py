@@ -30,7 +30,7 @@ def test_control_characters_are_written_as_escapes(text, expected):
     assert len(printable(text).splitlines()) == 1
 
 
-def test_what_may_stay_stays():
+def test_permitted_characters_stay():
     assert printable("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"
 
 
@@ -53,7 +53,7 @@ def test_a_record_is_one_line_and_its_traceback_has_its_own():
         (click.UsageError("x\x1b y"), 2, r"Error: x\x1b y"),
     ],
 )
-def test_the_last_word_is_one_line_too(capsys, error, code, line):
+def test_the_last_line_is_a_single_line(capsys, error, code, line):
     def fail():
         raise error
 
@@ -98,7 +98,7 @@ def test_a_broken_stderr_changes_no_exit_code(monkeypatch, tmp_path, number):
     os.close(broken.descriptor)
 
 
-def test_what_would_go_to_a_closed_stderr_goes_to_stdout(monkeypatch, capsys):
+def test_output_for_a_closed_stderr_goes_to_stdout(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     with lasting_streams():
         say("a word")
@@ -118,7 +118,7 @@ def test_no_file_that_is_opened_later_becomes_stdout_or_stderr(repository, tmp_p
     assert int((tmp_path / "answer").read_text()) > 2
 
 
-def test_two_closed_streams_take_words_without_an_error(monkeypatch):
+def test_two_closed_streams_accept_output_without_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     with lasting_streams():
@@ -152,11 +152,11 @@ def test_progress_is_copied_to_a_stdout_of_its_own(monkeypatch, tmp_path, copy, 
     assert logged(monkeypatch, tmp_path, copy=copy) == (copied, ALL)
 
 
-def test_nothing_is_said_twice_where_both_are_one_file(monkeypatch, tmp_path):
+def test_nothing_is_printed_twice_if_both_streams_are_one_file(monkeypatch, tmp_path):
     assert logged(monkeypatch, tmp_path, copy=True, same=True) == (ALL, [])
 
 
-def test_a_name_moves_no_bar_on_a_terminal(monkeypatch, tmp_path):
+def test_a_name_cannot_move_the_bar_on_a_terminal(monkeypatch, tmp_path):
     monkeypatch.setattr(logging.root, "handlers", [])
     with (tmp_path / "err").open("w") as err:
         monkeypatch.setattr(sys, "stderr", err)

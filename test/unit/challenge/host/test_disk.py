@@ -1,4 +1,4 @@
-"""Calls that FUSE, CIFS and other file systems lack are no failure; real errors are."""
+"""Calls that FUSE, CIFS and other file systems lack are not a failure; real errors are."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def refusing(number):
 
 
 @pytest.mark.parametrize("number", LACKING)
-def test_what_a_file_system_lacks_is_done_without(monkeypatch, tmp_path, number):
+def test_missing_features_of_a_file_system_are_tolerated(monkeypatch, tmp_path, number):
     for name in ("fsync", "posix_fallocate", "chmod"):
         monkeypatch.setattr(os, name, refusing(number), raising=False)
     with (tmp_path / "file").open("wb") as stream:
@@ -53,12 +53,12 @@ def test_mounts_without_owners_refuse_a_change_of_mode(monkeypatch, tmp_path):
     set_mode(tmp_path / "file", 0o644)
 
 
-def test_room_is_really_taken(tmp_path):
+def test_space_is_really_reserved(tmp_path):
     reserve(tmp_path / "room", 100_000)
     assert (tmp_path / "room").stat().st_size == 100_000
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(monkeypatch, tmp_path):
+def test_a_file_is_synced_before_it_is_renamed(monkeypatch, tmp_path):
     seen = []
     fsync = os.fsync
 

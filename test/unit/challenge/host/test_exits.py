@@ -1,4 +1,4 @@
-"""What a command's end is worth as an exit code, and which errors of the system mean a full disk."""
+"""Exit codes of a command's ends, and which system errors mean a full disk."""
 
 import errno
 
@@ -27,12 +27,12 @@ def ends_with(error):
         (RuntimeError("two\nlines"), 1, "unexpected RuntimeError: two lines"),
     ],
 )
-def test_every_end_has_its_code_and_says_why_in_the_last_line(capsys, error, code, told):
+def test_every_end_has_an_exit_code_and_a_reason_in_the_last_line(capsys, error, code, told):
     assert ends_with(error) == code
     assert capsys.readouterr().err.strip().splitlines()[-1].endswith(told)
 
 
-def test_what_a_command_returns_is_its_code():
+def test_the_return_value_of_a_command_is_its_exit_code():
     assert [exit_code(lambda value=value: value) for value in (0, 3, 143, None, "text")] == [0, 3, 143, 0, 0]
     assert [Exit.OK, Exit.UNEXPECTED, Exit.USER, Exit.WITH_FALLBACKS] == [0, 1, 2, 3]
 
@@ -43,7 +43,7 @@ def test_disk_quota_and_the_largest_file_count_as_full_and_nothing_else():
     assert not any(is_full(OSError(number, "x")) for number in (errno.EIO, errno.EACCES, errno.EROFS, errno.ENOENT))
 
 
-def test_a_package_that_is_not_installed_is_told_without_a_traceback(capsys):
+def test_a_missing_package_is_one_sentence_without_a_traceback(capsys):
     def command():
         raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
 
@@ -51,7 +51,7 @@ def test_a_package_that_is_not_installed_is_told_without_a_traceback(capsys):
     assert "'jinja2', which is not installed here; `make env`" in capsys.readouterr().err
 
 
-def test_an_own_module_that_is_missing_is_a_bug(capsys):
+def test_a_missing_module_of_this_project_is_a_bug(capsys):
     def command():
         raise ModuleNotFoundError("No module named 'training.gone'", name="training.gone")
 

@@ -51,7 +51,7 @@ def test_a_folder_of_another_user_is_refused(repository, output, name, mode):
 
 
 @as_root
-def test_a_file_of_another_user_is_refused_where_only_owners_may_replace(repository, output):
+def test_another_users_file_is_refused_in_a_sticky_folder(repository, output):
     (output / "a.json").touch()
     assert run_script(repository, CHECK, output, "a.json")["refused"] is None
     output.chmod(0o1777)

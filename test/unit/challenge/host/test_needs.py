@@ -78,7 +78,7 @@ def test_weights_and_parts_are_read(root):
     }
 
 
-def test_a_pipe_beside_no_file_is_written_into(tmp_path):
+def test_nothing_is_created_beside_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     before = sorted(tmp_path.iterdir())
     needs.write_beside(tmp_path / "pipe")
@@ -86,12 +86,12 @@ def test_a_pipe_beside_no_file_is_written_into(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_folder_that_takes_no_file_is_named():
+def test_a_folder_that_cannot_be_written_is_named():
     with pytest.raises(OSError, match="/proc"):
         needs.create_in(needs.existing("/proc/no such folder"))
 
 
-def test_a_full_disk_is_no_question_of_rights(monkeypatch, tmp_path):
+def test_a_full_disk_is_not_a_permission_error(monkeypatch, tmp_path):
     def full(**_):
         raise OSError(28, "No space left on device")
 

@@ -62,7 +62,7 @@ def test_links_into_a_forbidden_root(tmp_path, data):
     assert "is inside" in refusal(tmp_path / "other data" / "new.json", data)
 
 
-def test_a_root_may_be_a_file_and_have_two_names(tmp_path):
+def test_a_forbidden_root_may_be_a_file_with_two_names(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     os.link(tmp_path / "list.json", tmp_path / "second.json")
     for name in ("list.json", "second.json"):
@@ -74,7 +74,7 @@ def test_a_root_may_be_a_file_and_have_two_names(tmp_path):
     ["a.csv", "A.CSV", "mask.png", "network.onnx", "last.pt", "weights.json", "classification_predictions.json",
      "classification.json", ".journal", "code.py", "no ending"],
 )  # fmt: skip
-def test_what_no_command_writes_where_it_is_told_to_is_kept(tmp_path, name):
+def test_files_that_no_command_writes_are_kept(tmp_path, name):
     check_file_target(tmp_path / name, [])
     (tmp_path / name).write_bytes(b"\x89 something")
     assert "is not an earlier file of this kind" in refusal(tmp_path / name)
@@ -86,13 +86,13 @@ def test_what_may_be_replaced(tmp_path, name, content):
     check_file_target(tmp_path / name, [])
 
 
-def test_a_file_with_a_second_name(tmp_path):
+def test_a_file_with_a_hard_link(tmp_path):
     (tmp_path / "a.json").write_bytes(b"{}")
     os.link(tmp_path / "a.json", tmp_path / "b.json")
     assert "other names too" in refusal(tmp_path / "b.json")
 
 
-def test_what_is_no_file(tmp_path, monkeypatch):
+def test_paths_that_are_not_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the name of a socket is short
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
@@ -110,7 +110,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     assert "may not be replaced" in refusal(tmp_path / "a.json")
 
 
-def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+def test_a_link_stays_and_its_target_is_written(tmp_path):
     (tmp_path / "link.json").symlink_to("folder/real.json")
     for content in (b"{1}", b"{2}"):
         check_file_target(tmp_path / "link.json", [])
@@ -141,7 +141,7 @@ def test_a_fifo_is_written_into(tmp_path):
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
-def test_a_fifo_that_nobody_reads_is_an_error_and_no_wait(tmp_path):
+def test_a_fifo_without_a_reader_is_an_error_and_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match=os.strerror(errno.ENXIO)):
         write_file(tmp_path / "fifo", b"{}")
@@ -161,7 +161,7 @@ def test_a_device_stays_a_device(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no open files by name here")
 @pytest.mark.parametrize("folder", ["/proc/self/fd", "/dev/fd"])
-def test_an_open_file_is_written_into_where_it_stands(tmp_path, folder):
+def test_an_open_file_is_written_in_place(tmp_path, folder):
     with (tmp_path / "log").open("wb") as stream:
         stream.write(b"earlier\n")
         stream.flush()

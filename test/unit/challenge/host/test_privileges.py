@@ -5,7 +5,7 @@ from challenge.host.privileges import DAC_OVERRIDE
 pytestmark = as_root
 
 
-def test_a_user_has_no_capability_no_group_and_no_way_back(repository):
+def test_a_user_has_no_capability_no_group_and_cannot_become_root_again(repository):
     code = """
 os.setgroups([7, 8])
 become(Account(12345, 23456, (44,)))
@@ -26,7 +26,7 @@ tell(refused=refused, **status())
     assert found["refused"] == [True] * 3
 
 
-def test_confined_root_keeps_what_it_is_told_and_gains_nothing(repository):
+def test_confined_root_keeps_only_the_named_capability(repository):
     code = """
 confine({DAC_OVERRIDE})
 told = status()
@@ -41,7 +41,7 @@ tell(again=status() == told, **told)
     assert found["again"]
 
 
-def test_capabilities_beyond_the_first_word_are_kept_and_dropped_alike(repository):
+def test_capabilities_above_31_are_kept_and_dropped_too(repository):
     assert run_script(repository, "had = capabilities(); confine({38}); tell(**status(), had=38 in had)")["CapPrm"] in (
         0,
         1 << 38,

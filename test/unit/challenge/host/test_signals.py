@@ -12,7 +12,7 @@ ASKED = [signal.SIGTERM, signal.SIGINT]
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Handlers that raise, in the place of the default that would end the tests; put back afterwards."""
+    """Handlers that raise instead of the default that would end the tests; restored afterwards."""
 
     def raise_it(number, _):
         raise InterruptedError(signal.Signals(number).name)
@@ -24,7 +24,7 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", [*ANNOUNCED, *ASKED])
-def test_the_first_one_is_remembered(number, handlers):
+def test_the_first_signal_is_remembered(number, handlers):
     with StopRequest() as stop:
         assert not stop()
         signal.raise_signal(number)
@@ -45,7 +45,7 @@ def test_a_second_request_acts_at_once(first, second):
 
 @pytest.mark.parametrize("first", [*ANNOUNCED, *ASKED])
 @pytest.mark.parametrize("second", ANNOUNCED)
-def test_what_schedulers_repeat_changes_nothing(first, second):
+def test_repeated_signals_of_schedulers_change_nothing(first, second):
     with StopRequest() as stop:
         signal.raise_signal(first)
         signal.raise_signal(second)
@@ -54,7 +54,7 @@ def test_what_schedulers_repeat_changes_nothing(first, second):
 
 
 @pytest.mark.parametrize("number", ANNOUNCED)
-def test_what_was_ignored_stays_ignored(number):
+def test_ignored_signals_stay_ignored(number):
     signal.signal(number, signal.SIG_IGN)
     with StopRequest() as stop:
         signal.raise_signal(number)
@@ -63,7 +63,7 @@ def test_what_was_ignored_stays_ignored(number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_asks_for_a_stop_and_gives_its_handlers_back(number):
+def test_a_signal_requests_a_stop_and_handlers_are_restored(number):
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     with StopRequest() as stop:
         assert not stop()
@@ -75,7 +75,7 @@ def test_a_signal_asks_for_a_stop_and_gives_its_handlers_back(number):
     assert {one: signal.getsignal(one) for one in before} == before
 
 
-def test_without_a_signal_nothing_is_asked_and_handlers_come_back():
+def test_without_a_signal_no_stop_is_requested_and_handlers_are_restored():
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     with StopRequest() as stop:
         pass

@@ -96,7 +96,7 @@ def test_root_s_folder_leaves_root_with_one_capability(stepped, output, mode):
 
 
 @as_root
-def test_a_link_is_followed_and_a_missing_folder_is_its_parent_s(stepped, folder, output):
+def test_links_are_followed_and_a_missing_folder_counts_as_its_parent(stepped, folder, output):
     give(output)
     (folder / "link").symlink_to(output)
     (folder / "dangling").symlink_to(output / "later")
@@ -114,8 +114,8 @@ def test_the_caller_s_group_is_the_folder_s_and_root_s_groups_are_gone(stepped, 
 
 @as_root
 @pytest.mark.parametrize(("mode", "user", "groups"), [(0o660, STRANGER, [44]), (0o666, STRANGER, []), (0o600, 0, [])])
-def test_the_gpu_stays_within_reach(stepped, folder, output, mode, user, groups):
-    """By its group where it takes one; a device of root's alone leaves root."""
+def test_the_gpu_stays_accessible(stepped, folder, output, mode, user, groups):
+    """By its group if it has one; a device that only root can open leaves root."""
     give(output)
     try:
         os.mknod(folder / "nvidia0", stat.S_IFCHR, os.makedev(1, 3))
@@ -136,7 +136,7 @@ HIDDEN = ["data/csv_files/a.csv", "data/csv_files", "data/images", "data/images/
 
 @as_root
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_the_owner_could_not_use_leaves_root_and_is_named(stepped, folder, output, hidden):
+def test_root_stays_if_the_owner_lacks_access_and_the_reason_is_named(stepped, folder, output, hidden):
     (output / "Segmentation" / "Two").mkdir(parents=True)
     (output / ".journal").touch()
     for path in (output, output / "Segmentation", output / "Segmentation" / "Two", output / ".journal"):
@@ -164,8 +164,8 @@ def test_the_folder_of_the_report_and_the_parts_of_a_merge_count_too(stepped, fo
 
 
 @as_root
-def test_what_root_itself_cannot_use_holds_nothing_up(stepped, folder, output):
-    """The run tells of it; the trial only compares."""
+def test_things_that_root_cannot_use_either_are_ignored(stepped, folder, output):
+    """The run reports it; the trial only compares."""
     give(output)
     (folder / "data" / "csv_files" / "gone.csv").symlink_to(folder / "nothing")
     (folder / "data" / "csv_files" / "b.csv").write_bytes(b"\xff\xfe not text")
@@ -179,7 +179,7 @@ def without_setuid(*kept):
 
 
 @as_root
-def test_who_may_not_change_its_user_stays_and_says_so(stepped, output):
+def test_a_process_that_cannot_change_user_stays_and_says_so(stepped, output):
     give(output)
     found = stepped(output, before=without_setuid(1))
     assert became(found, 0)
@@ -189,7 +189,7 @@ def test_who_may_not_change_its_user_stays_and_says_so(stepped, output):
 
 
 @as_root
-def test_who_may_neither_change_its_user_nor_write_is_told_what_to_do(stepped, output):
+def test_a_process_that_can_neither_change_user_nor_write_says_what_to_do(stepped, output):
     give(output)
     found = stepped(output, before=without_setuid())
     assert f"--user {STRANGER}:{STRANGER}" in found["refused"]
@@ -199,8 +199,8 @@ def test_who_may_neither_change_its_user_nor_write_is_told_what_to_do(stepped, o
 
 @as_root
 @pytest.mark.parametrize(("mode", "key"), [(0o777, "told"), (0o755, "refused")])
-def test_a_user_that_is_not_mapped_cannot_be_become(stepped, output, mode, key):
-    """In a user namespace that knows root alone, the owner shows as another user's number."""
+def test_root_stays_if_the_owner_is_not_mapped(stepped, output, mode, key):
+    """In a user namespace with only root, the owner appears as an unmapped number."""
     if not shutil.which("unshare") or subprocess.run(["unshare", "--user", "--map-root-user", "true"]).returncode:
         pytest.skip("no user namespace can be made here")
     give(output, mode=mode)
@@ -211,7 +211,7 @@ def test_a_user_that_is_not_mapped_cannot_be_become(stepped, output, mode, key):
 
 
 @as_root
-def test_a_process_of_another_user_changes_nothing(stepped, output):
+def test_a_start_as_another_user_changes_nothing(stepped, output):
     give(output, mode=0o777)
     found = stepped(output, before="os.setresuid(23456, 23456, 23456)\nbefore = status()\n")
     assert found["told"] is None
@@ -225,7 +225,7 @@ def test_an_unknown_command_line_leaves_root_confined(repository):
     assert (found["CapEff"], found["NoNewPrivs"]) == (1 << 1, [1])
 
 
-def test_a_trial_tells_whatever_happens_to_it():
+def test_a_trial_reports_every_outcome():
     def crash():
         raise KeyError("what")
 

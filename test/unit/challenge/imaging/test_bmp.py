@@ -1,4 +1,4 @@
-"""BMP files with a palette of black and white: their pixels, as images, as true masks and as OpenCV reads them."""
+"""BMP files with a black-and-white palette: their pixels as images, as true masks and as OpenCV reads them."""
 
 import struct
 from pathlib import Path
@@ -20,7 +20,7 @@ SHAPE = (np.hypot(*np.mgrid[-10 : HEIGHT - 10, -13 : WIDTH - 13]) < 7).astype(np
 @pytest.mark.parametrize("colours", [(0, 255), (255, 0)], ids=["black first", "white first"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_of_bytes(tmp_path: Path, colours: tuple[int, int], packed: bool) -> None:
-    """Pillow takes their pixels for bits."""
+    """Pillow reads one bit per pixel."""
     indices = SHAPE if colours[1] else 1 - SHAPE
     image = Image.fromarray(indices, "P")
     image.putpalette([colour for colour in colours for _ in range(3)])

@@ -1,4 +1,4 @@
-"""The child process that decodes: the same pixels, and whatever ends it costs one file."""
+"""The child process that decodes: the pixels are the same, and whatever kills it costs one file."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def fresh():
 
 @pytest.fixture
 def evil(monkeypatch, tmp_path):
-    """A child that does to itself what a file's name says; returns a scan of a name."""
+    """Use a child that crashes or hangs as a file's name says; return a function that makes a scan of a name."""
     monkeypatch.setattr(decoder, "CHILD", write_evil_child(tmp_path))
 
     def scan(name: str) -> Path:
@@ -108,13 +108,13 @@ def test_a_file_that_takes_too_long(evil, monkeypatch, name):
     assert read_image(evil("good.dcm")).size == (48, 36)
 
 
-def test_what_an_earlier_file_left_behind_costs_no_later_one(evil):
+def test_a_dead_child_does_not_cost_a_later_file(evil):
     read_image(evil("good.dcm"))
     os.kill(pid(), signal.SIGKILL)
     assert read_image(evil("good.dcm")).size == (48, 36)
 
 
-def test_what_a_decoder_prints_is_no_answer_and_holds_nothing_up(evil, caplog):
+def test_output_of_a_decoder_is_not_an_answer_and_does_not_block(evil, caplog):
     path = evil("loud.dcm")
     assert np.array_equal(read_image(path).pixels, decode_file(path).pixels)
     with caplog.at_level("DEBUG"):
@@ -153,7 +153,7 @@ def test_limits_of_size_hold_before_a_file_is_handed_over(tmp_path, monkeypatch)
         read_image(tmp_path / "missing.dcm", isolated=True)
 
 
-def test_where_no_process_can_be_started_only_suspects_are_lost(tmp_path, monkeypatch, caplog):
+def test_if_no_process_can_be_started_only_suspects_are_lost(tmp_path, monkeypatch, caplog):
     def refused(*_, **__):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 

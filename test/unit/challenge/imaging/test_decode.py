@@ -156,11 +156,11 @@ def test_which_frame_is_read(bad: dict[str, Path], name: str) -> None:
     assert_grey(read_image(bad[name]), picture())
 
 
-def test_a_medical_image_of_other_numbers_is_scaled(bad: dict[str, Path]) -> None:
+def test_medical_images_of_other_number_types_are_scaled(bad: dict[str, Path]) -> None:
     assert_grey(read_image(bad["scan.nii.gz"]), picture().astype(int) * 9 // 16)  # 240 * 9 needs 12 bits
 
 
-def test_dicom_whose_zero_is_white_is_turned_round(bad: dict[str, Path], read) -> None:
+def test_dicom_whose_zero_is_white_is_inverted(bad: dict[str, Path], read) -> None:
     data = bad["scan.dcm"].read_bytes()
     assert_grey(read(data.replace(b"MONOCHROME2", b"MONOCHROME1"), "scan.dcm"), 255 - picture())
 
@@ -173,7 +173,7 @@ def test_frames_and_truncation_are_noted(bad: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_what_a_truncated_file_still_holds_is_kept(read, kind: str, mode: str) -> None:
+def test_the_readable_part_of_a_truncated_file_is_kept(read, kind: str, mode: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 160), np.uint8)
     whole = encoded(Image.fromarray(noise).convert(mode), kind)
     image, reference = read(whole[: len(whole) * 3 // 4]), read(whole)
@@ -192,7 +192,7 @@ def test_a_png_with_a_damaged_middle_keeps_its_beginning(read) -> None:
     assert image.notes
 
 
-def test_a_bmps_length_field_is_not_believed(read) -> None:
+def test_the_length_field_of_a_bmp_is_ignored(read) -> None:
     data = bytearray(encoded(GREY.convert("RGB"), "BMP")[:-100])
     data[2:6] = struct.pack("<I", 0xFFFFFFFF)
     image = read(bytes(data))
@@ -201,7 +201,7 @@ def test_a_bmps_length_field_is_not_believed(read) -> None:
 
 
 @pytest.mark.parametrize("kind", ["BMP", "PNG"])
-def test_less_than_half_of_a_picture_is_no_image(read, kind: str) -> None:
+def test_less_than_half_of_a_picture_is_refused(read, kind: str) -> None:
     whole = encoded(Image.new("L", (2000, 2000), 90), kind, **({"compress_level": 0} if kind == "PNG" else {}))
     with pytest.raises(ImageError, match="damaged image"):
         read(whole[: len(whole) * 45 // 100])
@@ -242,7 +242,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF"])
-def test_random_damage_ends_in_an_image_or_an_image_error(
+def test_random_damage_gives_an_image_or_an_image_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(images, "PIXEL_LIMIT", 1_000_000)  # damaged headers ask for large images, which take long
@@ -286,7 +286,7 @@ def test_every_phantom_image_is_read_without_a_note(phantom_folder: Path) -> Non
     assert {"L", "LA", "P", "RGB", "RGBA", "I;16"} <= modes
 
 
-def test_compressed_text_bombs_are_no_danger(read) -> None:
+def test_compressed_text_bombs_are_harmless(read) -> None:
     body = b"comment\0\0" + zlib.compress(bytes(20_000_000))
     chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
     data = encoded(GREY, "PNG")

@@ -47,7 +47,7 @@ def one_hot(labels: np.ndarray, planes: int) -> np.ndarray:
 
 @settings(max_examples=80, deadline=None)
 @given(rectangles(), FITS)
-def test_masks_survive_as_labels(case: tuple[int, int, Rectangle], fit: Fit) -> None:
+def test_masks_survive_a_round_trip_as_labels(case: tuple[int, int, Rectangle], fit: Fit) -> None:
     width, height, rectangle = case
     resize = Resize.of(width, height, 256, fit)
     on_grid = resize.mask(filled(width, height, rectangle))
@@ -57,7 +57,7 @@ def test_masks_survive_as_labels(case: tuple[int, int, Rectangle], fit: Fit) -> 
 
 @settings(max_examples=80, deadline=None)
 @given(rectangles(), FITS, st.sampled_from([64, 128, 256]), st.integers(2, 4))
-def test_masks_survive_as_logits_of_any_grid(
+def test_masks_survive_a_round_trip_as_logits_of_any_grid(
     case: tuple[int, int, Rectangle], fit: Fit, grid: int, planes: int
 ) -> None:
     width, height, rectangle = case
@@ -71,7 +71,9 @@ def test_masks_survive_as_logits_of_any_grid(
 
 @settings(max_examples=200, deadline=None)
 @given(SIDES, SIDES, FITS, st.sampled_from([64, 224, 256]), st.lists(st.floats(-0.5, 1.5), min_size=2, max_size=8))
-def test_points_and_boxes_survive(width: int, height: int, fit: Fit, size: int, shares: list[float]) -> None:
+def test_points_and_boxes_survive_a_round_trip(
+    width: int, height: int, fit: Fit, size: int, shares: list[float]
+) -> None:
     resize = Resize.of(width, height, size, fit)
     points = np.reshape(shares[: len(shares) // 2 * 2], (-1, 2)) * (width, height)
     np.testing.assert_allclose(resize.to_native(resize.to_grid(points)), points, atol=1e-9 * max(width, height))
@@ -108,7 +110,7 @@ def test_masks_and_points_share_one_convention(case: tuple[int, int, Rectangle],
         assert right - left < 1 + 1e-6 or bottom - top < 1 + 1e-6
 
 
-def test_a_stretch_is_a_plain_factor() -> None:
+def test_a_stretch_is_a_simple_factor() -> None:
     resize = Resize.of(1024, 512, 256)
     assert resize.to_grid((512, 512)).tolist() == [128, 256]
     assert resize.to_native((128, 256)).tolist() == [512, 512]
@@ -178,7 +180,7 @@ def test_strips_equal_the_whole(
         assert (resize.logits_to_native(logits) != whole).sum() <= 2
 
 
-def test_two_classes_are_decided_as_many_are() -> None:
+def test_two_classes_are_decided_like_many() -> None:
     logits = smooth_logits(5, 2, 64)
     three = np.concatenate([logits, np.full((1, 64, 64), -1e4, np.float32)])
     resize = Resize.of(500, 300, 256)
@@ -192,7 +194,7 @@ def test_a_margin_of_a_letterbox_never_reaches_the_answer() -> None:
     assert (resize.labels_to_native(labels) == 1).all()
 
 
-def test_a_grid_pixel_is_as_much_wider_as_the_image_is() -> None:
+def test_a_grid_pixel_has_the_aspect_of_the_image() -> None:
     assert Resize.of(200, 100, 64).aspect == 2
     assert Resize.of(100, 200, 64).aspect == 0.5
     assert Resize.of(200, 100, 64, Fit.LETTERBOX).aspect == 1
@@ -211,7 +213,7 @@ def test_points_of_an_oblong_image_by_hand() -> None:
     assert Resize.of(200, 100, 50).to_grid((20, 20)).tolist() == [5, 10]
 
 
-def test_a_grid_pixel_of_a_mask_is_what_lies_at_its_centre() -> None:
+def test_a_grid_pixel_of_a_mask_is_the_value_at_its_centre() -> None:
     wide = np.arange(6, dtype=np.uint8)[None].repeat(2, axis=0)  # columns 0..5, two rows
     # Four grid columns: their centres lie at 0.75, 2.25, 3.75 and 5.25 native pixels.
     assert Resize.of(6, 2, 4).mask(wide).tolist() == [[0, 2, 3, 5]] * 4
@@ -219,7 +221,7 @@ def test_a_grid_pixel_of_a_mask_is_what_lies_at_its_centre() -> None:
 
 
 @pytest.mark.parametrize("planes", [2, 3, 5])
-def test_of_classes_that_are_equally_likely_the_first_is_taken(planes: int) -> None:
+def test_the_first_of_equally_likely_classes_is_chosen(planes: int) -> None:
     """As arg max does, which the official baseline uses."""
     resize = Resize.of(20, 10, 8)
     assert not resize.logits_to_native(np.zeros((planes, 4, 4), np.float32)).any()

@@ -1,4 +1,4 @@
-"""Files of which a part is missing or damaged: the picture, or told; and no picture where most of it is missing."""
+"""Incomplete and damaged files: the picture with a note, or a refusal if most of it is missing."""
 
 import io
 from pathlib import Path
@@ -43,7 +43,7 @@ def encoded(form: str, mode: str = "L", picture: np.ndarray = PICTURE, **more: o
 @pytest.fixture
 def read(tmp_path: Path):
     def inner(data: bytes) -> DecodedImage | None:
-        """What the file shows, or None if it is refused."""
+        """The file's picture, or None if it is refused."""
         (tmp_path / "file").write_bytes(data)
         try:
             return read_image(tmp_path / "file")
@@ -65,7 +65,7 @@ def damaged(whole: bytes, share: float, how: str) -> bytes:
 @pytest.mark.parametrize("how", ["cut", "zeros"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("form", list(FORMS))
-def test_what_is_missing_is_told(read, form: str, mode: str, how: str) -> None:
+def test_missing_parts_are_noted(read, form: str, mode: str, how: str) -> None:
     whole = encoded(form, mode)
     reference = read(whole)
     assert reference is not None
@@ -79,7 +79,7 @@ def test_what_is_missing_is_told(read, form: str, mode: str, how: str) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "deflated TIFF", "LZW TIFF"])
-def test_a_hole_of_zeros_is_told(read, form: str, mode: str) -> None:
+def test_a_hole_of_zeros_is_noted(read, form: str, mode: str) -> None:
     whole = encoded(form, mode)
     for share in (0.6, 0.8, 0.93):
         image = read(damaged(whole, share, "hole"))
@@ -88,7 +88,7 @@ def test_a_hole_of_zeros_is_told(read, form: str, mode: str) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 @pytest.mark.parametrize("form", ["BMP", "PPM", "TIFF", "JPEG TIFF", "WebP", "lossless WebP", "JPEG 2000"])
-def test_a_hole_is_told_in_pictures_with_dark_corners(read, form: str, share: float) -> None:
+def test_a_hole_is_noted_in_pictures_with_dark_corners(read, form: str, share: float) -> None:
     picture = PICTURE.copy()
     picture[:40, :60] = 0
     for mode in ("L", "RGB"):
@@ -100,7 +100,7 @@ def test_a_hole_is_told_in_pictures_with_dark_corners(read, form: str, share: fl
         assert image is None or image.notes, f"a hole at {share:.0%} of {form}"
 
 
-def test_a_hole_is_told_where_white_is_zero_and_where_each_channel_stands_alone(read) -> None:
+def test_a_hole_is_noted_with_inverted_grey_and_with_planar_channels(read) -> None:
     colours = np.dstack([PICTURE, PICTURE // 2 + 1, PICTURE]).astype(np.uint16)
     for tags in ({"photometric": 0}, {"planar": True}):
         values = PICTURE.astype(np.uint16) * 257 if "photometric" in tags else colours * 257
@@ -109,7 +109,7 @@ def test_a_hole_is_told_where_white_is_zero_and_where_each_channel_stands_alone(
         assert read(whole[:40000] + bytes(2000) + whole[42000:]).notes
 
 
-def test_margins_and_panels_are_no_damage(read) -> None:
+def test_margins_and_panels_are_not_damage(read) -> None:
     picture = np.zeros((HEIGHT, 2 * WIDTH), np.uint8)
     picture[20:150, 10:100], picture[30:120, 110:300] = 90, 200
     rows, columns = np.mgrid[:HEIGHT, : 2 * WIDTH]
@@ -122,7 +122,7 @@ def test_margins_and_panels_are_no_damage(read) -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "PNG", "BMP"])
-def test_a_file_with_an_end_may_lack_its_middle(read, form: str) -> None:
+def test_a_file_with_an_end_marker_may_lack_its_middle(read, form: str) -> None:
     whole = encoded(form)
     image = read(whole[: len(whole) * 3 // 4] + whole[-12:])
     assert image is None or image.notes
@@ -137,7 +137,7 @@ def test_the_share_of_a_jpeg_that_is_there(mode: str) -> None:
         assert jpeg.share(whole[: int(len(whole) * share)] + jpeg.END) == pytest.approx(share, abs=0.1)
 
 
-def test_a_thumbnail_is_not_taken_for_the_picture(read) -> None:
+def test_a_thumbnail_is_not_mistaken_for_the_picture(read) -> None:
     thumbnail = encoded("JPEG", picture=PICTURE[:40, :40])
     whole = encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail)
     assert thumbnail in whole
@@ -151,7 +151,7 @@ def test_a_thumbnail_is_not_taken_for_the_picture(read) -> None:
 
 @pytest.mark.parametrize("level", [0, 127, 128, 255])
 @pytest.mark.parametrize("form", list(FORMS))
-def test_flat_ground_is_no_damage(read, form: str, level: int) -> None:
+def test_flat_areas_are_not_damage(read, form: str, level: int) -> None:
     """Grey at the end is what decoders fill with; a black field compresses to zeros with tables of its own."""
     picture = PICTURE.copy()
     picture[HEIGHT // 3 :] = level
@@ -162,14 +162,14 @@ def test_flat_ground_is_no_damage(read, form: str, level: int) -> None:
         assert image.notes == ()
 
 
-def test_zeros_after_the_end_are_no_damage(read) -> None:
+def test_zeros_after_the_end_are_not_damage(read) -> None:
     for form in ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF"):
         image = read(encoded(form) + bytes(600))
         assert image is not None, form
         assert image.notes == (), form
 
 
-def test_a_wrong_checksum_is_told(read) -> None:
+def test_a_wrong_checksum_is_noted(read) -> None:
     whole = bytearray(encoded("PNG"))
     whole[whole.index(b"IEND") - 5] ^= 1
     image = read(bytes(whole))

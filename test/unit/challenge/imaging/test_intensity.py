@@ -26,7 +26,7 @@ def test_the_smallest_range_that_holds_the_largest_number(values, expected, dtyp
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
-def test_a_guess_is_noted_and_a_full_range_is_none(dtype):
+def test_a_guessed_range_is_noted_and_a_full_range_is_not(dtype):
     assert to_eight_bit(EIGHT.astype(dtype))[1]
     assert to_eight_bit(EIGHT) == (pytest.approx(EIGHT), ())
     assert to_eight_bit(EIGHT.astype(np.uint16) * 257) == (pytest.approx(EIGHT), ())
@@ -42,7 +42,7 @@ def test_a_stated_range_is_used_unless_the_numbers_are_far_below_it():
     assert to_eight_bit(values, Stated(maximum=1000)) == (pytest.approx(np.array([[0, 128, 255]])), ())
 
 
-def test_a_window_is_used_if_it_shows_something():
+def test_a_window_is_used_if_enough_numbers_are_inside():
     values = np.array([[0, 100, 300, 500, 4000]], np.uint16)
     pixels, notes = to_eight_bit(values, Stated(window=(100, 610)))
     np.testing.assert_array_equal(pixels, [[0, 0, 100, 200, 255]])
@@ -53,7 +53,7 @@ def test_a_window_is_used_if_it_shows_something():
         assert "window" in notes[0]
 
 
-def test_padding_and_what_is_no_number_are_black_and_count_for_nothing():
+def test_padding_and_nan_become_black_and_are_ignored():
     values = np.array([[-32768, 16, 3344]], np.int16)
     np.testing.assert_array_equal(to_eight_bit(values, Stated(padding=(-32768, -32768)))[0], [[0, 1, 209]])
     np.testing.assert_array_equal(to_eight_bit(values, Stated(padding=(-32768, 20)))[0], [[0, 0, 209]])
@@ -84,7 +84,7 @@ def test_other_numbers(values, expected):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-def test_a_mark_that_makes_all_else_black_is_told(dtype):
+def test_a_bright_mark_that_makes_everything_else_black_is_noted(dtype):
     values = np.random.default_rng(0).integers(0, 4096, (100, 100)).astype(dtype)
     values[:3, :20] = 65535
     assert "nearly black: few numbers are as large as 65535" in to_eight_bit(values)[1]

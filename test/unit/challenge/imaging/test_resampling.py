@@ -35,7 +35,7 @@ def test_bit_equal_to_opencv_at_any_size(seed: int, width: int, height: int, to_
     ("width", "height"),
     [(256, 256), (64, 48), (1, 1), (1, 300), (300, 1), (512, 512), (1024, 768), (1500, 1100), (255, 257), (2, 2)],
 )
-def test_bit_equal_to_opencv_at_telling_sizes(width: int, height: int) -> None:
+def test_bit_equal_to_opencv_at_critical_sizes(width: int, height: int) -> None:
     image = noise(width, width, height)
     expected = cv2.resize(image, (256, 256), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(opencv_bilinear(image, 256, 256), expected)

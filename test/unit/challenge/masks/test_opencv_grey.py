@@ -177,7 +177,7 @@ DOUBTFUL = dict(doubtful())
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
-def test_what_is_read_otherwise_is_told(name: str, tmp_path: Path) -> None:
+def test_doubtful_readings_are_reported(name: str, tmp_path: Path) -> None:
     expected, found = both(tmp_path / "mask", DOUBTFUL[name])
     assert found.doubt
     assert expected is not None
@@ -192,5 +192,5 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.Mon
     assert "30000x30000" in found.doubt
 
 
-def test_a_missing_file_is_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_gives_none(tmp_path: Path) -> None:
     assert read_grey(tmp_path / "nowhere", LIMIT).values is None

@@ -1,4 +1,4 @@
-"""One ellipse stored in many ways: read as the ellipse, or refused with a sentence. Never as something else."""
+"""One ellipse stored in many ways: read as the ellipse or refused with a sentence, never read as anything else."""
 
 import gzip
 import io
@@ -51,7 +51,7 @@ def painted(labels: np.ndarray, *colours: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "I;16", "I", "F", "RGB", "RGBA", "LA"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_class_indices_are_read_as_they_are_and_need_no_note(tmp_path, mode, classes):
+def test_class_indices_are_read_unchanged_and_without_a_note(tmp_path, mode, classes):
     labels = ellipse(2 if mode == "1" else classes)
     if mode == "P":
         image = palette_image(labels, BLACK, RED, GREEN)
@@ -73,7 +73,7 @@ def test_class_indices_are_read_as_they_are_and_need_no_note(tmp_path, mode, cla
         (np.array([0, 65535], np.uint16), "divided by 257; 0 and 255 were read"),
     ],
 )
-def test_two_classes_in_the_whole_range_are_told(tmp_path, values, note):
+def test_two_classes_in_the_whole_range_are_noted(tmp_path, values, note):
     labels = ellipse()
     found, told = read(stored(tmp_path, Image.fromarray(values[labels])))
     np.testing.assert_array_equal(found, labels)
@@ -143,7 +143,7 @@ def test_palettes_of_three_classes_are_read_by_index_or_refused(tmp_path, order,
 
 
 def test_a_palette_that_lost_a_class_is_refused(tmp_path):
-    """Class 2 alone: an optimiser makes its index 1; the colour is the one that the VOC table gives class 2."""
+    """Only class 2: an optimiser makes its index 1; the colour is that of class 2 in the VOC table."""
     with pytest.raises(MaskError, match="do not tell the classes"):
         read(stored(tmp_path, palette_image(ellipse(), BLACK, VOC_2)), 3)
     with pytest.raises(MaskError, match="do not tell the classes"):
@@ -157,20 +157,20 @@ def test_a_palette_that_lost_a_class_is_refused(tmp_path):
         (np.array([0, 128], np.uint8), 2, "holds 0, 128"),
         (np.array([0, 255], np.uint8), 3, "holds 0, 255, the classes are 0..2"),
         (np.array([0, 256], np.uint16), 2, "holds 0, 256"),
-        (np.array([0, 0.5], np.float32), 2, "holds 0.5, which is no class number"),
-        (np.array([0, np.nan], np.float32), 2, "holds nan, which is no class number"),
-        (np.array([0, -1], np.int32), 2, "holds -1, which is no class number"),
-        (np.array([0, -1], np.float32), 2, "holds -1, which is no class number"),
-        (np.array([0, 255], np.uint8), 257, "257 classes, a mask can tell 256"),
+        (np.array([0, 0.5], np.float32), 2, "holds 0.5, which is not a class number"),
+        (np.array([0, np.nan], np.float32), 2, "holds nan, which is not a class number"),
+        (np.array([0, -1], np.int32), 2, "holds -1, which is not a class number"),
+        (np.array([0, -1], np.float32), 2, "holds -1, which is not a class number"),
+        (np.array([0, 255], np.uint8), 257, "257 classes, but a mask can have at most 256"),
     ],
 )
-def test_numbers_that_are_no_classes(tmp_path, values, classes, match):
+def test_numbers_that_are_not_classes(tmp_path, values, classes, match):
     form = "PNG" if values.dtype.kind == "u" else "TIFF"
     with pytest.raises(MaskError, match=f"^mask.png: .*{match}"):
         read(stored(tmp_path, Image.fromarray(values[ellipse()]), form), classes)
 
 
-def test_a_smoothed_rim_is_named(tmp_path):
+def test_a_smoothed_border_is_named(tmp_path):
     large = Image.fromarray(ellipse() * np.uint8(255)).resize(
         (WIDTH, HEIGHT), Image.Resampling.BILINEAR, (3, 3, 29, 21)
     )
@@ -192,18 +192,18 @@ def test_several_colours_are_refused(tmp_path):
 def test_a_mask_in_the_alpha_channel_is_refused(tmp_path):
     labels = ellipse()
     clear, solid = (0, 0, 0, 0), (0, 0, 0, 255)
-    with pytest.raises(MaskError, match="its shapes lie in the alpha channel"):
+    with pytest.raises(MaskError, match="its shapes are in the alpha channel"):
         read(stored(tmp_path, Image.fromarray(painted(labels, clear, solid))))
     grey = np.dstack([np.full_like(labels, 7), labels * np.uint8(255)])
-    with pytest.raises(MaskError, match="its shapes lie in the alpha channel"):
+    with pytest.raises(MaskError, match="its shapes are in the alpha channel"):
         read(stored(tmp_path, Image.fromarray(grey)))
-    with pytest.raises(MaskError, match="foreground are transparent"):
+    with pytest.raises(MaskError, match="foreground pixels are transparent"):
         read(stored(tmp_path, Image.fromarray(painted(labels, solid, (1, 1, 1, 0)))))
     with pytest.raises(MaskError, match="palette's transparency"):
         read(stored(tmp_path, palette_image(labels, BLACK, BLACK), transparency=b"\x00\xff"))
 
 
-def test_alpha_beside_the_colours_is_ignored_and_told(tmp_path):
+def test_alpha_beside_colours_is_ignored_and_noted(tmp_path):
     labels = ellipse()
     found, note = read(stored(tmp_path, Image.fromarray(painted(labels, (0, 0, 0, 0), (1, 1, 1, 255)))))
     np.testing.assert_array_equal(found, labels)
@@ -212,7 +212,7 @@ def test_alpha_beside_the_colours_is_ignored_and_told(tmp_path):
 
 def test_one_page_per_class_is_refused(tmp_path):
     pages = [Image.fromarray((ellipse() == number).astype(np.uint8)) for number in (0, 1)]
-    with pytest.raises(MaskError, match="holds 2 pages, a mask has one"):
+    with pytest.raises(MaskError, match="holds 2 pages, but a mask has one"):
         read(stored(tmp_path, pages[0], "TIFF", save_all=True, append_images=pages[1:]))
 
 
@@ -234,9 +234,9 @@ def tiff(path: Path, pixels: np.ndarray, **changed: int) -> Path:
     return path
 
 
-def test_what_a_decoder_would_turn_into_other_numbers_is_refused(tmp_path):
+def test_files_that_a_decoder_would_change_are_refused(tmp_path):
     labels, path = ellipse(), tmp_path / "mask.tif"
-    with pytest.raises(MaskError, match="holds -1, which is no class number"):
+    with pytest.raises(MaskError, match="holds -1, which is not a class number"):
         read(tiff(path, (-labels.astype(np.int8)).astype(np.int8), t339=2))
     with pytest.raises(MaskError, match="stores white as 0"):
         read(tiff(path, np.where(labels, 0, 65535).astype(np.uint16), t262=0))
@@ -255,14 +255,14 @@ def png(path: Path, rows: np.ndarray, depth: int, colour: int) -> Path:
     return path
 
 
-def test_16_bits_a_colour_are_refused(tmp_path):
-    """Pillow keeps the high byte alone, in which class 1 is background."""
+def test_16_bits_per_colour_are_refused(tmp_path):
+    """Pillow keeps only the high byte, in which class 1 is background."""
     rgb = np.repeat(ellipse()[..., None], 3, axis=2).astype(">u2")
-    with pytest.raises(MaskError, match="has 16 bits a colour"):
+    with pytest.raises(MaskError, match="has 16 bits per colour"):
         read(png(tmp_path / "mask.png", rgb, depth=16, colour=2))
     path = tmp_path / "mask.ppm"
     path.write_bytes(f"P6 {WIDTH} {HEIGHT} 65535\n".encode() + rgb.tobytes())
-    with pytest.raises(MaskError, match="has 16 bits a colour"):
+    with pytest.raises(MaskError, match="has 16 bits per colour"):
         read(path)
 
 
@@ -293,7 +293,7 @@ def test_medical_files_hold_class_indices(tmp_path, ending):
     sitk.WriteImage(sitk.GetImageFromArray(ellipse(3)), str(path))
     np.testing.assert_array_equal(read(path, 3)[0], ellipse(3))
     sitk.WriteImage(sitk.GetImageFromArray(np.stack([ellipse()] * 5)), str(path))
-    with pytest.raises(MaskError, match="holds 5 slices, a mask has one"):
+    with pytest.raises(MaskError, match="holds 5 slices, but a mask has one"):
         read(path)
 
 
@@ -307,12 +307,12 @@ def test_nrrd_files_hold_class_indices(tmp_path):
 def test_dicom_is_refused(tmp_path):
     path = tmp_path / "mask.dcm"
     path.write_bytes(bytes(128) + b"DICM" + bytes(64))
-    with pytest.raises(MaskError, match=r"^mask.dcm: a DICOM file is not read as a mask"):
+    with pytest.raises(MaskError, match=r"^mask.dcm: DICOM masks are not supported"):
         read(path)
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_orientation_tags_are_told(tmp_path, form):
+def test_orientation_tags_are_noted(tmp_path, form):
     labels = ellipse()
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -342,7 +342,7 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     with pytest.raises(MaskError, match=r"^mask.png: the mask is damaged \(.*broken PNG file"):
         read(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(MaskError, match=r"^mask.png: the mask is no image"):
+    with pytest.raises(MaskError, match=r"^mask.png: the mask is not an image"):
         read(path)
     path.unlink()
     with pytest.raises(MaskError, match=r"^mask.png: the mask cannot be read \(No such file"):
@@ -366,14 +366,14 @@ def test_masks_of_one_image_that_contradict_are_refused(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     Image.fromarray(ellipse()).save(paths[0])
     Image.fromarray(ellipse() * np.uint8(2)).save(paths[1])
-    with pytest.raises(MaskError, match="say different classes for the same pixels"):
+    with pytest.raises(MaskError, match="give the same pixels different classes"):
         read_true_masks(paths, 3)
     Image.new("L", (9, 7)).save(paths[1])
     with pytest.raises(MaskError, match="have 32x24 and 9x7 pixels"):
         read_true_masks(paths, 3)
 
 
-def test_a_file_is_known_by_its_content(tmp_path):
+def test_the_content_decides_the_format(tmp_path):
     path = tmp_path / "mask.jpg"
     stream = io.BytesIO()
     Image.fromarray(ellipse()).save(stream, "PNG")

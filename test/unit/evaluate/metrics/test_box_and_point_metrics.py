@@ -94,7 +94,7 @@ def test_draws_without_spread_give_no_interval() -> None:
     assert interval([0.0, 0.0, 0.0]) is None
 
 
-def test_p_value_counts_the_draws_on_the_other_side_of_zero_twice() -> None:
+def test_the_p_value_is_twice_the_share_of_draws_beyond_zero() -> None:
     differences = np.concatenate([np.full(97, 0.1), np.full(2, -0.1)])
     assert p_value(differences) == pytest.approx(2 * 3 / 100)
     assert p_value(-differences) == pytest.approx(2 * 3 / 100)

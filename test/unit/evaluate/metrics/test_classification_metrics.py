@@ -1,4 +1,4 @@
-"""Accuracy, F1, MCC and AUC against scikit-learn; what the official script makes of its refusals."""
+"""Accuracy, F1, MCC and AUC against scikit-learn, and the official script's value if scikit-learn refuses."""
 
 import warnings
 

@@ -104,7 +104,7 @@ def test_dice_equals_the_f1_score_of_the_pixels(pair: tuple[np.ndarray, np.ndarr
 
 @settings(deadline=None, max_examples=60)
 @given(masks())
-def test_metrics_are_symmetric_and_perfect_for_the_truth_alone(pair: tuple[np.ndarray, np.ndarray, int]) -> None:
+def test_metrics_are_symmetric_and_perfect_only_for_the_truth(pair: tuple[np.ndarray, np.ndarray, int]) -> None:
     prediction, truth, classes = pair
     assert dice(prediction, truth, classes).tolist() == dice(truth, prediction, classes).tolist()
     assert hausdorff(prediction, truth, classes) == pytest.approx(hausdorff(truth, prediction, classes))
@@ -121,7 +121,7 @@ def test_resize_equals_opencv_nearest(height: int, width: int, new_height: int, 
     assert np.array_equal(on_grid_of(source, np.zeros((new_height, new_width), np.uint8)), expected)
 
 
-def test_resize_takes_the_pixel_before_where_the_product_falls_short() -> None:
+def test_resize_takes_the_pixel_before_if_the_product_is_too_small() -> None:
     """Pixel 49 of 98 lies on 1.0 of 2 source pixels; in floating point, and so officially, just below."""
     resized = on_grid_of(np.array([[7, 9]], np.uint8), np.zeros((1, 98), np.uint8))
     assert resized[0, 48:51].tolist() == [7, 7, 9]

@@ -126,7 +126,7 @@ def test_one_section_per_kind_and_one_article_per_task(html: str) -> None:
     assert set(TASKS) <= set(page.texts)
 
 
-def test_the_page_needs_nothing_else(html: str) -> None:
+def test_the_page_needs_no_other_file(html: str) -> None:
     page = Page(html)
     for attributes in (attributes for _, attributes in page.tags):
         for name in ("src", "href"):
@@ -198,7 +198,9 @@ def test_the_run_report_says_what_the_page_shows(data: Path, predictions: Path, 
 @pytest.mark.parametrize(
     "content", ["no json", "[]", "{}", '{"schema": 1, "weights": 3}', json.dumps(report(fallbacks=[{}]))]
 )
-def test_what_is_no_run_report_is_refused(data: Path, predictions: Path, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_run_report_is_refused(
+    data: Path, predictions: Path, tmp_path: Path, content: str
+) -> None:
     (tmp_path / "report.json").write_text(content)
     arguments = ["--data-root", str(data), "--predictions", str(predictions), "--output", str(tmp_path / "out"),
                  "--run-report", str(tmp_path / "report.json")]  # fmt: skip

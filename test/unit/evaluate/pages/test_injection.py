@@ -175,7 +175,7 @@ def test_markdown_keeps_its_tables(tmp_path: Path) -> None:
 
 
 def test_the_names_survive_the_csv(tmp_path: Path) -> None:
-    """What the tests above rest on."""
+    """Checks an assumption of the tests above."""
     folder = Folder(tmp_path, MARKUP)
     with (folder.data / "csv_files" / "FUGC.csv").open(newline="", encoding="utf-8") as stream:
         assert next(csv.DictReader(stream))["task_id"] == f"FUGC{MARKUP}"

@@ -47,7 +47,7 @@ def test_the_longer_side_is_as_asked_whatever_the_image(size: tuple[int, int], s
 
 
 @pytest.mark.parametrize("prediction", [None, BlankMask(200, 100), MaskPrediction(np.zeros((100, 200), np.uint8))])
-def test_nothing_to_draw_leaves_the_picture(prediction: Prediction | None) -> None:
+def test_nothing_to_draw_leaves_the_picture_unchanged(prediction: Prediction | None) -> None:
     drawn = np.asarray(overlay(GREY, prediction, side=200))
     assert (drawn == 90).all()
 
@@ -74,7 +74,7 @@ def test_every_class_has_a_colour_of_its_own() -> None:
     assert all(near(drawn, class_colour(index)).sum() > 200 for index in range(1, 6))
 
 
-def test_even_a_single_pixel_shows() -> None:
+def test_even_a_single_pixel_is_visible() -> None:
     labels = np.zeros((1000, 1500), np.uint8)
     labels[500, 700] = 2
     assert near(overlay(Image.new("L", (1500, 1000), 90), MaskPrediction(labels)), class_colour(2), 90).any()
@@ -128,7 +128,7 @@ def test_boxes_are_outlined_upside_down_ones_too(pixels: tuple[float, ...]) -> N
         MaskPrediction(np.full((3, 2), 255, np.uint8)),
     ],
 )
-def test_strange_answers_do_not_break_the_picture(prediction: Prediction) -> None:
+def test_odd_answers_do_not_break_the_picture(prediction: Prediction) -> None:
     drawn = overlay(GREY, prediction, prediction)
     assert drawn.width == 640
     assert drawn.height >= 320
@@ -144,7 +144,7 @@ def test_points_are_dots_joined_in_pairs() -> None:
     assert near(third, class_colour(2))[int(90 * scale), int(100 * scale)]
 
 
-def test_a_missing_point_takes_its_line_with_it() -> None:
+def test_a_missing_point_removes_its_line() -> None:
     drawn = overlay(GREY, None, points(100, 50, math.nan, math.nan))
     marked = (np.asarray(drawn) != 90).any(axis=2)
     rows, columns = np.nonzero(marked)
@@ -160,7 +160,7 @@ def test_points_are_numbered() -> None:
     assert ink(20, 50, 100, 50) > 1.5 * ink(20, 50)
 
 
-def test_class_bars_stand_below_the_picture() -> None:
+def test_class_bars_are_below_the_picture() -> None:
     drawn = overlay(GREY, ClassPrediction((0.2, 0.7, 0.1), 1))
     assert drawn.width == 640
     assert drawn.height > 320

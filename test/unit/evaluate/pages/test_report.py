@@ -94,7 +94,7 @@ def test_page_is_self_contained(page: Page) -> None:
     assert "default-src 'none'" in page.text
 
 
-def test_links_lead_somewhere_and_ids_are_unique(page: Page) -> None:
+def test_links_have_targets_and_ids_are_unique(page: Page) -> None:
     ids = page.values("id")
     assert len(ids) == len(set(ids))
     assert {link[1:] for link in page.values("href")} <= set(ids)
@@ -217,7 +217,7 @@ def test_pictures_shrink_until_the_page_is_small_enough(
     assert {attributes["width"] for attributes in pictures} == {width}
 
 
-def test_selected_cases_are_the_worst_the_middle_and_the_best(result: Result) -> None:
+def test_selected_cases_are_the_worst_the_median_and_the_best(result: Result) -> None:
     cases = [case for case in result.cases if case.task_id == "cardiac_multi"]
     ordered = sorted(cases, key=goodness)
     found = selected(cases)
@@ -226,7 +226,7 @@ def test_selected_cases_are_the_worst_the_middle_and_the_best(result: Result) ->
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"schema": 9}'])
-def test_what_is_no_run_report_is_refused_by_name(
+def test_a_file_that_is_not_a_run_report_is_refused_by_name(
     result: Result, data: Path, spoilt: Path, tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "run.json").write_text(content)
@@ -234,9 +234,7 @@ def test_what_is_no_run_report_is_refused_by_name(
         write_report(result, data, spoilt, tmp_path, "Broken", tmp_path / "run.json")
 
 
-def test_images_that_are_gone_leave_their_picture_out(
-    result: Result, own_data: Path, spoilt: Path, tmp_path: Path
-) -> None:
+def test_images_that_are_gone_have_no_picture(result: Result, own_data: Path, spoilt: Path, tmp_path: Path) -> None:
     shutil.rmtree(own_data / "images" / "FUGC")
     page = Page(write_report(result, own_data, spoilt, tmp_path, "Gone", encodings=TINY))
     assert len(page.values("data-caption")) == 5 * 9

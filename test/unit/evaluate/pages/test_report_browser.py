@@ -1,4 +1,4 @@
-"""The report in a real browser: sort a column, open a case, walk on by keyboard; wide, narrow, light and dark."""
+"""The report in a real browser: sort a column, open a case, go on by keyboard; wide, narrow, light and dark."""
 
 import csv
 import shutil
@@ -39,7 +39,7 @@ def first_column(table: Any) -> list[str]:
     return [str(text).strip() for text in table.locator("tbody th").all_inner_texts()]
 
 
-def test_a_click_on_a_heading_sorts_and_a_second_turns_round(page: Any) -> None:
+def test_a_click_on_a_heading_sorts_and_a_second_click_reverses(page: Any) -> None:
     table = page.locator("#tasks table").first
     header = table.locator("thead th").nth(1)
     values = "cells => cells.map(cell => Number(cell.dataset.sort))"
@@ -90,12 +90,12 @@ def test_pictures_are_decodable(page: Any) -> None:
     assert page.locator("figure img").evaluate_all(broken) == 0
 
 
-def test_nothing_sticks_out_sideways(page: Any) -> None:
+def test_nothing_overflows_horizontally(page: Any) -> None:
     taken, there = widths(page)
     assert taken <= there
 
 
-def test_text_stands_out_from_its_ground(page: Any) -> None:
+def test_text_has_enough_contrast(page: Any) -> None:
     """The ink of charts and text follows the colour scheme: light on dark or dark on light."""
     ink, ground = page.evaluate(
         """() => {

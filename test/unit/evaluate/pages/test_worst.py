@@ -23,7 +23,7 @@ def scores(data, spoilt, tmp_path_factory):
     return path
 
 
-def test_the_worst_stand_first_and_nothing_worse_is_left_out(scores):
+def test_the_worst_come_first_and_nothing_worse_is_left_out(scores):
     result = read_result(scores)
     cases = worst(result, TaskKind.DETECTION, 4)
     overlaps = [case.iou for case in cases]

@@ -33,7 +33,7 @@ def labels(*pairs: tuple[int, int | None], classes: int) -> list[Case]:
     return cases
 
 
-def test_f1_per_class_shifts_officially_where_a_class_occurs_nowhere() -> None:
+def test_official_f1_per_class_shifts_if_a_class_never_occurs() -> None:
     spec = TaskSpec("t", TaskKind.CLASSIFICATION, 4)
     cases = labels((0, 0), (2, 2), (3, 2), (3, 3), classes=4)
     f1 = {0: 1.0, 2: 2 / 3, 3: 2 / 3}
@@ -56,7 +56,7 @@ def test_predicted_class_out_of_range_is_a_wrong_answer_and_noted() -> None:
     assert any("outside 0..1: 7" in note for note in task_notes(spec, cases))
 
 
-def test_missing_label_is_wrong_with_nothing_for_the_true_class() -> None:
+def test_missing_label_counts_as_a_wrong_class_with_probability_zero() -> None:
     spec = TaskSpec("t", TaskKind.CLASSIFICATION, 3)
     cases = labels((0, 0), (1, 1), (2, 2), (2, None), classes=3)
     official, strict = (task_score(spec, cases, column) for column in Column)
@@ -104,7 +104,7 @@ def test_points_absent_from_the_truth_leave_the_strict_means() -> None:
     assert "4 true points are missing" in task_notes(spec, cases)[-1]
 
 
-def test_nothing_counted_is_no_score() -> None:
+def test_without_counted_rows_there_is_no_score() -> None:
     spec = TaskSpec("t", TaskKind.DETECTION, 1)
     cases: list[Case] = [BoxCase(**common(0, Outcome.MISSING)), BoxCase(**common(1, Outcome.NO_TRUTH))]
     assert task_score(spec, cases, Column.OFFICIAL) is None

@@ -1,4 +1,4 @@
-"""The official column over masks, paths and cells that the organisers' script reads otherwise than one would think."""
+"""The official column for masks, paths and cells that the organisers' script reads in unexpected ways."""
 
 import json
 import shutil
@@ -106,7 +106,7 @@ def _png(labels: Labels) -> bytes:
 
 
 def rewrite(folder: Path, writer: Writer, count: int = 12) -> None:
-    """Write the first masks of the task anew, in another form under the same names."""
+    """Rewrite the first masks of the task in another form, under the same names."""
     for index in range(count):
         path = folder / f"masks/{TASK}/case ({index}).png"
         with Image.open(path) as image:
@@ -150,7 +150,7 @@ def notes(found: Result) -> str:
         ("PNG turned", None, "orientation"),
     ],
 )
-def test_strict_takes_the_classes_and_says_where_official_does_not(
+def test_strict_uses_the_classes_and_notes_where_official_does_not(
     name: str, official: float | None, says: str, few: Path, exact: Path
 ) -> None:
     rewrite(few, WRITERS[name])
@@ -162,7 +162,7 @@ def test_strict_takes_the_classes_and_says_where_official_does_not(
     assert bool(notes(found)) == bool(says)
 
 
-def test_a_true_mask_without_sure_classes_counts_officially_alone(few: Path, exact: Path) -> None:
+def test_a_true_mask_with_uncertain_classes_counts_only_officially(few: Path, exact: Path) -> None:
     rewrite(few, WRITERS["smoothed"], count=2)
     found = result(few, exact)
     assert found.tasks[TASK].counts.no_truth == 2
@@ -199,7 +199,7 @@ def test_every_dot_dot_slash_of_mask_path_is_removed(
     assert_equals_official(found, few, answers)
 
 
-def test_a_cell_without_dot_dot_slash_is_looked_for_in_csv_files(few: Path, exact: Path) -> None:
+def test_a_mask_path_without_dot_dot_slash_is_looked_up_in_csv_files(few: Path, exact: Path) -> None:
     cells(few, lambda row: row.update(mask_path=row["mask_path"].removeprefix("../")))
     found = result(few, exact)
     assert value(found, TASK, "DSC", Column.STRICT) == 1.0
@@ -257,7 +257,9 @@ def cut(path: Path, labels: Labels) -> None:
     ],
     ids=["GIF with transparency", "JPEG cut"],
 )
-def test_what_cannot_be_reproduced_is_told(writer: Writer, says: str, few: Path, exact: Path, tmp_path: Path) -> None:
+def test_readings_that_cannot_be_reproduced_are_reported(
+    writer: Writer, says: str, few: Path, exact: Path, tmp_path: Path
+) -> None:
     answers = Path(shutil.copytree(exact, tmp_path / "answers"))
     rewrite(answers, writer, count=1)
     assert says in notes(result(few, answers))

@@ -1,4 +1,4 @@
-"""Result files go out and come back; comparisons are paired, aligned by row, and honest about what differs."""
+"""Result files are written and read back; comparisons are paired, aligned by row, and report what differs."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def test_result_file_has_every_row_and_no_nan(results: tuple[Path, Path]) -> Non
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"schema": 2}', '{"schema": 1}'])
-def test_what_is_no_result_file_is_refused_by_name(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_not_a_result_is_refused_by_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(UserError, match=r"x\.json"):
         read_result(tmp_path / "x.json")
@@ -64,7 +64,7 @@ def test_a_run_compared_with_itself_does_not_differ(results: tuple[Path, Path]) 
 
 
 @pytest.mark.parametrize("column", list(Column))
-def test_a_worse_run_is_told_apart(results: tuple[Path, Path], column: Column) -> None:
+def test_a_worse_run_differs_significantly(results: tuple[Path, Path], column: Column) -> None:
     comparison = compare_results(results, column, draws=500)
     means = {line.metric.name: line for lines in comparison.lines.values() for line in lines if line.task_id is None}
     for name in ("DSC", "HD", "IoU", "MRE"):
@@ -153,7 +153,7 @@ def regrouped(path: Path, group: Callable[[dict[str, Any]], str]) -> Path:
 
 
 def test_groups_of_several_rows_are_drawn_together(data: Path, exact: Path, tmp_path: Path) -> None:
-    """Rows of a patient that err alike tell no more than one row: the interval is wider by the square root of two."""
+    """Rows of a patient with equal errors count as one row: the interval is wider by the square root of two."""
     shutil.copytree(exact, tmp_path / "other")
     file = tmp_path / "other" / FILES[TaskKind.REGRESSION]
     entries = json.loads(file.read_text())

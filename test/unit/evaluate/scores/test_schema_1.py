@@ -1,4 +1,4 @@
-"""Files of the first edition are still read: `score --json` and `inference.py --report`, one stored sample of each."""
+"""Files of the first edition are still read: a stored sample each of `score --json` and `inference.py --report`."""
 
 import json
 from dataclasses import asdict
@@ -16,7 +16,7 @@ RUN = SAMPLES / "run_report_schema_1.json"
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_result_file_gives_the_scores_that_it_holds(name: str) -> None:
+def test_a_result_file_gives_its_scores(name: str) -> None:
     content = json.loads((SAMPLES / name).read_text(encoding="utf-8"))
     result = read_result(SAMPLES / name)
     assert result.profile == content["profile"]
@@ -39,7 +39,7 @@ def test_a_result_file_is_written_again_with_the_same_cases(name: str, tmp_path:
     assert new.get("resources") == old.get("resources")
 
 
-def test_the_sample_holds_what_is_special() -> None:
+def test_the_sample_contains_the_special_cases() -> None:
     cases = read_result(SAMPLES / RESULTS[0]).cases
     assert {case.outcome for case in cases} == {"answered", "missing", "no truth"}
     assert any(case.official is not None for case in cases)

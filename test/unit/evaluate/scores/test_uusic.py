@@ -1,4 +1,4 @@
-"""UUSIC 2025's scores: hand-made masks, scipy and scikit-learn as oracles, folders with holes."""
+"""UUSIC 2025's scores: hand-made masks, scipy and scikit-learn as oracles, incomplete folders."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_surface_dice_by_hand() -> None:
     assert surface_dice(square(0, 0, 0), five) == 0
 
 
-def test_the_image_s_edge_is_no_boundary() -> None:
+def test_the_image_s_edge_is_not_a_boundary() -> None:
     assert inner_boundary(square(0, 0, 4, (4, 4))).sum() == 0
     assert surface_dice(square(0, 0, 4, (4, 4)), square(0, 0, 4, (4, 4))) == 0
     assert inner_boundary(square(0, 0, 3, (6, 6))).sum() == 5
@@ -171,7 +171,7 @@ def test_malformed_answers_name_the_image(folders: Path, answer: object, said: s
         score(folders)
 
 
-def test_answers_that_nobody_asked_for_and_rows_without_truth_are_said(folders: Path) -> None:
+def test_unexpected_answers_and_rows_without_truth_are_noted(folders: Path) -> None:
     change(folders / "answers" / "classification.json", lambda found: found.update({"x.png": found["cls/0.png"]}))
     change(folders / "list.json", lambda rows: (rows[0].pop("mask_path_relative"), rows[3].pop("label")))
     result = score(folders)

@@ -244,7 +244,7 @@ def test_csv_files_with_another_ending_or_delimiter(own_data: Path, submission: 
 
 
 @pytest.mark.parametrize(("folder", "is_told"), [("Dr. X..", True), ("a..b", False)])
-def test_a_mask_that_the_official_script_looks_for_elsewhere(
+def test_a_mask_that_the_official_script_looks_up_elsewhere(
     folder: str, is_told: bool, own_data: Path, submission: Path
 ) -> None:
     path = own_data / "csv_files" / "carotid_artery.csv"
@@ -254,7 +254,7 @@ def test_a_mask_that_the_official_script_looks_for_elsewhere(
     assert len(problems) == is_told
 
 
-def test_two_rows_that_write_one_mask_are_told(own_data: Path, submission: Path) -> None:
+def test_two_rows_that_write_one_mask_are_reported(own_data: Path, submission: Path) -> None:
     path = own_data / "csv_files" / "carotid_artery.csv"
     rows = read_csv(path)
     rows[1]["mask_path"] = rows[0]["mask_path"]

@@ -1,4 +1,4 @@
-"""What is written is whole on the disk before its name says so, and a torn line of the journal is never built upon."""
+"""A file is complete on disk before it gets its name, and no line follows a torn line of the journal."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from model.frozen.run.journal import Identity, Record, open_journal
 
 
 def identity(**known):
-    """A run; what is not named is the same for all."""
+    """A run's identity; fields that are not given are the same in all tests."""
     whole = {field.name: 0 if field.type in (int, "int") else "same" for field in fields(Identity)}
     return Identity(**{**whole, "num_parts": 1, "rows": 10, **known})
 
@@ -48,7 +48,7 @@ def events(monkeypatch, tmp_path):
     return seen
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
+def test_a_file_is_synced_before_the_rename(events, tmp_path):
     target = tmp_path / "answers.json"
     target.write_bytes(b"earlier")
     write_atomically(target, [b"half, ", b"and the other half"])
@@ -60,14 +60,14 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
     assert os.listdir(tmp_path) == ["answers.json"]
 
 
-def test_what_need_not_last_is_renamed_all_the_same(events, tmp_path):
+def test_files_without_sync_are_renamed_too(events, tmp_path):
     target = tmp_path / "mask.png"
     write_atomically(target, [b"1"], durable=False)
     own = os.stat(target).st_ino
     assert [event for event in events if event[1] == own] == [("rename", own, None)]
 
 
-def test_while_it_is_written_neither_name_nor_ending_is_the_targets(tmp_path):
+def test_a_file_being_written_has_neither_the_targets_name_nor_its_ending(tmp_path):
     target, seen = tmp_path / f"{'n' * 251}.png", []
 
     def chunks():
@@ -96,7 +96,7 @@ def test_the_rows_of_the_journal_reach_the_disk_64_at_a_time(events, tmp_path):
 
 @pytest.fixture
 def tearing(monkeypatch):
-    """Return a function after which the next write to a file's place stops half way, as on a full disk."""
+    """Return a function that makes the next positioned write stop half-way, as on a full disk."""
     whole, left = os.pwrite, []
 
     def pwrite(descriptor, data, offset):
@@ -111,7 +111,7 @@ def tearing(monkeypatch):
     return lambda: left.append("half")
 
 
-def test_half_a_line_is_cut_off_by_the_next_one(tearing, tmp_path):
+def test_half_a_line_is_removed_before_the_next_line(tearing, tmp_path):
     clean = tmp_path / "clean"
     clean.mkdir()
     with open_journal(clean, identity(), resume=False) as journal:
@@ -130,7 +130,7 @@ def test_half_a_line_is_cut_off_by_the_next_one(tearing, tmp_path):
     assert (tmp_path / JOURNAL).read_bytes() == (clean / JOURNAL).read_bytes()
 
 
-def test_half_a_line_is_cut_off_by_the_next_reader_that_writes(tearing, tmp_path):
+def test_half_a_line_is_removed_on_resume(tearing, tmp_path):
     with open_journal(tmp_path, identity(), resume=False) as journal:
         journal.append(record(0))
         tearing()
@@ -144,7 +144,7 @@ def test_half_a_line_is_cut_off_by_the_next_reader_that_writes(tearing, tmp_path
         assert len(journal) == 2
 
 
-def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all_of_them(monkeypatch, tmp_path):
+def test_partial_writes_are_continued_until_all_bytes_are_written(monkeypatch, tmp_path):
     whole = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: whole(descriptor, data[:7], offset))
     with open_journal(tmp_path, identity(), resume=False) as journal:
@@ -172,7 +172,7 @@ OTHERS = [field.name for field in fields(Identity) if field.name not in ("rows",
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_run_that_differs_in_any_one_fact_is_another_run(name, tmp_path):
+def test_a_run_that_differs_in_any_fact_is_another_run(name, tmp_path):
     other = 7 if isinstance(getattr(identity(), name), int) else "other"
     with open_journal(tmp_path, identity(**{name: other}), resume=False):
         pass

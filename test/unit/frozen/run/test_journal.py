@@ -1,4 +1,4 @@
-"""The journal survives what kills its writer, and serves no other run than its own."""
+"""The journal survives the death of its writer, and works only for its own run."""
 
 import json
 import zlib
@@ -38,7 +38,7 @@ def test_records_come_back_in_manifest_order_to_the_last_digit(tmp_path):
         assert list(journal.entries(TaskKind.CLASSIFICATION)) == [RECORDS[2].entry, RECORDS[0].entry]
 
 
-def test_a_line_that_is_torn_anywhere_costs_that_row_alone(tmp_path):
+def test_a_line_cut_anywhere_costs_only_its_row(tmp_path):
     write(tmp_path)
     whole = (tmp_path / JOURNAL).read_bytes()
     last = len(whole.splitlines(keepends=True)[-1])
@@ -50,7 +50,7 @@ def test_a_line_that_is_torn_anywhere_costs_that_row_alone(tmp_path):
         assert (tmp_path / JOURNAL).read_bytes() == whole
 
 
-def test_an_altered_line_and_those_after_it_are_not_believed(tmp_path):
+def test_an_altered_line_and_all_after_it_are_ignored(tmp_path):
     write(tmp_path)
     content = (tmp_path / JOURNAL).read_bytes()
     (tmp_path / JOURNAL).write_bytes(content.replace(b'"odd"', b'"ode"'))
@@ -123,7 +123,7 @@ ROW = asdict(RECORDS[0])
         [FIRST, {"reading": {}, "suspects": []}],
     ],
 )  # fmt: skip
-def test_another_version_s_journal_is_told_and_never_half_believed(tmp_path, tables, caplog):
+def test_another_versions_journal_is_reported_and_not_used(tmp_path, tables, caplog):
     content = b"".join(map(line, tables))
     (tmp_path / JOURNAL).write_bytes(content)
     with pytest.raises(UserError, match=r"--resume: .*\.journal was written by another version .*; leave out --resume"):
@@ -137,7 +137,7 @@ def test_another_version_s_journal_is_told_and_never_half_believed(tmp_path, tab
     assert read(tmp_path) == []
 
 
-def test_a_line_that_is_no_json_or_too_deep_is_another_version_s(tmp_path):
+def test_a_line_that_is_not_json_or_too_deep_belongs_to_another_version(tmp_path):
     for body in (b"{", b"[" * 100_000, b"\xff"):
         (tmp_path / JOURNAL).write_bytes(line(FIRST) + b"%08x %b\n" % (zlib.crc32(body), body))
         with pytest.raises(UserError, match="another version"):
@@ -173,7 +173,7 @@ def test_images_in_flight_at_a_death_are_suspects_until_they_are_answered(tmp_pa
     die(journal)
 
 
-def test_a_run_that_ends_in_order_makes_no_suspects_and_clears_none(tmp_path):
+def test_a_normal_end_adds_no_suspects_and_clears_none(tmp_path):
     journal = open_journal(tmp_path, RUN, resume=False)
     journal.about_to_read({"../a.png": None})
     die(journal)
@@ -197,7 +197,7 @@ def test_two_writers_are_refused(tmp_path):
         open_journal(tmp_path, RUN, resume=True)
 
 
-def test_a_mask_counts_only_if_it_is_what_was_written(tmp_path):
+def test_a_mask_counts_only_if_it_is_unchanged(tmp_path):
     (tmp_path / "m.png").write_bytes(b"123456789")
     mask = MaskFile("m.png", 9, 0xCBF43926)  # the check value of CRC-32
     assert mask.is_whole(tmp_path)

@@ -1,4 +1,4 @@
-"""Journals written by hand: what merging believes, refuses, counts and copies."""
+"""Hand-written journals: what merging accepts, refuses, counts and copies."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_parts_that_do_not_hold_every_row_once_are_refused(part, tmp_path, rows)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_beyond_the_last_is_no_row_of_the_run(part, tmp_path):
+def test_a_row_number_beyond_the_last_is_refused(part, tmp_path):
     folders = [part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(4)])]
     with pytest.raises(UserError, match=r"part-1.* run that part again"):
         merge(folders, tmp_path / "out", RunReport())
@@ -126,7 +126,7 @@ def test_merging_again_replaces_the_masks_and_leaves_the_parts_alone(part, tmp_p
     assert (tmp_path / "kept").read_bytes() == b"of somebody else"
 
 
-def test_a_row_without_entry_and_mask_is_counted_and_written_nowhere(part, tmp_path):
+def test_a_row_without_entry_and_mask_is_counted_but_not_written(part, tmp_path):
     lost = replace(answer(1, TaskKind.SEGMENTATION), entry=None, reason="a later row writes the same mask m0.png")
     folders = [part(0, [mask(tmp_path / "part-0", 0, b"x"), lost]), part(1, [answer(2), answer(3)])]
     report = RunReport()
@@ -136,7 +136,7 @@ def test_a_row_without_entry_and_mask_is_counted_and_written_nowhere(part, tmp_p
 
 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "other"])
-def test_a_mask_that_is_no_longer_what_was_written_is_refused(part, tmp_path, damage):
+def test_a_changed_mask_is_refused(part, tmp_path, damage):
     folders = [part(0, [mask(tmp_path / "part-0", 0, b"mask"), answer(1)]), part(1, [answer(2), answer(3)])]
     file = folders[0] / "m0.png"
     file.unlink() if damage == "missing" else file.write_bytes({"shorter": b"mas", "other": b"mosk"}[damage])
@@ -145,7 +145,7 @@ def test_a_mask_that_is_no_longer_what_was_written_is_refused(part, tmp_path, da
     assert not (tmp_path / "out").exists()
 
 
-def test_each_part_is_to_be_given_once_and_none_may_be_the_output(part, tmp_path):
+def test_each_part_may_be_given_once_and_none_may_be_the_output(part, tmp_path):
     first, second = part(0, [answer(0), answer(1)]), part(1, [answer(2), answer(3)])
     again = tmp_path / "again"
     again.mkdir()

@@ -37,7 +37,7 @@ def test_blocks_are_whole():
     assert [on_disk(size) for size in (0, 1, 4096, 4097)] == [0, 4096, 4096, 8192]
 
 
-def test_what_is_reserved_is_enough_for_the_longest_answers(tmp_path):
+def test_the_reserved_space_is_enough_for_the_longest_answers(tmp_path):
     answers = [
         (sample(TaskKind.CLASSIFICATION, 256), ClassPrediction((-LONG,) * 256, 255)),
         (sample(TaskKind.DETECTION, 1), BoxPrediction((-LONG,) * 4, (-LONG,) * 4)),
@@ -51,7 +51,7 @@ def test_what_is_reserved_is_enough_for_the_longest_answers(tmp_path):
     assert json.loads((tmp_path / "detection_predictions.json").read_text())[0]["bbox_pixels"] == [-LONG] * 4
 
 
-def test_images_with_the_same_tasks_stand_together_and_every_row_is_in_one_batch():
+def test_images_with_the_same_tasks_are_adjacent_and_every_row_is_in_one_batch():
     rows = [sample(TaskKind.CLASSIFICATION, 2, image, task, line) for line, (image, task) in enumerate(
         [("a", "x"), ("b", "y"), ("c", "x"), ("a", "y"), ("d", "y"), ("e", "x"), ("c", "y")], 2)]  # fmt: skip
     batches = plan(rows, 2)
@@ -100,9 +100,7 @@ def test_an_image_is_loaded_as_the_weights_record(metadata, tmp_path):
 
 
 @pytest.mark.parametrize(("width", "height", "told"), [(70, 30, (70, 30)), (60_000, 60_000, (256, 256))])
-def test_an_unreadable_image_keeps_the_size_that_its_header_claims_within_reason(
-    metadata, tmp_path, monkeypatch, width, height, told
-):
+def test_an_unreadable_image_keeps_its_headers_size_up_to_a_limit(metadata, tmp_path, monkeypatch, width, height, told):
     def broken(_, **__):
         raise ImageError("broken")
 

@@ -21,7 +21,7 @@ def with_rows(*rows):
     return report
 
 
-def test_resumed_rows_are_no_rows_per_second(monkeypatch):
+def test_resumed_rows_do_not_count_in_rows_per_second(monkeypatch):
     report = with_rows("1", "2", "3", "4", "5")
     report.resumed = 3
     monkeypatch.setattr(RunReport, "seconds", lambda _: 4.0)
@@ -38,7 +38,7 @@ def test_a_report_knows_the_files_of_answers_that_are_there(tmp_path):
     assert report.to_dict()["answer_files"] == {"detection_predictions.json": digest}
 
 
-def test_names_are_echoed_exactly_be_they_text_or_not(tmp_path):
+def test_names_are_repeated_exactly_even_if_not_text(tmp_path):
     row = "a\n\x1b[2Jü\u2028\udcff.csv, line 2"
     with_rows(row).write(tmp_path / "report.json")
     (fallback,) = json.loads((tmp_path / "report.json").read_text("utf-8"))["fallbacks"]
@@ -59,7 +59,7 @@ def test_no_room_for_the_report_is_one_sentence_and_leaves_nothing(tmp_path, mon
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak is its own already")
-def test_peak_memory_leaves_out_what_the_starting_process_held(repository):
+def test_peak_memory_excludes_the_starting_process(repository):
     ours = bytearray(400 << 20)
     ours[::4096] = b"1" * len(ours[::4096])  # touched, so that it is resident
     script = "from model.frozen.run.report import peak_memory_mib; print(peak_memory_mib())"

@@ -38,7 +38,7 @@ def test_counts_fallbacks_and_notes(report):
     assert table["notes"] == [{"row": "a.csv, line 6", "image_path": "6.png", "task_id": "t", "note": "16 bit"}]
 
 
-def test_rows_that_an_earlier_process_answered_are_no_speed_of_this_one(report):
+def test_rows_of_an_earlier_process_do_not_count_as_speed(report):
     timings = report.to_dict()["timings"]
     assert timings["total_s"] >= 100
     assert timings["rows_per_s"] == pytest.approx(4 / timings["total_s"])
@@ -52,7 +52,7 @@ def test_a_run_that_fails_early_says_so(tmp_path):
     assert table["timings"]["first_prediction_s"] is None
 
 
-def test_the_last_word(report):
+def test_the_last_line(report):
     assert report.last_word() is None
     report.exit_code = Exit.WITH_FALLBACKS
     assert report.last_word() == (

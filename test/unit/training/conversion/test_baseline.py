@@ -87,7 +87,7 @@ def test_logits_equal_the_official_ones(answers, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASK_OF_KIND.values())
-def test_the_whole_forward_pass_takes_the_same_path(answers, task):
+def test_the_whole_forward_pass_uses_the_same_path(answers, task):
     with torch.no_grad():
         torch.testing.assert_close(answers.converted(answers.images, task), answers.own[task], atol=1e-4, rtol=0)
 
@@ -103,7 +103,7 @@ def test_every_key_is_accounted_for(answers, official):
     assert report.table().splitlines()[-1].split() == ["all", "839", "833", "6", "0"]
 
 
-def test_tasks_are_read_off_the_heads():
+def test_tasks_are_read_from_the_heads():
     own = [
         TaskSpec("my-liver", TaskKind.SEGMENTATION, 7),
         TaskSpec("views_9", TaskKind.CLASSIFICATION, 9),
@@ -142,8 +142,8 @@ def renamed(state, old, new):
         (lambda s: renamed(s, "organ_cls", "lung"), "'lung' is classification with 6 classes.*segmentation with 2"),
         (lambda s: renamed(s, "IUGC", "FUGC"), "'FUGC' is regression with 3 points.*2 points"),
         (lambda s: renamed(s, "IUGC", "../../up"), "unusable name"),
-        (lambda s: {**s, "heads.extra.project.weight": torch.ones(2, 2)}, "'extra'.*fits none of the official"),
-        (lambda s: {**s, "heads.extra.linear.weight": torch.ones(5, 448)}, "an odd count for x, y pairs"),
+        (lambda s: {**s, "heads.extra.project.weight": torch.ones(2, 2)}, "'extra'.*is none of the official"),
+        (lambda s: {**s, "heads.extra.linear.weight": torch.ones(5, 448)}, "an odd number for x, y pairs"),
         (lambda s: {**s, "heads.extra.conv_block.6.weight": torch.ones(6, 128, 1, 1)}, "not 5"),
         (lambda s: without(s, "heads.thyroid_nodule_det.conv_block.6"), "'thyroid_nodule_det' is incomplete"),
         (lambda s: without(s, "heads.organ_cls.head.3.bias"), "leaves 1 of"),
@@ -155,7 +155,7 @@ def renamed(state, old, new):
         (lambda s: {**s, "fpn_decoder.p5.bias": torch.full((256,), torch.nan)}, "not finite"),
     ],
 )
-def test_what_is_no_official_checkpoint_is_refused_in_one_sentence(state, change, message):
+def test_a_checkpoint_that_is_not_official_is_refused_in_one_sentence(state, change, message):
     with pytest.raises(UserError, match=message) as caught:
         convert(change(state))
     assert "\n" not in str(caught.value)
@@ -170,7 +170,7 @@ def test_the_command_ends_with_2_and_writes_nothing(tmp_path, monkeypatch, capsy
     assert not output.exists()
 
 
-def test_the_command_spares_weights_that_exist(tmp_path, monkeypatch, capsys):
+def test_the_command_keeps_existing_weights(tmp_path, monkeypatch, capsys):
     (tmp_path / "weights.json").write_text(json.dumps({"schema": 1}))
     monkeypatch.setattr(sys, "argv", ["training", "convert-baseline", "best_model.pth", "--output", str(tmp_path)])
     assert run() == 2

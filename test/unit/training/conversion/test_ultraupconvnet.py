@@ -184,7 +184,7 @@ def test_without_prompts_and_without_the_four_way_head():
         (lambda s: {**s, "cls_head_2cls.bias": torch.ones(3)}, r"cls_head_2cls.bias has the shape \(3,\)"),
     ],
 )
-def test_what_is_no_such_checkpoint_is_refused(state, change, message):
+def test_changed_checkpoints_are_refused(state, change, message):
     with pytest.raises(UserError, match=message):
         convert(change(state), TASKS)
 
@@ -202,7 +202,7 @@ def test_a_task_that_does_not_fit_is_an_error(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_from_the_checkpoint_to_answers(state, tmp_path, phantom_folder):
+def test_from_checkpoint_to_answers(state, tmp_path, phantom_folder):
     import inference
 
     torch.save({"model_state_dict": state}, tmp_path / "best.pth")

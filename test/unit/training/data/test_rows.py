@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from phantoms import write_folder
 from PIL import Image
+from unit.training.data.scans import near_copy, scan, write_scans
 from unit.training.recipes import parts_of, tiny_config
 
 from challenge.errors import UserError
@@ -172,3 +173,50 @@ def test_a_wrong_file_of_dev_rows_is_one_sentence(breast, tmp_path, text, messag
         (breast / "dev.csv").write_text(text, "utf-8")
     with pytest.raises(UserError, match=message):
         load(breast, tmp_path, data={"dev_rows": "dev.csv"})
+
+
+def sides(parts):
+    return [{s.image_path.removeprefix("../").removesuffix(".png") for s in part.samples} for part in parts]
+
+
+SCANS = {f"{letter}": scan(number) for number, letter in enumerate("abcdefgh")}
+TWINS = {f"twin of {letter}": near_copy(pixels) for letter, pixels in SCANS.items()}
+
+
+def torn(parts):
+    """How many of the originals stand on the other side than their twin."""
+    train, dev = sides(parts)
+    assert len(train) + len(dev) == len(SCANS) + len(TWINS)
+    return sum((letter in dev) != (f"twin of {letter}" in dev) for letter in SCANS)
+
+
+def test_near_copies_without_a_group_are_on_one_side(tmp_path, caplog):
+    root = write_scans(tmp_path / "data", SCANS | TWINS)
+    caplog.set_level("INFO")
+    assert not torn(load(root, tmp_path))
+    assert "8 pairs of near-copies stay together in the split; the largest group has 2 of 16 images" in caplog.text
+    assert all(not torn(load(root, tmp_path, fold=Fold(number, 3))) for number in range(3))
+    assert torn(load(root, tmp_path, data={"near_copies": 0}))
+    caplog.clear()
+    assert not torn(load(root, tmp_path, data={"image_size": 32, "fit": "letterbox"}))
+    assert sides(load(root, tmp_path)) == sides(load(root, tmp_path, data={"image_size": 32, "fit": "letterbox"}))
+
+
+def test_near_copies_of_named_patients_are_told_and_split_by_name(tmp_path, caplog):
+    groups = {name: f"patient {name}" for name in SCANS | TWINS}
+    root = write_scans(tmp_path / "data", SCANS | TWINS, groups)
+    named = load(root, tmp_path)
+    assert "8 pairs of images look alike but have different groups" in caplog.text
+    assert sides(named) == sides(load(root, tmp_path, data={"near_copies": 0}))
+
+
+def test_near_copies_of_a_validation_folder_are_left_out_whatever_their_names(tmp_path, caplog):
+    root = write_scans(tmp_path / "data", SCANS, {"a": "Anna"})
+    val = write_scans(
+        tmp_path / "val", {"1": TWINS["twin of a"], "2": TWINS["twin of b"], "3": scan(99)}, {"1": "Berta"}
+    )
+    train, dev = sides(load(root, tmp_path, val_root=val))
+    assert train == set("cdefgh")
+    assert dev == set("123")
+    assert "2 training rows are near-copies of images of --val-root; left out" in caplog.text
+    assert sides(load(root, tmp_path, val_root=val, data={"near_copies": 0}))[0] == set("abcdefgh")

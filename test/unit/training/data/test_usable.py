@@ -299,6 +299,6 @@ def test_masks_of_one_image_are_joined_and_told(folder, tmp_path, monkeypatch, c
 
 def test_masks_of_one_image_that_contradict_are_an_error_of_both_rows(folder, tmp_path, monkeypatch):
     root = two_masks(folder, monkeypatch, shape(2), shape(4, value=2))
-    with pytest.raises(UserError, match=r"line 3: unreadable mask: .*say different classes.*\(2 such rows\)"):
+    with pytest.raises(UserError, match=r"line 3: unreadable mask: .*different classes.*\(2 such rows\)"):
         load(root, tmp_path)
     assert {s.row.line for s in faulty(inspect_folder(root).findings)} == {3, 4}

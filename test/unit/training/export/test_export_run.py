@@ -1,4 +1,4 @@
-"""What `export` leaves in a folder, and what it refuses to replace; whose data and licences weights carry."""
+"""What `export` writes and refuses to replace, and the sources and licences that weights keep."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_the_same_network_is_exported_again(run, weights, tmp_path):
     assert (folder / "LICENSE").read_text("utf-8") == LICENCE
 
 
-def test_a_folder_of_other_files_is_no_place_for_weights(run, tmp_path):
+def test_weights_go_among_other_files_only_if_asked_to(run, tmp_path):
     (tmp_path / "thesis.tex").write_text("chapter 1", "utf-8")
     with pytest.raises(UserError, match=r"holds other files \(thesis\.tex\)"):
         export_run(run, tmp_path, None, None)
@@ -98,7 +98,7 @@ def test_a_folder_of_other_files_is_no_place_for_weights(run, tmp_path):
     assert (tmp_path / "thesis.tex").read_text("utf-8") == "chapter 1"
 
 
-def test_graphs_that_the_new_network_lacks_are_gone_and_nothing_outside_is(run, weights, tmp_path):
+def test_graphs_that_the_new_network_lacks_are_removed_and_nothing_else(run, weights, tmp_path):
     folder, outside = shutil.copytree(weights, tmp_path / "weights"), tmp_path / "mine.onnx"
     (folder / FILE).unlink()
     outside.write_bytes(b"mine")
@@ -164,7 +164,7 @@ def test_a_second_round_on_the_same_rows_has_the_same_sources(weights, run, four
 
 
 def test_sources_of_weights_whose_tensors_do_not_record_them(run, weights, tmp_path):
-    """Such are the weights of the first edition: the words stand in `weights.json` alone."""
+    """Weights of the first edition have their sources only in `weights.json`."""
     folder = shutil.copytree(weights, tmp_path / "weights")
     network, state = load_network(run)
     write_trainable(network, state.config, folder, replace(state.facts, provenance=Provenance()), state.counters)
@@ -197,7 +197,7 @@ def test_a_mean_of_runs_adds_up_steps_and_images_on_its_card(run, weights, four_
     assert (tmp_path / "weights" / "LICENSE").read_text("utf-8") == LICENCE
 
 
-def test_a_disk_that_fills_under_the_tensors_is_told_as_one(run, tmp_path):
+def test_a_disk_that_fills_while_tensors_are_written_is_reported_as_full(run, tmp_path):
     network, state = module.load_network(run)
     (tmp_path / FILE).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught:

@@ -1,4 +1,4 @@
-"""Two processes with half of every batch are one process with the whole batch."""
+"""Two processes with half of every batch each learn the same as one process with the whole batch."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A 28th task is added to trained weights in a moment; the others keep their answers if asked to."""
+"""A 28th task is added to trained weights quickly; other tasks keep their answers if asked to."""
 
 import csv
 from dataclasses import replace
@@ -58,7 +58,7 @@ def outputs(run, task_id):
         return network(images, task_id)
 
 
-def test_the_others_answer_as_before_with_keep_others(base, new_task, tmp_path):
+def test_keep_others_leaves_other_answers_unchanged(base, new_task, tmp_path):
     result = finetune(base, new_task, tmp_path / "run", "--keep-others")
     assert result.exit_code == 0, result.output
     network, state = load_network(tmp_path / "run")
@@ -72,13 +72,13 @@ def test_the_others_answer_as_before_with_keep_others(base, new_task, tmp_path):
     assert state.config.optim.freeze_shared == 1
 
 
-def test_without_it_the_shared_parts_join_in(base, new_task, tmp_path, caplog):
+def test_without_the_option_the_shared_parts_learn_too(base, new_task, tmp_path, caplog):
     finetune(base, new_task, tmp_path / "run", "--set", "dev.every=0")
     assert not torch.equal(outputs(tmp_path / "run", "lung"), outputs(base, "lung"))
     assert "now answer differently" in caplog.text
 
 
-def test_exported_tensors_are_a_start_too(base, new_task, tmp_path):
+def test_training_can_start_from_exported_tensors(base, new_task, tmp_path):
     network, run = load_network(base)
     export_run(base, tmp_path, None, None)
     assert set(load_file(tmp_path / FILE)) == set(network.state_dict())
@@ -111,7 +111,7 @@ def test_weights_of_another_network_are_refused(base):
         network_of(other, list(start.tasks), {}, start)
 
 
-def test_what_is_no_start_is_refused(base, four_kinds, tmp_path):
+def test_a_folder_that_is_not_a_run_is_refused_as_start(base, four_kinds, tmp_path):
     with pytest.raises(UserError, match="holds neither"):
         read_start(tmp_path)
     (tmp_path / FILE).write_bytes(b"\0" * 40)

@@ -1,4 +1,4 @@
-"""Every kind learns: a minute on generated pictures beats the prior by a wide margin, so no loss can be broken.
+"""Every kind learns: after a minute on generated pictures it beats the prior by far, so no loss is broken.
 
 One task at a time: from random weights, batch norm over batches of one task each would mix their statistics.
 """

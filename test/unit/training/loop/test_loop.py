@@ -92,8 +92,8 @@ def uninterrupted(source, tmp_path_factory):
     return run
 
 
-def test_the_run_that_others_are_compared_with_learned(source, uninterrupted, tmp_path):
-    """Two runs that both leave something out are alike, too."""
+def test_the_reference_run_learned(source, uninterrupted, tmp_path):
+    """Otherwise two runs that both skip something would compare as equal."""
     state = checkpoint.load(uninterrupted / checkpoint.LAST)
     assert (state.counters.steps, state.resume.progress) == (8, 1)
     assert state.counters.images_seen == 8 * 2 * 4
@@ -116,7 +116,7 @@ def test_the_run_that_others_are_compared_with_learned(source, uninterrupted, tm
 
 
 @pytest.mark.parametrize("step", [2, 3, 4, 8])
-def test_a_killed_run_goes_on_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path, monkeypatch):
     run = tmp_path / "run"
     killed_at(step, RESUMABLE, source, run, monkeypatch)
     train_run(RESUMABLE, source, run, Ranks(), resume=True)
@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_to_the_same_curve_and_weights(step, source, uninte
     assert all(torch.equal(value, expected[key]) for key, value in tensors_of(run).items())
 
 
-def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
+def test_kill_9_of_the_process_itself(source, uninterrupted, tmp_path):
     run = tmp_path / "run"
     program = f"""
         import os, signal
@@ -162,9 +162,9 @@ def test_kill_minus_nine_of_the_process_itself(source, uninterrupted, tmp_path):
 
 
 @pytest.mark.parametrize("step", [2, 3, 7])
-def test_a_run_that_a_signal_stopped_goes_on_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path,
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_curve_and_weights(step, source, uninterrupted, tmp_path,
                                                                            monkeypatch):  # fmt: skip
-    """The signal comes in the middle of a step: that step is finished and kept, wherever the log stands."""
+    """The signal comes in the middle of a step: that step is finished and saved, whatever was last logged."""
     run, whole = tmp_path / "run", Trainer.train_step
 
     def signalled(self, draws, batches):
@@ -257,7 +257,7 @@ def test_a_run_leaves_its_recipe_table_and_curves(uninterrupted):
     }  # fmt: skip
 
 
-def test_dev_scores_are_the_official_scores_of_the_exported_submission(source, tmp_path):
+def test_dev_scores_equal_the_official_scores_of_the_exported_submission(source, tmp_path):
     val = tmp_path / "val"
     write_folder(val, seed=9, per_task=3, only=TASKS)
     config = tiny_config(optim={"images": 32})
@@ -303,7 +303,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(source, tmp_path):
         train_run(config, source, tmp_path / "run", Ranks())
 
 
-def test_a_frozen_start_moves_the_heads_alone(source, tmp_path):
+def test_a_frozen_start_trains_only_the_heads(source, tmp_path):
     config = tiny_config(optim={"freeze_shared": 1.0, "images": 32})
     tmp_path.joinpath("run").mkdir()
     trainer = tiny_trainer(config, source, tmp_path / "run")

@@ -46,7 +46,7 @@ def test_one_pass_over_all_tasks_reaches_every_parameter():
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
-def test_what_a_system_names_is_not_decayed_and_keeps_its_rate():
+def test_parameters_named_by_a_system_are_not_decayed_and_keep_their_rate():
     network = build("uniseg", TASKS, features=(4, 8, 8, 8, 8, 12), grid=2)
     optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3, weight_decay=0.1))
     (free,) = (group for group in optimizer.param_groups if group["weight_decay"] == 0)
@@ -101,7 +101,7 @@ def test_the_poly_schedule():
     assert optimizer.param_groups[-1]["lr"] == pytest.approx(0.5 + 1.5 * 0.5**0.9)
 
 
-def test_a_decoder_without_a_rate_of_its_own_learns_at_the_heads_and_all_are_decayed():
+def test_without_decoder_lr_the_decoder_uses_the_heads_rate_and_all_parts_decay():
     network = tiny_network()
     optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3, weight_decay=0.07))
     rates = {id(p): (group["lr"], group["peak_lr"]) for group in optimizer.param_groups for p in group["params"]}

@@ -1,4 +1,4 @@
-"""`train --from`: a second round goes on with a whole network, and the weights tell what it had seen before."""
+"""`train --from`: a second round continues a whole network, and the weights record its earlier training."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def first(four_kinds, tmp_path_factory):
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A recipe file as `train` reads it: 16 images, heads alone."""
+    """A recipe file for `train`: 16 images, only the heads."""
     table = to_dict(tiny_config(optim={"images": 16, "freeze_shared": 1.0}))
     lines = []
     for name in ("system", "data", "optim", "runtime"):
@@ -65,12 +65,12 @@ def test_a_stopped_second_round_remembers_the_first(first, recipe, four_kinds, t
     assert load_network(tmp_path / "second")[1].facts.images_before == 32
 
 
-def test_folds_begin_at_the_beginning(first, recipe, four_kinds, tmp_path):
+def test_folds_cannot_start_from_a_network(first, recipe, four_kinds, tmp_path):
     ended = train(recipe, four_kinds, tmp_path / "second", "--from", first, "--folds", "2")
     assert_refused(ended, "--folds cannot be combined")
 
 
-def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
+def test_adapters_can_be_added_to_a_trained_network(four_kinds, tmp_path):
     options = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
     losses = {"detection": "one_box", "regression": "heatmap_ce"}
     first = tiny_config(system={"name": "atlas", "options": options}, loss=losses, optim={"images": 8})
@@ -85,7 +85,7 @@ def test_adapters_are_put_into_a_trained_network(four_kinds, tmp_path):
     assert network.adapters["breast_lesion"].up.weight.abs().max() > 0
 
 
-def test_a_head_of_another_kind_is_reinitialised_and_everything_else_goes_on(four_kinds, tmp_path, caplog):
+def test_a_head_of_another_kind_is_reinitialised_and_everything_else_is_kept(four_kinds, tmp_path, caplog):
     options = {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}
     losses = {"detection": "one_box", "regression": "heatmap_ce"}
     first = tiny_config(system={"name": "atlas", "options": options}, loss=losses, optim={"images": 8})

@@ -1,4 +1,4 @@
-"""One step of the training loop, worked out beside it: gradients, weights, averages, rates, what is scored and kept."""
+"""One step of the training loop against the same by hand: gradients, weights, averages, rates, scores, checkpoints."""
 
 import itertools
 import json
@@ -99,7 +99,7 @@ def test_the_tasks_of_one_draw_add_up(make):
     assert_same(gradients(trainer), by_hand(trainer, [(draw, task_id, 1.0) for task_id in known]))
 
 
-def test_what_the_network_adds_to_the_loss_counts_once(make):
+def test_the_networks_auxiliary_loss_counts_once(make):
     trainer = make(optim=STILL)
     draw = draw_of("breast_2cls", 0, 1)
     step(trainer, draw)
@@ -148,14 +148,14 @@ def test_the_average_of_weights_by_hand(make):
         torch.testing.assert_close(value, mean[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_dropout_is_another_one_in_every_step_and_the_same_when_a_step_is_repeated(make):
+def test_dropout_differs_between_steps_and_repeats_with_a_step(make):
     trainer = make(optim=STILL, system={"options": {**TINY["system"]["options"], "dropout": 0.5}})
     draw = draw_of("breast_2cls", 0, 1)
     first, again, other = (float(step(trainer, draw, number=n)["breast_2cls"]) for n in (1, 1, 2))
     assert first == again != other
 
 
-def test_shared_parts_join_in_when_their_time_has_come(make):
+def test_shared_parts_start_to_learn_at_their_time(make):
     trainer = make(optim={**STILL, "freeze_shared": 0.5})
     draw = draw_of("breast_lesion", 0, 1)
     statistics = {
@@ -247,7 +247,7 @@ def test_images_reach_the_network_normalised_and_small_ones_antialiased(make):
     torch.testing.assert_close(seen[1][0], whole)
 
 
-def test_what_is_trained_before_is_counted(source, make, tmp_path):
+def test_a_saved_checkpoint_has_counters_network_and_average(source, make, tmp_path):
     trainer = make(optim={**STILL, "ema_decay": 0.5})
     step(trainer, draw_of("breast_2cls", 0, 1))
     trainer.save()
@@ -273,7 +273,7 @@ def test_a_resumed_run_remembers_its_best_score(make, source, tmp_path):
 
 
 def test_every_batch_norm_of_the_network_learns_its_statistics(make):
-    """Otherwise the network in eval mode, which is the one that is exported, is another than the one that learned."""
+    """Otherwise the exported network (in eval mode) would differ from the trained one."""
     trainer = make(optim=STILL)
     norms = {n: m for n, m in trainer.parts.network.encoder.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}

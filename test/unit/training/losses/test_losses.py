@@ -41,7 +41,7 @@ SEGMENTATION = (dice_loss, image_dice_loss, cross_entropy_squared_dice, cross_en
 
 
 @pytest.mark.parametrize("loss", SEGMENTATION)
-def test_a_perfect_mask_costs_nothing_and_a_wrong_one_much(loss):
+def test_a_perfect_mask_has_no_loss_and_a_wrong_one_a_large_loss(loss):
     assert loss(confident(HALVES, 2), HALVES) < 1e-3
     assert loss(confident(1 - HALVES, 2), HALVES) > 0.5
 
@@ -59,7 +59,7 @@ def test_squares_in_the_denominator_of_ultraupconvnets_dice():
     assert loss == pytest.approx(0.477, abs=5e-4)
 
 
-def test_the_official_dice_counts_absent_classes_as_nothing():
+def test_absent_classes_have_no_loss_in_the_official_dice():
     # Two of four classes occur, both wholly missed: each costs 1, the mean is over all four.
     wrong = confident(torch.full_like(HALVES, 3), 4)
     assert dice_loss(wrong, HALVES) == pytest.approx(0.5, abs=1e-4)
@@ -75,13 +75,13 @@ def test_the_dice_by_image_sees_the_small_object():
     assert dice_loss(missed, target) < 0.01
 
 
-def test_an_image_without_the_object_punishes_false_positives_alone():
+def test_an_image_without_the_object_penalises_only_false_positives():
     empty = torch.zeros(1, 16, 16, dtype=torch.int64)
     assert image_dice_loss(confident(empty, 2), empty) < 1e-3
     assert image_dice_loss(confident(1 - empty, 2), empty) > 0.99
 
 
-def test_the_border_is_three_pixels_wide_on_either_side():
+def test_the_border_is_three_pixels_wide_on_each_side():
     target = torch.zeros(1, 20, 20, dtype=torch.int64)
     target[:, :, 10:] = 1
     assert near_border(target)[0, 5].nonzero().flatten().tolist() == [7, 8, 9, 10, 11, 12]
@@ -126,7 +126,7 @@ BOX = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
 
 
 @pytest.mark.parametrize("loss", [focal_grid_loss, focal_grid_giou_loss])
-def test_objectness_is_taught_everywhere(loss):
+def test_objectness_is_trained_in_every_cell(loss):
     output = grid(objectness=0.0).requires_grad_()
     loss(output, BOX).backward()
     assert output.grad is not None
@@ -138,7 +138,7 @@ def test_objectness_is_taught_everywhere(loss):
     assert loss(everywhere, BOX) > 10 * loss(at_centre, BOX)
 
 
-def test_the_official_loss_is_content_with_objects_everywhere():
+def test_the_official_loss_does_not_penalise_objects_everywhere():
     output = grid(objectness=12.0).requires_grad_()
     loss = positive_cell_loss(output, BOX)
     loss.backward()
@@ -147,7 +147,7 @@ def test_the_official_loss_is_content_with_objects_everywhere():
     assert output.grad[0, 4].count_nonzero() == 1
 
 
-def test_giou_tells_a_far_box_from_a_near_one_and_survives_one_upside_down():
+def test_giou_separates_far_from_near_boxes_and_accepts_an_inverted_box():
     near, far = grid((0.3, 0.3, 0.8, 0.8)), grid((0.0, 0.0, 0.1, 0.1))
     assert focal_grid_giou_loss(grid(), BOX) < focal_grid_giou_loss(near, BOX) < focal_grid_giou_loss(far, BOX)
     upside_down = grid((0.75, 0.75, 0.25, 0.25)).requires_grad_()
@@ -171,7 +171,7 @@ def test_a_missing_point_gives_no_gradient(loss):
 
 
 @pytest.mark.parametrize("loss", [heatmap_mse, heatmap_cross_entropy])
-def test_heatmap_losses_want_the_peak_at_the_point(loss):
+def test_heatmap_losses_are_lowest_with_the_peak_at_the_point(loss):
     target = torch.tensor([[0.25, 0.75, float("nan"), float("nan")]])
     truth, known = gaussians(target, 32, 0.05)
     assert known.tolist() == [[1, 0]]
@@ -229,7 +229,7 @@ def test_an_ellipse_loss_refuses_other_heads():
         LOSSES[TaskKind.REGRESSION]["ellipse"](LossConfig(), [])(torch.rand(1, 8), torch.rand(1, 8))
 
 
-def test_a_tasks_own_loss_goes_before_its_kinds():
+def test_a_tasks_loss_overrides_its_kinds():
     config = LossConfig(regression="mse", tasks={"FUGC": "l1"})
     far = torch.tensor([[0.0, 0.5]]), torch.tensor([[0.0, 0.0]])
     assert task_loss(CATALOGUE["FUGC"], config)(*far).item() == pytest.approx(0.25)
@@ -244,7 +244,7 @@ def test_fixed_weights_of_kind_and_task_multiply():
     assert not list(balance.parameters())
 
 
-def test_uncertainty_turns_down_the_task_that_stays_bad():
+def test_uncertainty_weighting_lowers_the_weight_of_a_bad_task():
     balance = TaskBalance([CATALOGUE["lung"], CATALOGUE["FUGC"]], BalanceConfig("uncertainty"))
     optimizer = torch.optim.SGD(balance.parameters(), lr=0.1)
     for _ in range(300):

@@ -245,7 +245,7 @@ def test_the_heat_peaks_at_the_boxs_own_row_and_column():
 
 
 def test_the_official_box_loss_by_hand():
-    """A box 0.1 off on every side costs 0.8; objectness that costs nothing is taken away."""
+    """A box that is off by 0.1 on every side costs 0.8; the objectness term is made zero."""
     output = torch.zeros(1, 5, 4, 4)
     output[:, 4] = -40.0
     output[0, :, 0, 2] = torch.tensor([0.5, 0.1, 0.8, 0.3, 40.0])  # the cell of (0.55, 0.1): column 2, row 0
@@ -305,7 +305,7 @@ def test_map_losses_cell_by_cell(sigma):
     assert float(by_name(maps, target)) == pytest.approx(square / 3)
 
 
-def test_the_area_of_an_ellipse_lies_where_its_axes_say():
+def test_the_area_of_an_ellipse_matches_its_axes():
     ends = torch.tensor([[0.2, 0.25, 0.6, 0.25, 0.4, 0.15, 0.4, 0.35]])  # centre (0.4, 0.25), 0.2 across, 0.1 down
     size = 200
     area = filled(ends, size)[0]

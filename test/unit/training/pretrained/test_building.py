@@ -1,4 +1,4 @@
-"""How the heads of a new network begin, by what its losses supervise."""
+"""How the heads of a new network start, by what its losses supervise."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_c
 
 @pytest.mark.parametrize("loss", ["focal_grid", "focal_grid_giou", "positive_cell", "one_box"])
 @pytest.mark.parametrize("system", ["mh_mtl", "atlas"])
-def test_objects_begin_rare_where_the_whole_grid_is_supervised(system, loss):
+def test_objects_start_rare_if_the_whole_grid_is_supervised(system, loss):
     sections = {"system": ATLAS} if system == "atlas" else {}
     network = network_of(tiny_config(**sections, loss={"detection": loss}), [CATALOGUE["thyroid_nodule_det"]], {})
     head = network.stages["head.thyroid_nodule_det"].module
@@ -20,7 +20,7 @@ def test_objects_begin_rare_where_the_whole_grid_is_supervised(system, loss):
     assert (bias == pytest.approx(OBJECT_PRIOR)) is loss.startswith("focal")
 
 
-def test_points_begin_at_the_training_means_of_their_own_task():
+def test_points_start_at_their_tasks_training_means():
     means = {"IUGC": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
     network = network_of(tiny_config(), [CATALOGUE["IUGC"], CATALOGUE["FUGC"]], means)
     heads = [network.stages[f"head.{task_id}"].module.regress.bias.tolist() for task_id in ("IUGC", "FUGC")]

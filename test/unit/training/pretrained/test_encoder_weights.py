@@ -101,7 +101,7 @@ def test_a_file_with_timm_names(tmp_path):
     lambda state: state.pop("conv_stem.weight"),
     lambda state: state.update({"conv_stem.weight": torch.zeros(1, 3, 3, 3)}),
 ])  # fmt: skip
-def test_a_missing_or_misshapen_tensor_is_an_error(tmp_path, change):
+def test_a_tensor_that_is_missing_or_has_the_wrong_shape_is_an_error(tmp_path, change):
     system = network()
     state = dict(system.encoder.backbone.state_dict())
     change(state)
@@ -115,7 +115,7 @@ def test_weights_of_another_encoder_are_an_error(state):
         load_encoder_weights(network("tf_efficientnet_lite1"), f"package:{PACKAGE}")
 
 
-def test_a_random_file_and_an_absent_package_are_errors(tmp_path):
+def test_a_random_file_and_a_missing_package_are_errors(tmp_path):
     (tmp_path / "w.pth").write_bytes(bytes(range(256)) * 9)
     with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         load_encoder_weights(network(), str(tmp_path / "w.pth"))
@@ -176,7 +176,7 @@ def test_timms_vit_fills_m2dinos_encoder_or_is_an_error(tmp_path):
             load_encoder_weights(network(**vit(depth)), str(tmp_path / "vit.pth"))
 
 
-def test_an_encoder_of_its_own_takes_no_weights():
+def test_an_encoder_that_is_not_timms_loads_no_weights():
     with pytest.raises(UserError, match="UniSeg takes no weights"):
         load_encoder_weights(network("unet", name="uniseg", features=(4, 8, 8, 8, 8, 12)), "timm")
 

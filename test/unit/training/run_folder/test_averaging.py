@@ -1,4 +1,4 @@
-"""`training average`: the mean of two second rounds is a run like others; strangers have no mean."""
+"""`training average`: the mean of two second rounds is a run like others; unrelated runs are refused."""
 
 import shutil
 from dataclasses import replace
@@ -67,7 +67,7 @@ def test_a_reinitialised_head_is_the_first_runs(runs, tmp_path):
     assert "breast_2cls" not in alike
 
 
-def test_strangers_have_no_mean(runs, tmp_path):
+def test_unrelated_runs_cannot_be_averaged(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
     shutil.copytree(runs / "second-2", tmp_path / "split")
@@ -83,7 +83,7 @@ def test_strangers_have_no_mean(runs, tmp_path):
         average_runs([runs / "second-1", runs / "second-2"], runs / "first")
 
 
-def test_the_old_name_of_an_option_is_told(tmp_path):
+def test_the_old_name_of_an_option_is_explained(tmp_path):
     arguments = ["average", "a", "b", "--output", str(tmp_path / "mean"), "--anew", "lung"]
     assert_refused(
         CliRunner().invoke(main, arguments, catch_exceptions=False), "the option --anew is now called --reinitialise"

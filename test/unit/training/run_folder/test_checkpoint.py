@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all; whatever else lies in its place is told in one sentence."""
+"""A checkpoint is complete or absent; any other file in its place is one sentence."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def good(path):
 
 
 def saved(path, change):
-    """Write what a good checkpoint holds, changed."""
+    """Write a changed copy of a good checkpoint."""
     good(path)
     table = torch.load(path, weights_only=True)
     change(table)
@@ -65,7 +65,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("kind", DAMAGED)
 @pytest.mark.parametrize("name", [checkpoint.LAST, checkpoint.BEST])
-def test_what_is_no_checkpoint_is_told(kind, name, tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_reported(kind, name, tmp_path):
     message, make = DAMAGED[kind]
     make(tmp_path / name)
     with pytest.raises(UserError, match=message) as error:
@@ -76,7 +76,7 @@ def test_what_is_no_checkpoint_is_told(kind, name, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["empty", "pointer", "pickle", "text"])
-def test_what_are_no_tensors_is_told(kind, tmp_path):
+def test_damaged_tensor_files_are_one_sentence(kind, tmp_path):
     DAMAGED[kind][1](tmp_path / FILE)
     with pytest.raises(UserError, match=FILE) as error:
         read_start(tmp_path)
@@ -94,7 +94,7 @@ def test_the_command_ends_before_data_are_read(tmp_path):
 
 
 def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_no_part_of_the_new_one(tmp_path):
-    """The largest file that may be written is what a full disk is, to the writer."""
+    """For the writer, a limit of the file size is like a full disk."""
     good(tmp_path / checkpoint.LAST)
     before = (tmp_path / checkpoint.LAST).read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -108,7 +108,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_leaves_no_part_of_the_new_one(
     assert (tmp_path / checkpoint.LAST).read_bytes() == before
 
 
-def test_another_fault_of_the_disk_is_no_full_disk(tmp_path, monkeypatch):
+def test_another_disk_error_is_not_a_full_disk(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError(errno.EIO, "broken")
 

@@ -1,4 +1,4 @@
-"""A checkpoint is whole on the disk before it takes the place of the earlier one."""
+"""A checkpoint is complete on disk before it replaces the earlier one."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def events(monkeypatch):
     return seen
 
 
-def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
+def test_a_checkpoint_is_synced_before_it_is_renamed(events, tmp_path):
     path = tmp_path / checkpoint.LAST
     checkpoint.save(path, state(1))
     events.clear()
@@ -48,7 +48,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(events, tmp_path):
     assert os.listdir(tmp_path) == [checkpoint.LAST]
 
 
-def test_the_best_one_goes_before_the_last_one(tmp_path):
+def test_the_best_checkpoint_is_preferred_to_the_last(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint"):
         checkpoint.load_best(tmp_path)
     checkpoint.save(tmp_path / checkpoint.LAST, state(2))

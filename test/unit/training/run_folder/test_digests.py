@@ -1,23 +1,29 @@
-"""A run knows its rows and its start: nobody goes on, averages or judges with others unawares."""
+"""A run knows its rows and its start: other ones are noticed when it is resumed, averaged or scored."""
 
 import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 from phantoms import write_folder
 from PIL import Image
 from unit.training.commands import assert_refused
+from unit.training.data.scans import near_copy, scan, write_scans
 from unit.training.recipes import TASKS, tiny_config
 
 from challenge.errors import UserError
 from training.__main__ import main
+from training.config import DataConfig
 from training.data.rows import DataSource
 from training.distributed import Ranks
-from training.loop.runs import FOLDS, cross_validate, train_run
+from training.loop.finetune import finetune_config
+from training.loop.runs import FOLDS, cross_validate, is_finished, train_run
+from training.loop.synchronise import sync_config
 from training.run_folder import checkpoint
 from training.run_folder.averaging import average_runs
 from training.run_folder.digests import Digests
+from training.run_folder.state import RunState
 from training.run_folder.trainable import load_network, read_start
 
 CONFIG = tiny_config(optim={"images": 16})
@@ -68,14 +74,14 @@ def paint_an_image(data):
 
 
 @pytest.mark.parametrize("change", [change_a_label, drop_a_row, paint_an_image])
-def test_a_run_does_not_go_on_with_changed_data(change, run, data, tmp_path):
+def test_a_run_does_not_continue_with_changed_data(change, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change(data)
     with pytest.raises(UserError, match=r"was started with other (training|dev) rows"):
         train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
 
 
-def test_where_the_data_lie_does_not_matter(run, data, tmp_path):
+def test_the_place_of_the_data_does_not_matter(run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     train_run(CONFIG, source(data, run), home, Ranks(), resume=True)
     assert load_network(home)[1].facts.digests == load_network(run)[1].facts.digests
@@ -93,7 +99,7 @@ def test_a_finished_fold_on_other_data_is_not_summed_up(data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["score", "refine", "calibrate", "robustness"])
-def test_a_run_is_judged_by_its_own_rows_alone(name, run, data, tmp_path):
+def test_a_run_is_scored_only_on_its_own_rows(name, run, data, tmp_path):
     home = shutil.copytree(run, tmp_path / "run")
     change_a_label(data)
     assert_refused(command(name, home, "--data-root", data, "--cache", run.parent / "cache"), "are not the run's own")
@@ -107,7 +113,7 @@ def test_scores_on_another_folder_say_so(run, four_kinds, data, caplog):
     assert "need not be the run's dev rows" in caplog.text
 
 
-def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(four_kinds, tmp_path):
+def test_a_run_with_a_val_root_is_refined_and_calibrated_on_it(four_kinds, tmp_path):
     write_folder(tmp_path / "val", seed=9, per_task=3, only=TASKS)
     train_run(CONFIG, DataSource(four_kinds, tmp_path / "cache", tmp_path / "val"), tmp_path / "run", Ranks())
     common = ["--data-root", four_kinds, "--cache", tmp_path / "cache"]
@@ -118,14 +124,14 @@ def test_a_run_that_was_judged_by_a_val_root_is_refined_and_calibrated_by_it(fou
         assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == tasks
 
 
-def test_a_start_that_does_not_record_its_rows_is_taken_with_a_warning(run, four_kinds, tmp_path, caplog):
+def test_a_start_without_recorded_rows_gives_a_warning(run, four_kinds, tmp_path, caplog):
     start = read_start(run)[0]
     old = replace(start, facts=replace(start.facts, digests=Digests()))
     train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=old)
     assert "does not record its training rows" in caplog.text
 
 
-def test_a_start_that_was_judged_by_the_same_rows_is_no_risk(run, four_kinds, tmp_path, caplog):
+def test_a_start_chosen_on_the_same_rows_is_not_a_risk(run, four_kinds, tmp_path, caplog):
     train_run(CONFIG, source(four_kinds, run), tmp_path / "second", Ranks(), start=read_start(run)[0])
     assert "network to begin with" not in caplog.text
     other = replace(CONFIG, data=replace(CONFIG.data, split_seed=7))
@@ -144,7 +150,7 @@ def test_another_start_is_refused(run, four_kinds, tmp_path):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
 
 
-def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path):
+def test_runs_with_other_dev_rows_cannot_be_averaged(run, data, tmp_path):
     drop_a_row(data)
     start = read_start(run)[0]
     for name, root in (("one", data), ("other", data)):
@@ -155,3 +161,41 @@ def test_runs_that_were_judged_by_other_rows_have_no_mean(run, data, tmp_path):
     checkpoint.save(tmp_path / "other" / checkpoint.BEST, state)
     with pytest.raises(UserError, match="have different dev rows"):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
+
+
+def make_old(home):
+    """Make a run that did not join near-copies into one that is older than this setting."""
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        table = checkpoint.load(home / name).as_table()
+        del table["config"]["data"]["near_copies"]
+        torch.save(table, home / name)
+
+
+def test_a_run_that_is_older_than_near_copies_keeps_its_split(tmp_path, caplog):
+    pictures = {f"{number}": scan(number) for number in range(8)}
+    pictures |= {f"twin of {name}": near_copy(pixels) for name, pixels in pictures.items()}
+    place = DataSource(write_scans(tmp_path / "data", pictures), tmp_path / "cache")
+    recipe = {"optim": {"images": 8}, "data": {"dev_fraction": 0.4}}
+    old, now = (tiny_config(**{**recipe, "data": {**recipe["data"], "near_copies": least}}) for least in (0.0, 0.95))
+    train_run(old, place, tmp_path / "old", Ranks())
+    train_run(now, place, tmp_path / "new", Ranks())
+    make_old(tmp_path / "old")
+    before, other = (load_network(tmp_path / name)[1].facts.digests for name in ("old", "new"))
+    assert before.dev != other.dev
+    train_run(now, place, tmp_path / "old", Ranks(), resume=True)
+    assert is_finished(now, place, tmp_path / "old", Ranks())
+    assert "goes on without" in caplog.text
+    assert load_network(tmp_path / "old")[1].facts.digests == before
+    for name in ("score", "refine", "calibrate"):  # each refuses other rows than the run's own
+        command(name, tmp_path / "old", "--data-root", place.data_root, "--cache", place.cache)
+    with pytest.raises(UserError, match="another config"):
+        train_run(old, place, tmp_path / "new", Ranks(), resume=True)
+
+
+def test_a_network_that_is_older_than_near_copies_is_adapted_with_them(run, tmp_path):
+    base = checkpoint.load(run / checkpoint.LAST).as_table()
+    del base["config"]["data"]["near_copies"]
+    config = RunState.from_table(base).config
+    assert config.data.near_copies == 0
+    assert finetune_config(config, 8, keep_others=True).data.near_copies == DataConfig().near_copies
+    assert sync_config(config, 8).data.near_copies == DataConfig().near_copies

@@ -1,4 +1,4 @@
-"""What a run records survives a file as it was; weights of schema 1 are still read."""
+"""A run's facts survive being saved and loaded; weights of schema 1 are still read."""
 
 import shutil
 from dataclasses import replace
@@ -40,13 +40,13 @@ def test_a_state_survives_its_file(tmp_path):
     assert checkpoint.load(tmp_path / "best.pt") == replace(state, resume=None)
 
 
-def test_the_average_is_what_is_handed_on():
+def test_the_average_is_what_is_exported():
     state = RunState(tiny_config(), (), {"w": torch.zeros(1)}, {"w": torch.ones(1)}, Counters(), RunFacts())
     assert Start.of(state).state == {"w": torch.ones(1)}
     assert Start.of(replace(state, ema=None)).state == {"w": torch.zeros(1)}
 
 
-def test_a_run_keeps_what_it_began_with_and_adds_its_own():
+def test_a_run_keeps_the_facts_of_its_start_and_adds_its_own():
     facts = FACTS.continued(Counters(2, 10), {"lung": 4}, {}, Digests("other", "b"))
     assert (facts.images_before, facts.rows, facts.means) == (15, {"lung": 4}, FACTS.means)
     assert facts.provenance.sources["lung"].source == "Set A; 3 images; then further data"
@@ -68,7 +68,7 @@ def test_weights_of_schema_1_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["score", "refine", "calibrate"])
-def test_a_run_of_the_first_edition_is_told_in_one_sentence(command, tmp_path):
+def test_a_run_of_the_first_edition_is_one_sentence(command, tmp_path):
     shutil.copy(SAMPLES / "first-edition.pt", tmp_path / checkpoint.LAST)
     assert_refused(
         CliRunner().invoke(main, [command, str(tmp_path), "--data-root", str(tmp_path)], catch_exceptions=False),

@@ -6,8 +6,12 @@ from torch import nn
 from unit.training.recipes import TASKS, parts_of, tiny_config
 
 from challenge import targets
+from challenge.imaging.geometry import Fit
+from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.postprocess import Postprocessing
+from model.frozen.postprocess import Postprocessing, SecondLook
+from model.frozen.second_look import Crop, window_of
+from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.selection.dev_scores import DevScorer, selection
 
@@ -24,6 +28,7 @@ NOTHING = {
     TaskKind.REGRESSION: {"MRE": 20.0},
 }
 
+TWICE = Postprocessing(second_look=SecondLook())
 MEAN_BOX, MEAN_POINTS = (0.2, 0.3, 0.7, 0.6), (0.3, 0.6) * 4
 
 
@@ -134,6 +139,62 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
     assert torch.equal(seen[1], seen[0].flip(-1))
     assert not torch.equal(seen[1], seen[0])
     assert scores.tasks["breast_lesion"]["DSC"] > 0.97
+
+
+class SecondLooker(Oracle):
+    """Sees at first a shifted truth, and at second looks (odd calls) the truth of each crop shifted the other way."""
+
+    def forward(self, images, task_id):
+        rows = [sample for sample in self.part.samples if sample.task_id == task_id]
+        self.asked.setdefault(task_id, []).append(images)
+        if len(self.asked[task_id]) == 1:
+            self.first = [self.shifted(self.answer(sample), 0.05) for sample in rows]
+            return torch.stack(self.first)
+        self.windows = [self.window(sample, raw) for sample, raw in zip(rows, self.first, strict=True)]
+        pairs = zip(rows, self.windows, strict=True)
+        return torch.stack([self.shifted(self.truth_in(sample, window), -0.05) for sample, window in pairs if window])
+
+    def shifted(self, raw, by):
+        return raw + by * torch.tensor([1.0, 0, 1, 0, 0])[:, None, None]
+
+    def window(self, sample, raw):
+        return window_of(raw.numpy(), sample.kind, self.part.store.resize_of(sample), TWICE)
+
+    def truth_in(self, sample, window):
+        width, height = self.part.store.resize_of(sample).width, self.part.store.resize_of(sample).height
+        raw = self.answer(sample).clone()
+        raw[0:4:2] = (raw[0:4:2] * width - window.left) / window.width
+        raw[1:4:2] = (raw[1:4:2] * height - window.top) / window.height
+        # The shift is in sides of the image at the first look, and in sides of the crop now.
+        raw[0:4:2] += 0.05 - 0.05 * width / window.width
+        return raw
+
+
+def test_the_second_look_sees_the_native_image_and_is_joined(part):
+    config, network = tiny_config(), SecondLooker(part, knows=True)
+    once = DevScorer(part, config.data, {}).score(SecondLooker(part, knows=True), ["breast_lesion_det"])
+    refinements = {"breast_lesion_det": TWICE}
+    twice = DevScorer(part, config.data, {}, refinements=refinements).score(network, ["breast_lesion_det"])
+    _, crops = network.asked["breast_lesion_det"]
+    rows = [sample for sample in part.samples if sample.task_id == "breast_lesion_det"]
+    looked = [(sample, window) for sample, window in zip(rows, network.windows, strict=True) if window]
+    assert 0 < len(looked) == len(crops)
+    for (sample, window), seen in zip(looked, crops, strict=True):
+        image = part.store.native_image(sample)
+        size = config.data.image_size
+        cut = Crop.of(image, window, size, Fit.STRETCH, Resampling.ANTIALIASED).pixels
+        expected = normalise(torch.from_numpy(cut.copy())[None].permute(0, 3, 1, 2), config.data.mean, config.data.std)
+        assert torch.equal(seen, expected[0])
+    assert twice.tasks["breast_lesion_det"]["IoU"] > once.tasks["breast_lesion_det"]["IoU"]
+
+
+def test_what_changes_the_image_changes_the_crop_too(part):
+    network, refinements = SecondLooker(part, knows=True), {"breast_lesion_det": TWICE}
+    black = DevScorer(part, tiny_config().data, {}, lambda _, pixels: pixels * 0, refinements)
+    black.score(network, ["breast_lesion_det"])
+    once, twice = network.asked["breast_lesion_det"]
+    assert (once == once[:, :, :1, :1]).all()
+    assert (twice == twice[:, :, :1, :1]).all()
 
 
 def test_every_dev_row_is_scored_whatever_the_batch(part, monkeypatch):

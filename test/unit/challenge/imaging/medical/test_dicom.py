@@ -41,7 +41,7 @@ EMPTY = b"\0\0\0\0"
     ids=["plain", "open sequence", "sequence of known length", "unknown type, implicit inside", "implicit",
          "big-endian", "compressed pixels"],
 )  # fmt: skip
-def test_sound_files(data):
+def test_correct_files(data):
     check_lengths(data)
 
 

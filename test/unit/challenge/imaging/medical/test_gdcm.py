@@ -1,4 +1,4 @@
-"""DICOM files by hand: what writers get wrong, and what the header says about the numbers."""
+"""Hand-made DICOM files: common mistakes of writers, and what the header says about the numbers."""
 
 import contextlib
 import io
@@ -89,7 +89,7 @@ PRIVATE = element((9, 0x10), b"LO", b"VENDOR") + b"\x09\0\x01\x10  \0\0" + struc
     ],
     ids=["a zero", "a new line", "three", "no preamble", "blanks for a type"],
 )
-def test_what_writers_get_wrong(read, change):
+def test_common_mistakes_of_writers(read, change):
     for name in ("scan.dcm", "scan.png"):
         assert_grey(read(change(dicom(GREY)), name), GREY)
 
@@ -109,7 +109,7 @@ def test_bytes_after_compressed_pixels(read):
     ],
     ids=["cut", "a length without a value", "an implicit one"],
 )
-def test_the_size_of_what_is_refused(tmp_path, data):
+def test_the_size_of_refused_files(tmp_path, data):
     (tmp_path / "scan.dcm").write_bytes(data)
     with pytest.raises(ImageError):
         read_image(tmp_path / "scan.dcm")
@@ -137,7 +137,7 @@ def test_bits_stored(read, values, options, expected, is_noted):
     assert_grey(read(dicom(values, **options)), expected, is_noted)
 
 
-def test_a_sigmoid_is_told(read):
+def test_a_sigmoid_window_is_noted(read):
     for function, is_noted in ((b"LINEAR", False), (b"LINEAR_EXACT", False), (b"SIGMOID", True)):
         image = read(dicom(WIDE, more=window(128, 256) | {0x1056: (b"CS", function)}))
         assert ("sigmoid" in str(image.notes)) == is_noted
@@ -150,7 +150,7 @@ def test_numbers_in_the_upper_bits_are_refused(tmp_path):
         read_image(tmp_path / "upper.dcm")
 
 
-def test_a_high_bit_that_is_wrong_does_no_harm(read):
+def test_a_wrong_high_bit_is_harmless(read):
     values = WIDE * 16 + 1
     assert_grey(read(dicom(values, bits=12, more={0x102: (b"US", us(15))})), GREY)
 
@@ -169,7 +169,7 @@ def test_windows(read):
     assert_grey(read(dicom(GREY, more=window(30, 20))), GREY)  # 8 bits stay
 
 
-def test_padding_counts_for_nothing(read):
+def test_padding_is_ignored(read):
     values = (WIDE * 16).astype(np.int16)
     values[:, :5] = -32768
     expected = GREY.copy()
@@ -215,7 +215,7 @@ def test_the_colours_of_the_middle_frame(read):
 def test_compressed_data_of_another_size_than_the_header_s(read):
     data = jpeg(COLOUR)
     assert read(dicom(COLOUR, b"YBR_FULL", frames=[data])).size == (COLOUR.shape[1], COLOUR.shape[0])
-    with pytest.raises(ImageError, match="though the DICOM header says"):
+    with pytest.raises(ImageError, match="but the DICOM header says"):
         read(dicom(np.repeat(COLOUR, 2, axis=1), b"YBR_FULL", frames=[data]))
 
 
