@@ -5,8 +5,11 @@ Exit codes: 0 for success, whatever the scores are; 2 for an error that the user
 such as a full disk. The last line of stderr then says in one sentence what went wrong.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +18,10 @@ from challenge.errors import UserError
 from challenge.host.console import printable
 from challenge.host.output_files import check_answers_folder, is_stream
 from evaluate.outputs import check_targets, write_output
+
+if TYPE_CHECKING:
+    from challenge.class_names import ClassNames
+    from evaluate.scores.result import Result
 
 _PROFILES = ("fmc", "uusic")
 
@@ -25,6 +32,11 @@ _jobs = click.option(
 )
 _draws = click.option(
     "--draws", type=click.IntRange(2), default=1000, show_default=True, help="Number of bootstrap draws."
+)
+_class_names = click.option(
+    "--class-names",
+    type=FILE,
+    help="What the classes are called: a weights.json, or a TOML file with classes = [...] in a table per task.",
 )
 _run_report = click.option(
     "--run-report", type=FILE, help="JSON file of `inference.py --report`: time, memory, fallbacks."
@@ -137,6 +149,7 @@ def check(data_root: Path, predictions: Path, zip_file: Path | None, every: bool
 @_run_report
 @click.option("--scores", type=FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
 @click.option("--title", default="Ultrasound submission", show_default=True, help="Heading of the page.")
+@_class_names
 @_jobs
 @_draws
 def report(
@@ -146,20 +159,17 @@ def report(
     run_report: Path | None,
     scores: Path | None,
     title: str,
+    class_names: Path | None,
     jobs: int | None,
     draws: int,
 ) -> None:
     """Write the scores, with charts and pictures, as one self-contained index.html."""
     from evaluate.pages.report import PAGE, write_report
-    from evaluate.scores.result import read_result, summarise
-    from evaluate.scores.scoring import measure
 
-    check_targets([output / PAGE], [data_root, predictions, run_report, scores])
-    if scores:
-        result = read_result(scores)
-    else:
-        result = summarise(measure(data_root, predictions, jobs), str(data_root), str(predictions), draws)
-    page = write_report(result, data_root, predictions, output, title, run_report)
+    check_targets([output / PAGE], [data_root, predictions, run_report, scores, class_names])
+    names = _read_names(class_names)
+    result = _result(scores, data_root, predictions, jobs, draws)
+    page = write_report(result, data_root, predictions, output, title, run_report, names=names)
     click.echo(f"written: {page} ({_megabytes(page)})")
 
 
@@ -167,22 +177,37 @@ def report(
 @click.argument("results", type=EXISTING_FILE, nargs=-1, required=True)
 @click.option("--column", type=click.Choice(["strict", "official"]), default="strict", show_default=True)
 @click.option("--markdown", type=FILE, help="Write the comparison as Markdown to this file (default: print it).")
-@click.option("--html", type=FILE, help="Write the comparison as one self-contained HTML page.")
+@click.option("--html", type=FILE, help="Write the comparison as one self-contained HTML page, with pictures.")
+@click.option(
+    "--name", "names", multiple=True, help="Name of a run; once per result file.  [default: the files' names]"
+)
+@_class_names
 @_draws
-def compare(results: Sequence[Path], column: str, markdown: Path | None, html: Path | None, draws: int) -> None:
-    """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap."""
+def compare(
+    results: Sequence[Path],
+    column: str,
+    markdown: Path | None,
+    html: Path | None,
+    names: Sequence[str],
+    class_names: Path | None,
+    draws: int,
+) -> None:
+    """Compare result files of `score --json`. Differences are to the first, with a paired bootstrap.
+
+    The page shows the rows that changed most if the folders that were scored are still where the result files say.
+    """
     from evaluate.pages.compare_page import to_html
     from evaluate.scores.compare import compare_results
     from evaluate.scores.compare_text import to_markdown
     from evaluate.scores.metric_table import Column
 
-    check_targets([markdown, html], results)
-    comparison = compare_results(results, Column(column), draws)
+    check_targets([markdown, html], [*results, class_names])
+    comparison = compare_results(results, Column(column), draws, names=names)
     text = to_markdown(comparison)
     if markdown:
         write_output(markdown, text.encode(errors="backslashreplace"))
     if html:
-        write_output(html, to_html(comparison).encode(errors="backslashreplace"))
+        write_output(html, to_html(comparison, _read_names(class_names)).encode(errors="backslashreplace"))
     if not markdown:
         _echo(text, html)
 
@@ -193,7 +218,8 @@ def compare(results: Sequence[Path], column: str, markdown: Path | None, html: P
 @_predictions
 @click.option("--output", type=FOLDER, required=True, help="Folder for worst-KIND.jpg.")
 @click.option("--count", type=click.IntRange(min=1), default=10, show_default=True, help="Cases per kind.")
-def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int) -> None:
+@_class_names
+def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count: int, class_names: Path | None) -> None:
     """Draw the worst cases of each kind, with their truth, on one sheet per kind.
 
     SCORES is the result file of `score --json` for this submission.
@@ -203,8 +229,9 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 
     # Sheets of an earlier run are replaced; links and folders with such a name are not.
     others = [path for path in sheet_paths(output) if path.is_symlink() or not path.is_file()]
-    check_targets(others, [data_root, predictions, scores])
-    for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count):
+    check_targets(others, [data_root, predictions, scores, class_names])
+    names = _read_names(class_names)
+    for path, lines in write_sheets(read_result(scores), data_root, predictions, output, count, names):
         click.echo("\n  ".join(map(printable, (str(path), *lines))))
 
 
@@ -213,17 +240,34 @@ def worst(scores: Path, data_root: Path, predictions: Path, output: Path, count:
 @_predictions
 @click.option("--output", type=FOLDER, required=True, help="Folder for index.html.")
 @click.option("--per-task", default=6, show_default=True, type=click.IntRange(min=1), help="Pictures per task.")
-@click.option("--with-truth", is_flag=True, help="Also draw the truth, and score the pictures shown.")
+@click.option("--with-truth", is_flag=True, help="Also draw the truth, and score the submission.")
+@click.option("--scores", type=FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
 @_run_report
+@_class_names
+@_jobs
 def gallery(
-    data_root: Path, predictions: Path, output: Path, per_task: int, with_truth: bool, run_report: Path | None
+    data_root: Path,
+    predictions: Path,
+    output: Path,
+    per_task: int,
+    with_truth: bool,
+    scores: Path | None,
+    run_report: Path | None,
+    class_names: Path | None,
+    jobs: int | None,
 ) -> None:
-    """Write one self-contained index.html with predictions drawn on their images."""
+    """Write one self-contained index.html with predictions drawn on their images.
+
+    --scores draws the truth too, as --with-truth does.
+    """
     from evaluate.pages.gallery import write_gallery
     from evaluate.pages.gallery_page import PAGE
 
-    check_targets([output / PAGE], [data_root, predictions, run_report])
-    click.echo(write_gallery(data_root, predictions, output, per_task, with_truth, run_report))
+    check_targets([output / PAGE], [data_root, predictions, run_report, scores, class_names])
+    names = _read_names(class_names)
+    result = _result(scores, data_root, predictions, jobs, draws=2) if scores or with_truth else None
+    page = write_gallery(data_root, predictions, output, per_task, scores=result, run_report=run_report, names=names)
+    click.echo(page)
 
 
 @main.command("uusic-folder")
@@ -238,6 +282,22 @@ def uusic_folder(data_root: Path, output: Path, split: str) -> None:
     check_targets([output / LIST_FILE], [data_root])
     for name, rows in write_uusic_folder(data_root, output, split).items():
         click.echo(f"{name}: {rows} rows")
+
+
+def _read_names(path: Path | None) -> ClassNames | None:
+    from challenge.class_names import read_class_names
+
+    return read_class_names(path) if path else None
+
+
+def _result(scores: Path | None, data_root: Path, predictions: Path, jobs: int | None, draws: int) -> Result:
+    """Read the scores of a submission, or score it."""
+    from evaluate.scores.result import read_result, summarise
+    from evaluate.scores.scoring import measure
+
+    if scores:
+        return read_result(scores)
+    return summarise(measure(data_root, predictions, jobs), str(data_root), str(predictions), draws)
 
 
 def _echo(text: str, *targets: Path | None) -> None:

@@ -193,15 +193,20 @@ def sync(
     help="Folder for figures and findings.csv.",
 )
 @click.option("--fix", "clean", type=FOLDER, help="Write a data folder without the faulty rows here.")
-def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | None) -> None:
+@click.option(
+    "--class-names", type=FILE, help="What the classes are called: a weights.json, or a TOML file of sources."
+)
+def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | None, class_names: Path | None) -> None:
     """Check a data folder: print and draw what it holds. Exit code 1 if some rows cannot be used."""
+    from challenge.class_names import read_class_names
     from training.inspection import inspect_folder, summary_lines, write_clean_folder, write_findings
     from training.inspection.pictures import draw
 
+    names = read_class_names(class_names) if class_names else None
     inspection = inspect_folder(data_root, val_root)
     for line in summary_lines(inspection):
         click.echo(line)
-    draw(inspection, output)
+    draw(inspection, output, names)
     write_findings(inspection, output / "findings.csv")
     click.echo(f"pictures and findings.csv are in {output}", err=True)
     if clean:

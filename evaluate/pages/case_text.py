@@ -1,6 +1,9 @@
 """How good one answer is: as a number to sort by, and in words."""
 
+from collections.abc import Sequence
+
 from challenge.tasks import TaskKind
+from evaluate.pages.class_bars import class_name
 from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, PointsCase
 from evaluate.scores.metric_table import headline, metrics_of
 
@@ -23,8 +26,8 @@ def goodness(case: Case) -> float:
             return 0.0
 
 
-def described(case: Case) -> tuple[str, str]:
-    """Return how good an answer is, in words, and a detail."""
+def described(case: Case, names: Sequence[str]) -> tuple[str, str]:
+    """Return how good an answer is, in words, and a detail; `names` are those of the task's classes."""
     good = goodness(case)
     match case:
         case MaskCase():
@@ -32,11 +35,17 @@ def described(case: Case) -> tuple[str, str]:
             return score_words(TaskKind.SEGMENTATION, good), f"{_DISTANCE.short} {_DISTANCE.brief(distance)}"
         case LabelCase():
             mark = "right" if case.predicted == case.true else "wrong"
-            return f"{mark}, {good:.0%}", f"class {case.predicted}, true {case.true}"
+            return f"{mark}, {good:.0%}", said_and_is(case, names)
         case BoxCase():
             return score_words(TaskKind.DETECTION, good), ""
         case _:
             return score_words(TaskKind.REGRESSION, -good), ""
+
+
+def said_and_is(case: LabelCase, names: Sequence[str]) -> str:
+    """Return `benign`, or `said benign, is malignant` if the answer is wrong."""
+    said, true = class_name(names, case.predicted), class_name(names, case.true)
+    return said if case.predicted == case.true else f"said {said}, is {true}"
 
 
 def score_words(kind: TaskKind, value: float) -> str:

@@ -1,7 +1,7 @@
 """Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.dom import minidom
 
@@ -12,12 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float | None, float | None, bool]
+"""A difference, both ends of its interval (None if undefined), and whether it is significant."""
 
 # Matplotlib needs real colours. These placeholders become CSS variables in the SVG.
-_INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
+_INK, _SOFT, _LINE, _PAPER = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
-_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)"}
+_VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)", _PAPER: "var(--card)"}
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
+_LONGEST = 24
+"""Characters of a name in a chart."""
 # Matplotlib writes no <metadata> if each of its entries is None.
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
@@ -67,23 +71,23 @@ def shares(values: Sequence[Floats], labels: Sequence[str], title: str, unit: st
 def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit: str) -> str:
     """Return the share of images within a distance, one curve per series.
 
-    The axis ends at the 95th percentile, so that a few outliers do not flatten the curves.
+    The axis ends at the 95th percentile of all values, so that a few outliers do not flatten the curves.
     """
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         limit = max(float(np.quantile(np.concatenate(list(values)), 0.95)), 1.0)
         for index, (series, label) in enumerate(zip(values, labels, strict=True)):
-            steps = np.concatenate([[0.0], np.sort(series)])
+            ordered = np.sort(series)
             axes.step(
-                steps,
-                np.arange(len(steps)) / len(series),
+                np.concatenate([[0.0], ordered, [max(limit, ordered[-1])]]),  # all curves run to the end of the axis
+                np.minimum(np.arange(len(series) + 2), len(series)) / len(series),
                 where="post",
                 color=_colour(index),
                 label=f"{label}, median {np.median(series):.1f} px".lstrip(", "),
             )
-        axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=unit, ylabel="share of images")
-        axes.legend(loc="lower right")
+        axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"{unit}, up to the 95th percentile", ylabel="share of images")
+        _legend_below(figure)
 
     return _svg(draw, title)
 
@@ -106,6 +110,34 @@ def success(values: Floats, title: str) -> str:
     return _svg(draw, title)
 
 
+def differences(rows: Sequence[str], runs: Mapping[str, Sequence[Interval | None]], title: str, unit: str) -> str:
+    """Return differences with their intervals, a row each and one colour per run; significant ones are filled."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=_SOFT, linewidth=1)
+        for index, (name, intervals) in enumerate(runs.items()):
+            shift, colour = 0.5 * ((index + 1) / (len(runs) + 1) - 0.5), _colour(index)
+            for place, interval in enumerate(intervals):
+                if interval is None:
+                    continue
+                value, low, high, significant = interval
+                if low is not None and high is not None:
+                    axes.plot([low, high], [place + shift] * 2, color=colour, solid_capstyle="butt")
+                face = colour if significant else _PAPER
+                axes.plot([value], [place + shift], "o", markersize=5, color=colour, markerfacecolor=face)
+            axes.plot([], [], "o-", markersize=5, color=colour, label=short_name(name))
+        axes.set_yticks(range(len(rows)), [short_name(row) for row in rows], color=_INK)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=unit)
+        axes.margins(x=0.08)
+        axes.grid(axis="y", visible=False)
+        if len(runs) > 1:
+            _legend_below(figure)
+
+    return _svg(draw, title, height=0.75 + 0.26 * len(rows) + (0.2 * len(runs) if len(runs) > 1 else 0))
+
+
 def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
     """Return ROC curves: (false positive rates, true positive rates, label) each."""
 
@@ -116,7 +148,7 @@ def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
             axes.plot(false, true, color=_colour(index), label=label)
         axes.set(xlim=(-0.01, 1), ylim=(0, 1.02), xlabel="false positive rate", ylabel="true positive rate")
         if curves:
-            axes.legend(loc="lower right")
+            _legend_below(figure)
 
     return _svg(draw, title)
 
@@ -129,14 +161,25 @@ def roc_curve(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, 
     return np.append(0.0, misses / misses[-1]), np.append(0.0, hits / hits[-1])
 
 
+def short_name(name: str) -> str:
+    """Return a name that leaves room for a chart: one line, its end cut off if it is long."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}\u2026"
+
+
+def _legend_below(figure: Figure) -> None:
+    """Put the legend under the axes, where it hides no curve."""
+    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.2)
+
+
 def _colour(index: int) -> str:
     return _SERIES[index % len(_SERIES)]
 
 
-def _svg(draw: Callable[[Figure], None], title: str) -> str:
+def _svg(draw: Callable[[Figure], None], title: str, height: float = 2.75) -> str:
     style: Any = {**_STYLE, "svg.hashsalt": title}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(4.3, 2.75), layout="constrained")
+        figure = Figure(figsize=(4.3, height), layout="constrained")
         draw(figure)
         for axes in figure.axes:
             axes.tick_params(length=0)

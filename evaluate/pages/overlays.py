@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
+from evaluate.pages.class_bars import class_name
 
 Colour = tuple[int, int, int]
 
@@ -29,7 +30,7 @@ _SUPERSAMPLING = 2
 _HALO = (8, 10, 14)
 _PANEL = (17, 20, 26)
 _INK = (240, 243, 247)
-_MUTED = (150, 158, 170)
+_MUTED = (160, 168, 180)
 
 
 def overlay(
@@ -37,13 +38,15 @@ def overlay(
     prediction: Prediction | None,
     truth: Prediction | None = None,
     side: int = 640,
+    class_names: Sequence[str] = (),
 ) -> Image.Image:
     """Return `image` with `prediction` and, thinner and in a pale tone, `truth` drawn on it.
 
     The result is RGB. Its longer side is `side` pixels, so that lines and text look the same on images of any size.
-    Class probabilities are drawn in a panel below the picture, which makes the result taller. Predictions are in
-    pixels of `image`; masks of another size are scaled to it. Missing true points are NaN. `image` must have 8 bits
-    per channel, as `challenge.imaging.decode.read_image` returns it.
+    Class probabilities are drawn in a panel below the picture, which makes the result taller; classes without a name in
+    `class_names` have their number. Predictions are in pixels of `image`; masks of another size are scaled to it.
+    Missing true points are NaN. `image` must have 8 bits per channel, as `challenge.imaging.decode.read_image` returns
+    it.
     """
     factor = side / max(image.size)
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
@@ -64,8 +67,15 @@ def overlay(
                 pass
     if isinstance(prediction, ClassPrediction) and prediction.probabilities:
         true_class = truth.predicted_class if isinstance(truth, ClassPrediction) else None
-        canvas = _with_bars(canvas, prediction, true_class)
+        canvas = _with_bars(canvas, prediction, true_class, class_names)
     return canvas.reduce(_SUPERSAMPLING)
+
+
+def shrunk(image: Image.Image, side: int) -> Image.Image:
+    """Return the image in RGB, its longer side `side` pixels."""
+    factor = side / max(image.size)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
 
 
 def data_uri(image: Image.Image, quality: int) -> str:
@@ -183,11 +193,13 @@ def _around(x: float, y: float, radius: float) -> tuple[float, float, float, flo
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int | None) -> Image.Image:
+def _with_bars(
+    canvas: Image.Image, prediction: ClassPrediction, true_class: int | None, class_names: Sequence[str]
+) -> Image.Image:
     """Return a taller canvas with one bar per class. The answer's bar is coloured; an arrow marks the true class."""
     row = max(canvas.size) / 18
     pad, font = row / 2, text_font(row * 0.62)
-    names = [f"class {index}" for index in range(len(prediction.probabilities))]
+    names = [class_name(class_names, index) for index in range(len(prediction.probabilities))]
     panel = Image.new("RGB", (canvas.width, round(row * len(names) + 2 * pad)), _PANEL)
     draw = ImageDraw.Draw(panel)
     start = min(canvas.width * 0.45, pad + max(font.getlength(name) for name in names) + row)
@@ -211,7 +223,7 @@ def _with_bars(canvas: Image.Image, prediction: ClassPrediction, true_class: int
         share = min(max(probability, 0.0), 1.0) if math.isfinite(probability) else 0.0
         if share * (stop - start) >= 1:
             filled = (start, track[1], start + share * (stop - start), track[3])
-            draw.rounded_rectangle(filled, radius=row * 0.13, fill=class_colour(1) if answered else (96, 104, 117))
+            draw.rounded_rectangle(filled, radius=row * 0.13, fill=class_colour(1) if answered else _MUTED)
         draw.text((canvas.width - pad, middle), f"{share * 100:.1f} %", fill=ink, font=font, anchor="rm")
     joined = Image.new("RGB", (canvas.width, canvas.height + panel.height))
     joined.paste(canvas)

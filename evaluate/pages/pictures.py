@@ -4,24 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from challenge.class_names import ClassNames
 from challenge.errors import ImageError, MaskError, UserError
 from challenge.manifest import Sample
-from challenge.predictions import ClassPrediction
 from challenge.readers import Submission
-from challenge.tasks import TaskKind
+from challenge.tasks import TaskSpec
 from evaluate.pages.case_text import described, goodness
-from evaluate.pages.overlays import data_uri, overlay
+from evaluate.pages.class_bars import class_bars
+from evaluate.pages.overlays import data_uri, overlay, shrunk
 from evaluate.pages.rows import read_row
-from evaluate.scores.cases import Case, Outcome
+from evaluate.scores.cases import Case, LabelCase, Outcome
 
 _EACH = 3
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A case as data URIs: `drawn` with prediction and truth, `plain` without (None for classification)."""
+    """A case as data URIs: `drawn` with prediction and truth, `plain` without (None for classification).
+
+    `bars` is the HTML of class probabilities, empty for the other kinds.
+    """
 
     case: Case
     rank: str
@@ -29,6 +31,7 @@ class Picture:
     detail: str
     drawn: str
     plain: str | None
+    bars: str
     width: int
     height: int
 
@@ -66,7 +69,13 @@ def selected(cases: Sequence[Case]) -> list[tuple[str, Case]]:
 
 
 def draw(
-    rank: str, case: Case, samples: Mapping[str, Sample], submission: Submission, data_root: Path, encoding: Encoding
+    rank: str,
+    case: Case,
+    samples: Mapping[str, Sample],
+    submission: Submission,
+    data_root: Path,
+    encoding: Encoding,
+    names: ClassNames,
 ) -> Picture | None:
     """Draw one case. Returns None if its files are no longer readable."""
     try:
@@ -74,14 +83,12 @@ def draw(
         image, prediction, truth = read_row(sample, data_root, submission)
     except (KeyError, OSError, ImageError, MaskError, UserError):
         return None
-    drawn = overlay(image, prediction, truth, side=encoding.side)
-    plain = None
-    if sample.kind is not TaskKind.CLASSIFICATION and not isinstance(prediction, ClassPrediction):
-        plain = data_uri(_fitted(image, encoding.plain_side), encoding.plain_quality)
-    return Picture(case, rank, *described(case), data_uri(drawn, encoding.quality), plain, *drawn.size)
-
-
-def _fitted(image: Image.Image, side: int) -> Image.Image:
-    factor = side / max(image.size)
-    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
-    return image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    own_names = names.of(TaskSpec(sample.task_id, sample.kind, sample.num_classes))
+    plain, bars = None, ""
+    if isinstance(case, LabelCase):
+        drawn = shrunk(image, encoding.side)
+        bars = class_bars(case.probabilities, case.predicted, case.true, own_names)
+    else:
+        drawn = overlay(image, prediction, truth, side=encoding.side)
+        plain = data_uri(shrunk(image, encoding.plain_side), encoding.plain_quality)
+    return Picture(case, rank, *described(case, own_names), data_uri(drawn, encoding.quality), plain, bars, *drawn.size)

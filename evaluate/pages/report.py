@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from challenge.class_names import ClassNames
 from challenge.errors import UserError
 from challenge.host.progress import progress
-from challenge.manifest import read_manifest
+from challenge.manifest import Manifest, read_manifest
 from challenge.readers import open_submission
-from challenge.tasks import TaskKind
+from challenge.tasks import CATALOGUE, TaskKind
 from evaluate.outputs import write_output
+from evaluate.pages.case_table import case_table
 from evaluate.pages.environment import make_environment
+from evaluate.pages.overlays import class_colour
 from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
+from evaluate.pages.run_check import foreign_report
 from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
@@ -55,10 +59,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class TaskView:
-    """One task's part of the page."""
+    """One task's part of the page: `names` of its classes or points, `colours` of those in its pictures."""
 
     task: TaskResult
     charts: Sequence[Chart]
+    names: Sequence[str]
+    colours: Sequence[tuple[str, tuple[int, int, int]]]
     confusion: Sequence[Sequence[int]]
     pictures: Mapping[str, Sequence[Picture]]
     is_prior: bool
@@ -84,20 +90,28 @@ def write_report(
     run_report: Path | None = None,
     encodings: Sequence[Encoding] = ENCODINGS,
     picture_bytes: int = PICTURE_BYTES,
+    names: ClassNames | None = None,
 ) -> Path:
     """Write `output/index.html` and return its path. Raises UserError for unusable input.
 
-    The pictures use the first of `encodings` with which they all fit into `picture_bytes`, or else the last.
+    `names` are what the classes are called; by default the run report says so. The pictures use the first of
+    `encodings` with which they all fit into `picture_bytes`, or else the last.
     """
     if result.profile != "fmc":
         raise UserError(f"there is no report page for the profile {result.profile}; use `evaluate score`")
     run = read_run_report(run_report) if run_report else None
-    pictures = _pictures(result, data_root, predictions, encodings, picture_bytes)
+    if names:
+        names.check(task.spec for task in result.tasks.values())
+    names = names or (run.class_names if run else ClassNames())
+    manifest = read_manifest(data_root)
+    pictures = _pictures(result, data_root, predictions, manifest, names, encodings, picture_bytes)
     views = {
-        kind: [_view(task, result, pictures.get(task.spec.task_id, ()), run) for task in result.tasks_of(kind)]
+        kind: [_view(task, result, pictures.get(task.spec.task_id, ()), run, names) for task in result.tasks_of(kind)]
         for kind in result.kinds
     }
     troubles = list(_troubles(result, run))
+    foreign = foreign_report(run, manifest.samples, predictions) if run else None
+    published = [kind for kind in result.kinds if _is_whole_challenge(result, kind)]
     template = make_environment().get_template("report.html.j2")
     page = template.render(
         title=title,
@@ -105,8 +119,13 @@ def write_report(
         run=run,
         run_lines=_run_lines(run) if run else [],
         scales={
-            kind: [_scale(metric, found.metrics) for metric in metrics_of(kind)] for kind, found in result.kinds.items()
+            kind: [_scale(metric, found.metrics, published=kind in published) for metric in metrics_of(kind)]
+            for kind, found in result.kinds.items()
         },
+        published=published,
+        unpublished=[kind for kind in result.kinds if kind not in published],
+        notes=[*([foreign] if foreign else []), *result.notes],
+        cases=list(case_table(result, names)),
         views=views,
         metrics={kind: metrics_of(kind) for kind in result.kinds},
         troubles=troubles[:_LISTED],
@@ -120,34 +139,51 @@ def write_report(
 
 
 def _pictures(
-    result: Result, data_root: Path, predictions: Path, encodings: Sequence[Encoding], picture_bytes: int
+    result: Result,
+    data_root: Path,
+    predictions: Path,
+    manifest: Manifest,
+    names: ClassNames,
+    encodings: Sequence[Encoding],
+    picture_bytes: int,
 ) -> dict[str, list[Picture]]:
     chosen = [
         found
         for task_id in result.tasks
         for found in selected([case for case in result.cases if case.task_id == task_id])
     ]
-    manifest = read_manifest(data_root)
     samples = {str(sample.row): sample for sample in (*manifest.samples, *manifest.repeated)}
     submission = open_submission(predictions)
     drawn: dict[str, list[Picture]] = {}
     for encoding in encodings:
         drawn.clear()
         for rank, case in progress(chosen, label="pictures"):
-            if picture := draw(rank, case, samples, submission, data_root, encoding):
+            if picture := draw(rank, case, samples, submission, data_root, encoding, names):
                 drawn.setdefault(case.task_id, []).append(picture)
         if sum(picture.size for pictures in drawn.values() for picture in pictures) <= picture_bytes:
             break
     return drawn
 
 
-def _view(task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunReport | None) -> TaskView:
+def _view(
+    task: TaskResult, result: Result, pictures: Sequence[Picture], run: RunReport | None, names: ClassNames
+) -> TaskView:
     cases = [case for case in result.cases if case.task_id == task.spec.task_id]
     by_rank: dict[str, list[Picture]] = {}
     for picture in pictures:
         by_rank.setdefault(picture.rank, []).append(picture)
     is_prior = run is not None and task.spec.task_id in run.prior_tasks
-    return TaskView(task, charts(task.spec, cases), _confusion(task, cases), by_rank, is_prior)
+    own = names.of(task.spec)
+    several = task.spec.kind is TaskKind.SEGMENTATION and task.spec.num_classes > 2
+    colours = [(name, class_colour(index)) for index, name in enumerate(own[1:], start=1)] if several else []
+    drawn = charts(task.spec, cases, own)
+    return TaskView(task, drawn, own, colours, _confusion(task, cases), by_rank, is_prior)
+
+
+def _is_whole_challenge(result: Result, kind: TaskKind) -> bool:
+    """Whether the tasks of a kind are those of the challenge, over which the published figures are means."""
+    asked = {task_id for task_id, spec in CATALOGUE.items() if spec.kind is kind}
+    return {task.spec.task_id for task in result.tasks_of(kind)} == asked
 
 
 def _confusion(task: TaskResult, cases: Sequence[Case]) -> list[list[int]]:
@@ -162,14 +198,14 @@ def _confusion(task: TaskResult, cases: Sequence[Case]) -> list[list[int]]:
     return [[int(count) for count in row] for row in counts]
 
 
-def _scale(metric: Metric, table: Mapping[str, Mapping[Column, Estimate]]) -> Scale:
+def _scale(metric: Metric, table: Mapping[str, Mapping[Column, Estimate]], *, published: bool) -> Scale:
     columns = table.get(metric.name, {})
     official, strict = (columns.get(column, Estimate(None)) for column in Column)
     figures = [
         ("official", official.value),
         ("strict", strict.value),
-        ("baseline", metric.baseline),
-        ("participant", metric.participant),
+        ("baseline", metric.baseline if published else None),
+        ("participant", metric.participant if published else None),
     ]
     known = [(name, value) for name, value in figures if value is not None]
     end = 1.0

@@ -21,35 +21,35 @@ class Chart:
     svg: str
 
 
-def charts(spec: TaskSpec, cases: Sequence[Case]) -> list[Chart]:
-    """Return the charts of a task, none if no case was answered."""
+def charts(spec: TaskSpec, cases: Sequence[Case], names: Sequence[str]) -> list[Chart]:
+    """Return the charts of a task, none if no case was answered; `names` are those of its classes or points."""
     answered = [case for case in cases if case.outcome is Outcome.ANSWERED]
     if not answered:
         return []
     match spec.kind:
         case TaskKind.SEGMENTATION:
-            return _masks(spec, cast(Sequence[MaskCase], answered))
+            return _masks(spec, cast(Sequence[MaskCase], answered), names)
         case TaskKind.CLASSIFICATION:
-            return _labels(spec, cast(Sequence[LabelCase], answered))
+            return _labels(spec, cast(Sequence[LabelCase], answered), names)
         case TaskKind.DETECTION:
             return _boxes(spec, cast(Sequence[BoxCase], answered))
         case TaskKind.REGRESSION:
-            return _points(spec, cast(Sequence[PointsCase], answered))
+            return _points(spec, cast(Sequence[PointsCase], answered), names)
 
 
-def _masks(spec: TaskSpec, cases: Sequence[MaskCase]) -> list[Chart]:
+def _masks(spec: TaskSpec, cases: Sequence[MaskCase], names: Sequence[str]) -> list[Chart]:
     dice, distances = (np.array([getattr(case, name)[1:] for case in cases]).T for name in ("dice", "hausdorff"))
-    names = ["" if len(dice) == 1 else f"class {index}" for index in range(1, len(dice) + 1)]
+    labels = [""] if len(dice) == 1 else list(names[1:])
     return [
-        Chart("Dice per image", shares(list(dice), names, f"{spec.task_id}: Dice per image", "Dice")),
+        Chart("Dice per image", shares(list(dice), labels, f"{spec.task_id}: Dice per image", "Dice")),
         Chart(
             "Hausdorff distance, cumulative",
-            cumulative(list(distances), names, f"{spec.task_id}: Hausdorff distance, cumulative", "distance in px"),
+            cumulative(list(distances), labels, f"{spec.task_id}: Hausdorff distance, cumulative", "distance in px"),
         ),
     ]
 
 
-def _labels(spec: TaskSpec, cases: Sequence[LabelCase]) -> list[Chart]:
+def _labels(spec: TaskSpec, cases: Sequence[LabelCase], names: Sequence[str]) -> list[Chart]:
     true = np.array([case.true for case in cases])
     probabilities = np.array([case.probabilities for case in cases])
     curves: list[tuple[Floats, Floats, str]] = []
@@ -57,7 +57,7 @@ def _labels(spec: TaskSpec, cases: Sequence[LabelCase]) -> list[Chart]:
         positive = true == index
         if positive.any() and not positive.all():
             area = float(auc(probabilities[:, index], positive))
-            curves.append((*roc_curve(probabilities[:, index], positive), f"class {index}: {area:.3f}"))
+            curves.append((*roc_curve(probabilities[:, index], positive), f"{names[index]}: {area:.3f}"))
     return [Chart("ROC, one class against the rest", roc(curves, f"{spec.task_id}: ROC curves with their areas"))]
 
 
@@ -69,13 +69,13 @@ def _boxes(spec: TaskSpec, cases: Sequence[BoxCase]) -> list[Chart]:
     ]
 
 
-def _points(spec: TaskSpec, cases: Sequence[PointsCase]) -> list[Chart]:
-    series, names = [], []
+def _points(spec: TaskSpec, cases: Sequence[PointsCase], names: Sequence[str]) -> list[Chart]:
+    series, labels = [], []
     for index in range(spec.num_classes):
         errors = np.array([case.errors[index] for case in cases if index not in case.absent])
         if len(errors):
             series.append(errors)
-            names.append(f"point {index + 1}")
+            labels.append(names[index])
     title = f"{spec.task_id}: radial error per point, cumulative"
     means = np.array([-goodness(case) for case in cases])
     return [
@@ -84,7 +84,7 @@ def _points(spec: TaskSpec, cases: Sequence[PointsCase]) -> list[Chart]:
             cumulative([means], [""], f"{spec.task_id}: mean radial error per image, cumulative", "error in px"),
         ),
         *(
-            [Chart("Radial error per point, cumulative", cumulative(series, names, title, "error in px"))]
+            [Chart("Radial error per point, cumulative", cumulative(series, labels, title, "error in px"))]
             if series
             else []
         ),

@@ -46,9 +46,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All lines by kind, each with the means over tasks first."""
+    """All lines by kind, each with the means over tasks first, and the results that were compared."""
 
     names: tuple[str, ...]
+    results: tuple[Result, ...]
     column: Column
     rows: int
     left_out: tuple[int, ...]
@@ -56,11 +57,24 @@ class Comparison:
     draws: int
     lines: Mapping[TaskKind, Sequence[Line]]
 
+    @property
+    def profile(self) -> str:
+        """The challenge whose formulas were used."""
+        return self.results[0].profile
 
-def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int = 0) -> Comparison:
-    """Compare result files on the rows that all have. Raises UserError for fewer than two, or none in common."""
+
+def compare_results(
+    paths: Sequence[Path], column: Column, draws: int, seed: int = 0, names: Sequence[str] = ()
+) -> Comparison:
+    """Compare result files on the rows that all have.
+
+    `names` are those of the runs; by default the files' names. Raises UserError for fewer than two results, none in
+    common, or another number of names.
+    """
     if len(paths) < 2:
         raise UserError("only one result file was given; give at least two to compare")
+    if names and (len(names) != len(paths) or len(set(names)) < len(names)):
+        raise UserError(f"{len(names)} names for {len(paths)} result files; give a different --name for each of them")
     results = [read_result(path) for path in paths]
     profile = results[0].profile
     if any(result.profile != profile for result in results):
@@ -85,7 +99,16 @@ def compare_results(paths: Sequence[Path], column: Column, draws: int, seed: int
                 _line(task_id, metric, [run[task_id] for run in sampled], column)
                 for metric in metrics_of(kind, profile)
             ]
-    return Comparison(_names(paths), column, len(runs[0]), tuple(left_out), len(set(groups)), draws, lines)
+    return Comparison(
+        tuple(names) or _names(paths),
+        tuple(results),
+        column,
+        len(runs[0]),
+        tuple(left_out),
+        len(set(groups)),
+        draws,
+        lines,
+    )
 
 
 def _sampled(specs: Sequence[TaskSpec], cases: Sequence[Case], weights: npt.NDArray[np.uint16]) -> dict[str, Scores]:

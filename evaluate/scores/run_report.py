@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from challenge.class_names import ClassNames, checked_names
 from challenge.errors import UserError
 
 SCHEMAS = (1, 2)
@@ -44,7 +45,10 @@ class RunReport:
     fallbacks: tuple[RowRemark, ...]
     notes: tuple[RowRemark, ...]
     prior_tasks: frozenset[str]
+    class_names: ClassNames
     versions: Mapping[str, str]
+    answer_files: Mapping[str, str]
+    """The sha256 of each JSON file of answers; empty in older reports."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,9 @@ def _parsed(content: Mapping[str, Any]) -> RunReport:
         fallbacks=tuple(_remark(raw, "reason") for raw in content.get("fallbacks", ())),
         notes=tuple(_remark(raw, "note") for raw in content.get("notes", ())),
         prior_tasks=frozenset(content.get("prior_tasks", ())),
+        class_names=ClassNames({key: checked_names(names) for key, names in content.get("class_names", {}).items()}),
         versions=dict(content.get("versions") or {}),
+        answer_files=dict(content.get("answer_files") or {}),
     )
 
 

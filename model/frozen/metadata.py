@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from challenge.class_names import checked_names
 from challenge.errors import WeightsError
 from challenge.host.lfs import is_lfs_pointer
 from challenge.imaging.geometry import Fit
@@ -34,8 +35,9 @@ class TaskMetadata:
     """One task of the weights.
 
     `path` names the graphs that answer it, in order. `index` is the value for a graph input called `task`. `answers` is
-    `network`, or `prior` for a head without training data. `fallback` is the training set's mean box (4 numbers) or
-    points (2M numbers), in 0..1 of the image.
+    `network`, or `prior` for a head without training data. `class_names` are those of classes 0, 1, ...
+    (or points 1, 2, ...) in the training data, empty if unknown. `fallback` is the training set's mean box (4 numbers)
+    or points (2M numbers), in 0..1 of the image.
     """
 
     spec: TaskSpec
@@ -43,6 +45,7 @@ class TaskMetadata:
     answers: str
     trained_on: str | None = None
     index: int | None = None
+    class_names: tuple[str, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[float, ...] | None = None
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
@@ -84,6 +87,11 @@ class WeightsMetadata:
         """Return metadata in which the prior answers those of `specs` that the weights lack."""
         lacking = {spec.task_id: TaskMetadata(spec, (), "prior") for spec in specs if spec.task_id not in self.tasks}
         return replace(self, tasks={**self.tasks, **lacking})
+
+    @property
+    def class_names(self) -> Mapping[str, tuple[str, ...]]:
+        """What the classes are called, of the tasks whose names are known."""
+        return {task_id: task.class_names for task_id, task in self.tasks.items() if task.class_names}
 
     @property
     def prior_tasks(self) -> list[str]:
@@ -165,6 +173,7 @@ def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
                 "num_classes": task.spec.num_classes,
                 "path": list(task.path),
                 "index": task.index,
+                **({"class_names": list(task.class_names)} if task.class_names else {}),
                 "answers": task.answers,
                 "trained_on": task.trained_on,
                 "scores": dict(task.scores),
@@ -251,10 +260,18 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
         answers=table["answers"],
         trained_on=table.get("trained_on"),
         index=table.get("index"),
+        class_names=_class_names(spec, table.get("class_names")),
         scores=table.get("scores") or {},
         fallback=_fallback(spec, table.get("fallback")),
         postprocessing=Postprocessing.from_table(table.get("postprocessing") or {}),
     )
+
+
+def _class_names(spec: TaskSpec, values: Sequence[str] | None) -> tuple[str, ...]:
+    names = checked_names(values) if values else ()
+    if names and len(names) != spec.num_classes:
+        raise ValueError(f"task {spec.task_id}: {len(names)} class names for {spec.num_classes} classes")
+    return names
 
 
 def _count(value: Any) -> int:

@@ -38,6 +38,7 @@ class ExportFacts:
     tidy_coordinates: bool = True
     trained_on: Mapping[str, str] = field(default_factory=dict)
     fallback: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32",)
     refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
@@ -95,6 +96,7 @@ def export(network: System, facts: ExportFacts, output: Path) -> WeightsMetadata
             answers="network" if trained_on else "prior",
             trained_on=trained_on,
             index=network.indices.get(task_id),
+            class_names=facts.class_names.get(task_id, ()),
             scores=facts.scores.get(task_id, {}),
             fallback=facts.fallback.get(task_id),
             postprocessing=facts.refinements.get(task_id, Postprocessing()),

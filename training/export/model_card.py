@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from challenge.tasks import TaskKind
 from evaluate.scores.metric_table import headline
 from model.frozen.metadata import TaskMetadata, WeightsMetadata
 from training.run_folder.provenance import LICENCE_FILE
@@ -56,6 +57,7 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
             number = counts.get(task_id, "-")
             yield f"| {task_id} | {task.spec.kind} | {task.trained_on} | {licence} | {score} | {number} |"
     yield ""
+    yield from _classes(facts)
     yield "## Untrained heads"
     yield ""
     yield ", ".join(f"`{task_id}`" for task_id in facts.prior_tasks) or "None."
@@ -66,6 +68,19 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield "- Class numbers are those of the training folder. They may differ from the challenge's."
     where = "`LICENSE` in this folder" if licensed else "the table above"
     yield f"- Licences of the training data restrict the weights: see {where}."
+
+
+def _classes(facts: WeightsMetadata) -> Iterable[str]:
+    """The section that says what the classes are called; nothing if no task has names."""
+    named = {task_id: task for task_id, task in facts.tasks.items() if task.class_names}
+    if not named:
+        return
+    yield "## Classes"
+    yield ""
+    for task_id, task in named.items():
+        first = 1 if task.spec.kind is TaskKind.REGRESSION else 0
+        yield f"- {task_id}: {', '.join(f'{number} {name}' for number, name in enumerate(task.class_names, first))}"
+    yield ""
 
 
 def _score(task: TaskMetadata, scored: Mapping[str, Any] | None) -> str:

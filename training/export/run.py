@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from challenge.class_names import ClassNames
 from challenge.errors import UserError, WeightsError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
@@ -43,10 +44,10 @@ def export_run(
     """Export the run's network (its EMA where there is one).
 
     `scores_file` is the JSON of `evaluate score`; it goes into `weights.json` and the card. `sources_file` (TOML)
-    names data and licences by task, in addition to those that the run began with. `reduced` names precisions below
-    float32 in which the scores were measured, `default_postprocess` what `inference.py` does unless told otherwise. The
-    files are moved to `output` after all of them were written and checked. Raises UserError for unreadable files, or if
-    `output` holds anything but this network and `overwrite` is not set.
+    names data, licences and classes by task, in addition to those that the run began with. `reduced` names precisions
+    below float32 in which the scores were measured, `default_postprocess` what `inference.py` does unless told
+    otherwise. The files are moved to `output` after all of them were written and checked. Raises UserError for
+    unreadable files, or if `output` holds anything but this network and `overwrite` is not set.
     """
     network, state = load_network(run)
     same = _holds_nothing_else(network, output, overwrite)
@@ -57,6 +58,7 @@ def export_run(
         {**provenance.sources, **read_sources(sources_file)}, (same and read_licence(output)) or provenance.licence
     )
     state = replace(state, facts=replace(state.facts, provenance=provenance))
+    ClassNames(_class_names(state)).check(network.tasks.values())
     scores = _read_scores(scores_file)
     facts = replace(_export_facts(run, state, scores, reduced, temperatures), default_postprocess=default_postprocess)
     output.mkdir(parents=True, exist_ok=True)
@@ -134,6 +136,7 @@ def _export_facts(
         resampling=Resampling(config.data.resampling),
         fit=Fit(config.data.fit),
         trained_on={task_id: f"{words.get(task_id, '')}{rows} images" for task_id, rows in found.rows.items()},
+        class_names=_class_names(state),
         fallback={task_id: tuple(values) for task_id, values in found.means.items()},
         scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
         precisions=("float32", *reduced),
@@ -152,6 +155,13 @@ def _export_facts(
             "intended_use": "research; not a medical device",
         },
     )
+
+
+def _class_names(state: RunState) -> dict[str, tuple[str, ...]]:
+    """Return the names of the classes of the tasks that the network was trained on."""
+    found = state.facts
+    sources = found.provenance.sources.items()
+    return {task_id: source.classes for task_id, source in sources if source.classes and task_id in found.rows}
 
 
 def _official(task: Mapping[str, Any]) -> dict[str, float]:

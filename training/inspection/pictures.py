@@ -1,42 +1,54 @@
 """Draws a data folder: a sheet of examples with their truth for each task, and an overview."""
 
 import math
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from challenge import targets
+from challenge.class_names import ClassNames
 from challenge.errors import ManifestError
 from challenge.host.progress import progress
 from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from challenge.tasks import TaskKind
+from challenge.predictions import ClassPrediction, MaskPrediction, Prediction
+from challenge.tasks import TaskKind, TaskSpec
+from evaluate.pages.overlays import class_colour, overlay
+from evaluate.pages.rows import read_truth
 from training.data.row_files import FileSet, Key, key_of, masks_of, read_masks
 from training.data.usable import faulty
-from training.figures import literal, new_figure
+from training.figures import distinct, literal, new_figure, patch, rgb
 from training.inspection.checks import Inspection
 from training.inspection.near_copies import Alike, Pair
 
 _SHEET = 12
+_SIDE = 320
+"""Pixels of an example's longer side."""
 
 
-def draw(inspection: Inspection, output: Path) -> list[Path]:
+def draw(inspection: Inspection, output: Path, names: ClassNames | None = None) -> list[Path]:
     """Write `output/overview.png`, `output/TASK.png` for every task and `output/near_copies.png`; return the paths.
 
-    There is no picture of a task without usable rows, and none of near-copies where there are none.
+    There is no picture of a task without usable rows, and none of near-copies where there are none. `names` are what
+    the classes are called. Raises UserError if they do not fit the data.
     """
+    names = names or ClassNames()
+    names.check(_spec(samples[0]) for samples in inspection.by_task.values())
     output.mkdir(parents=True, exist_ok=True)
     lost = faulty(inspection.findings)
     paths = [output / "overview.png"]
-    _overview(inspection, paths[0])
+    _overview(inspection, names, paths[0])
     for task_id, samples in progress(sorted(inspection.by_task.items()), label="pictures"):
         good = [sample for sample in samples if sample not in lost]
         if good:
             paths.append(output / f"{task_id}.png")
-            _sheet(inspection.data_root, good, masks_of(samples), paths[-1])
+            _sheet(inspection.data_root, good, masks_of(samples), names.of(_spec(good[0])), paths[-1])
     (output / "near_copies.png").unlink(missing_ok=True)  # of an inspection before
     if _pairs(inspection.alike):
         paths.append(output / "near_copies.png")
@@ -67,60 +79,101 @@ def _near_copies(alike: Alike, path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
-def _sheet(root: Path, samples: Sequence[Sample], masks: Mapping[Key, FileSet], path: Path) -> None:
+def _spec(sample: Sample) -> TaskSpec:
+    return TaskSpec(sample.task_id, sample.kind, sample.num_classes)
+
+
+def _sheet(
+    root: Path, samples: Sequence[Sample], masks: Mapping[Key, FileSet], names: Sequence[str], path: Path
+) -> None:
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)]
     columns = min(4, len(chosen))
     rows = math.ceil(len(chosen) / columns)
-    figure = new_figure(3.2 * columns, 3.2 * rows + 0.4)
+    figure = new_figure(3.2 * columns, 3.2 * rows + 0.8)
     figure.suptitle(literal(f"{samples[0].task_id} ({samples[0].kind}), {len(samples)} rows"))
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
         if chosen:
-            _example(axes, root, chosen.pop(0), masks)
+            _example(axes, root, chosen.pop(0), masks, names)
+    if keys := _keys(samples[0].kind, names):
+        figure.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)), frameon=False)
     figure.savefig(path, dpi=90)
 
 
-def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet]) -> None:
-    pixels = read_image(find_image(root, sample.image_path)).pixels
-    height, width = pixels.shape[:2]
-    axes.imshow(pixels, extent=(0, width, height, 0))
-    axes.set_title(literal(Path(sample.image_path).name[-40:]), fontsize=6)
-    match sample.kind:
+def _keys(kind: TaskKind, names: Sequence[str]) -> list[Any]:
+    """The entries of a sheet's legend: the colour of every class, box or pair of points."""
+    match kind:
         case TaskKind.SEGMENTATION:
-            mask = read_masks(root, masks[key_of(sample)]).labels
-            for value in np.unique(mask[mask > 0]):
-                axes.contour(mask == value, [0.5], colors=f"C{value}", linewidths=1, extent=(0, width, 0, height))
+            labels = list(names[1:])
         case TaskKind.CLASSIFICATION:
-            axes.set_title(f"class {targets.label(sample)}", fontsize=9)
+            labels = []
         case TaskKind.DETECTION:
-            if box := targets.box(sample):
-                x0, y0, x1, y1 = box
-                axes.plot((x0, x1, x1, x0, x0), (y0, y0, y1, y1, y0), color="C1", linewidth=1)
+            labels = ["true box"]
         case TaskKind.REGRESSION:
-            for number, point in enumerate(targets.points(sample), 1):
-                if point:
-                    axes.plot(*point, "+", color=f"C{number}")
-                    axes.annotate(str(number), point, color=f"C{number}", xytext=(3, 3), textcoords="offset points")
+            labels = [" and ".join(names[first : first + 2]) for first in range(0, len(names), 2)]
+    return [patch(label, class_colour(index)) for index, label in enumerate(labels, start=1)]
 
 
-def _overview(inspection: Inspection, path: Path) -> None:
+def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet], names: Sequence[str]) -> None:
+    image = Image.fromarray(read_image(find_image(root, sample.image_path)).pixels)
+    truth = _truth(sample, root, masks, image.size)
+    # Outlines run inside their shapes, so that those of neighbours do not hide each other.
+    shown = None if isinstance(truth, ClassPrediction) else truth
+    axes.imshow(np.asarray(overlay(image, shown, side=_SIDE)))
+    title = textwrap.fill(Path(sample.image_path).name, 46)
+    if isinstance(truth, ClassPrediction):
+        title = f"{names[truth.predicted_class]}\n{title}"
+    axes.set_title(literal(title), fontsize=7)
+
+
+def _truth(sample: Sample, root: Path, masks: Mapping[Key, FileSet], size: tuple[int, int]) -> Prediction | None:
+    """The row's truth as the pages draw it; masks as training joins them."""
+    if sample.kind is TaskKind.SEGMENTATION:
+        return MaskPrediction(read_masks(root, masks[key_of(sample)]).labels)
+    return read_truth(sample, root, size)
+
+
+def _overview(inspection: Inspection, names: ClassNames, path: Path) -> None:
     by_task = sorted(inspection.by_task.items(), key=lambda item: (item[1][0].kind, item[0]))
-    figure = new_figure(13, 1.5 + 0.28 * len(by_task))
+    figure = new_figure(13, 2.2 + 0.3 * len(by_task))
     counts, sizes = figure.subplots(1, 2)
-    names = [literal(task_id) for task_id, _ in by_task]
+    labels = [literal(task_id) for task_id, _ in by_task]
+    looks = distinct(len(by_task))
+    largest = max(len(samples) for _, samples in by_task)
     for place, (_, samples) in enumerate(by_task):
-        left = 0
-        for number, count in enumerate(_parts(samples)):
-            counts.barh(place, count, left=left, color=f"C{number % 10}")
-            left += count
-        known = [size for s in samples if (size := inspection.facts[s].size)]
-        sizes.plot([w for w, _ in known], [h for _, h in known], ".", markersize=3, label=names[place])
-    counts.set_yticks(range(len(names)), names, fontsize=7)
+        _bar(counts, place, samples, names, largest)
+        known = Counter(size for s in samples if (size := inspection.facts[s].size))
+        sizes.scatter(
+            [width for width, _ in known],
+            [height for _, height in known],
+            [12 + 40 * math.log10(number) for number in known.values()],
+            color=looks[place].colour,
+            marker=looks[place].marker,
+            label=labels[place],
+            alpha=0.7,
+            linewidths=0,
+        )
+    counts.set_yticks(range(len(labels)), labels, fontsize=8)
     counts.invert_yaxis()
-    counts.set(title="Rows per task (colours: classes)", xlabel="rows")
-    sizes.set(title="Image sizes", xlabel="width", ylabel="height")
-    sizes.legend(fontsize=5, ncols=2)
+    counts.set(xlim=(0, 1.1 * largest), title="Rows per task, and of each class (grey: without a label)", xlabel="rows")
+    sizes.set(title="Image sizes (larger marks: more images)", xlabel="width", ylabel="height")
+    figure.legend(*sizes.get_legend_handles_labels(), loc="outside right center", fontsize=8, markerscale=0.9)
     figure.savefig(path, dpi=100)
+
+
+def _bar(axes: Any, place: int, samples: Sequence[Sample], names: ClassNames, largest: int) -> None:
+    """Draw a task's rows as a bar; the parts are the classes of a label, with their names where there is room."""
+    spec, left = _spec(samples[0]), 0
+    parts = _parts(samples)
+    for index, count in enumerate(parts):
+        unlabelled = spec.kind is TaskKind.CLASSIFICATION and index == spec.num_classes
+        colour = (150, 150, 150) if unlabelled else class_colour(index + 1)
+        axes.barh(place, count, left=left, color=rgb(colour), edgecolor="white", linewidth=0.8)
+        name = names.get(spec, index) if len(parts) > 1 and not unlabelled else ""
+        if name and count / largest > 0.013 * len(name):
+            axes.text(left + count / 2, place, literal(name), ha="center", va="center", fontsize=7)
+        left += count
+    axes.text(left + 0.01 * largest, place, f"{left:,}", va="center", fontsize=7)
 
 
 def _parts(samples: Sequence[Sample]) -> list[int]:

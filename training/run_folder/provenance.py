@@ -6,10 +6,11 @@ A run that begins with other weights keeps theirs, and so do the weights that it
 import json
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from challenge.class_names import checked_names
 from challenge.errors import UserError
 
 LICENCE_FILE = "LICENSE"
@@ -18,15 +19,22 @@ _WEIGHTS = "weights.json"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a task's training data comes from; either may be unknown, and empty."""
+    """Where a task's training data comes from, and what its classes are called; each may be unknown, and empty."""
 
     source: str = ""
     licence: str = ""
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Source":
+        """Return a source that was recorded as plain data, or written as TOML."""
+        classes = table.get("classes")
+        return cls(table["source"], table["licence"], checked_names(classes) if classes else ())
 
     def with_more(self, rows: int) -> "Source":
         """Return the source of a task whose `rows` images were followed by others, of which nothing was said."""
         licence = f"{self.licence}; not stated for the further data" if self.licence else ""
-        return Source(f"{self.source or 'other data'}; {rows} images; then further data", licence)
+        return Source(f"{self.source or 'other data'}; {rows} images; then further data", licence, self.classes)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Provenance:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Provenance":
         """Return what a run or weights recorded as plain data."""
-        sources = {task_id: Source(**entry) for task_id, entry in table.get("sources", {}).items()}
+        sources = {task_id: Source.from_table(entry) for task_id, entry in table.get("sources", {}).items()}
         return cls(sources, table.get("licence", ""))
 
     def after(self, rows_before: Mapping[str, int], trained: Collection[str]) -> "Provenance":
@@ -62,6 +70,8 @@ def read_provenance(weights: Path, recorded: Provenance, rows: Mapping[str, int]
         licence = table.get("licences", {}).get(task_id, "")
         if task_id not in sources and (text or licence):
             sources[task_id] = Source(text, licence)
+        if (names := task.get("class_names")) and task_id in sources and not sources[task_id].classes:
+            sources[task_id] = replace(sources[task_id], classes=tuple(names))
     return Provenance(sources, read_licence(weights) or recorded.licence)
 
 
@@ -80,7 +90,7 @@ def read_sources(path: Path | None) -> dict[str, Source]:
         return {}
     try:
         table = tomllib.loads(path.read_text("utf-8-sig"))
-        return {task_id: Source(entry["source"], entry["licence"]) for task_id, entry in table.items()}
+        return {task_id: Source.from_table(entry) for task_id, entry in table.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a table of sources ({error}); each task needs source and licence") from error
 

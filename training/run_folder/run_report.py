@@ -1,14 +1,16 @@
-"""What a finished run tells: a table per task, and the curves of losses, scores and learning rates."""
+"""What a finished run tells: a table per task, and the curves of losses, dev scores and learning rates."""
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.scores.metric_table import metrics_of
-from training.figures import literal, new_figure
+from evaluate.scores.metric_table import headline, metrics_of
+from training.figures import Look, distinct, literal, new_figure
 from training.run_folder.run_log import FILE, read_log
 from training.text_files import write_text
 
@@ -25,7 +27,7 @@ def write_report(run: Path, tasks: Mapping[str, TaskSpec], rows: Mapping[str, in
     table = score_table(best, tasks, rows)
     write_text(run / TABLE, table)
     logger.info("dev scores:\n%s", table)
-    draw_curves(lines, run / CURVES)
+    draw_curves(lines, run / CURVES, {task_id: spec.kind for task_id, spec in tasks.items()})
 
 
 def score_table(
@@ -57,33 +59,90 @@ def score_table(
     return "\n".join(text) + "\n"
 
 
-def draw_curves(lines: list[dict[str, Any]], path: Path) -> None:
-    """Draw the loss of every task, the dev selection and the learning rates over the steps."""
-    losses: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for line in lines:
-        for task_id, value in line.get("loss", {}).items():
-            losses[task_id].append((line["step"], value))
-    figure = new_figure(15, 4.5)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(2, 1, 1))
-    for number, (task_id, points) in enumerate(sorted(losses.items())):
-        style = "-" if number < 10 else "--"
-        left.plot(
-            [step for step, _ in points],
-            [value for _, value in points],
-            style,
-            color=f"C{number % 10}",
-            linewidth=1,
-            label=literal(task_id),
-        )
-    left.set(title="Loss per task", xlabel="step", yscale="log")
-    if losses:
-        left.legend(fontsize=6, ncols=2)
-    scored = [(line["step"], line["selection"]) for line in lines if "selection" in line]
-    middle.plot([step for step, _ in scored], [value for _, value in scored], "o-", markersize=3)
-    middle.set(title="Dev selection (higher is better)", xlabel="step")
-    for name in ("encoder", "heads"):
-        rates = [(line["step"], line["lr"][name]) for line in lines if "lr" in line]
-        right.plot([step for step, _ in rates], [rate for _, rate in rates], label=name)
-    right.set(title="Learning rate", xlabel="step", yscale="log" if any(rate for _, rate in rates) else "linear")
-    right.legend()
+def draw_curves(lines: list[dict[str, Any]], path: Path, kinds: Mapping[str, TaskKind] | None = None) -> None:
+    """Draw over the steps: the loss of every task, its headline score on the dev rows, selection and learning rates.
+
+    `kinds` are those of the tasks; without them there are no dev curves. What the log does not hold gets no panel.
+    """
+    panels = list(_panels(lines, kinds or {}))
+    names = sorted({name for panel in panels if panel.by_task for name in panel.curves})
+    looks = dict(zip(names, distinct(len(names)), strict=True))
+    rows = 1 if len(panels) <= 3 else 2
+    columns = max(1, math.ceil(len(panels) / rows))
+    figure = new_figure(5 * columns, max(3.6 * rows, 0.19 * len(names) + 0.6))
+    if not panels:
+        figure.text(0.5, 0.5, "The log holds no curves yet.", ha="center")
+        figure.savefig(path, dpi=110)
+        return
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(places, panels, strict=False):
+        _draw_panel(axes, panel, looks)
+    for axes in places[len(panels) :]:
+        axes.remove()
+    handles = {label: handle for axes in figure.axes for handle, label in _handles(axes) if label in looks}
+    if handles:
+        labels = [literal(name) for name in handles]
+        figure.legend(list(handles.values()), labels, loc="outside right center", fontsize=8, handlelength=3)
     figure.savefig(path, dpi=110)
+
+
+Curve = list[tuple[int, float]]
+"""Steps with their values."""
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One panel: curves by name. If they are `by_task`, the legend beside all panels names them."""
+
+    title: str
+    curves: Mapping[str, Curve]
+    by_task: bool = True
+    is_log: bool = False
+
+
+def _panels(lines: Sequence[Mapping[str, Any]], kinds: Mapping[str, TaskKind]) -> Iterator[_Panel]:
+    """Yield the panels that the log has curves for."""
+    if losses := _curves((line["step"], line.get("loss", {})) for line in lines):
+        yield _Panel("Loss per task", losses, is_log=True)
+    for kind in TaskKind:
+        metric = headline(kind)
+        scores = _curves(
+            (line["step"], {task: scores.get(metric.name) for task, scores in line.get("dev", {}).items()})
+            for line in lines
+        )
+        if of_kind := {task: curve for task, curve in scores.items() if kinds.get(task) is kind}:
+            unit = f" ({metric.unit}, lower is better)" if metric.unit else ""
+            yield _Panel(f"{metric.title} on dev rows{unit}", of_kind)
+    if selection := _curves((line["step"], {"selection": line.get("selection")}) for line in lines):
+        yield _Panel("Selection on dev rows (higher is better)", selection, by_task=False)
+    if rates := _curves((line["step"], line.get("lr", {})) for line in lines):
+        positive = any(rate > 0 for curve in rates.values() for _, rate in curve)
+        yield _Panel("Learning rate", rates, by_task=False, is_log=positive)
+
+
+def _curves(points: Iterable[tuple[int, Mapping[str, float | None]]]) -> dict[str, Curve]:
+    """Return a curve for each name that has a value at some step."""
+    curves: dict[str, Curve] = defaultdict(list)
+    for step, values in points:
+        for name, value in values.items():
+            if value is not None:
+                curves[name].append((step, value))
+    return dict(curves)
+
+
+def _draw_panel(axes: Any, panel: _Panel, looks: Mapping[str, Look]) -> None:
+    for name, curve in sorted(panel.curves.items()):
+        steps, values = zip(*curve, strict=True)
+        style = {"color": looks[name].colour, "linestyle": looks[name].line} if panel.by_task else {}
+        # A curve of few points, such as a dev score of a short run, needs marks to be seen.
+        marker = "o" if len(curve) < 12 else ""
+        axes.plot(steps, values, marker=marker, markersize=3, linewidth=1.2, label=name, **style)
+    axes.set(title=panel.title, xlabel="step", yscale="log" if panel.is_log else "linear")
+    axes.grid(alpha=0.3)
+    if not panel.by_task and len(panel.curves) > 1:
+        axes.legend(fontsize=8)
+
+
+def _handles(axes: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the axes' curves with their names, which a legend would take for hidden if they begin with `_`."""
+    return ((line, line.get_label()) for line in axes.get_lines())

@@ -54,6 +54,7 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
         report.precision, report.postprocess = first.precision, first.postprocess
         try:
             _write(parts, output_dir, report)
+            report.sign(output_dir, PROFILES[first.profile].answer_files)
         except PermissionError as error:
             raise refusal(error, output_dir) from error
         except OSError as error:

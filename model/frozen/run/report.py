@@ -1,5 +1,6 @@
 """The run report: counts, fallbacks, notes, versions, times. Only `--report` writes it to a file."""
 
+import hashlib
 import json
 import logging
 import platform
@@ -8,7 +9,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -44,10 +45,12 @@ class RunReport:
     notes: list[dict[str, str]] = field(default_factory=list)
     second_looks: int = 0
     prior_tasks: Sequence[str] = ()
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     postprocess: str = "none"
     limits: dict[str, int | None] = field(default_factory=dict)
+    answer_files: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     start_up_s: float | None = None
     first_prediction_s: float | None = None
@@ -75,6 +78,13 @@ class RunReport:
             self.fallbacks.append({**row, "reason": record.reason})
         if record.note:
             self.notes.append({**row, "note": record.note})
+
+    def sign(self, output_dir: Path, names: Iterable[str]) -> None:
+        """Record the sha256 of the JSON files of answers, which tell whose report this is."""
+        paths = {name: output_dir / name for name in names}
+        self.answer_files = {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()
+        }
 
     def seconds(self) -> float:
         """Seconds since the run began."""
@@ -109,11 +119,13 @@ class RunReport:
             "notes": self.notes,
             "second_looks": self.second_looks,
             "prior_tasks": list(self.prior_tasks),
+            "class_names": {task_id: list(names) for task_id, names in self.class_names.items()},
             "device": self.device,
             "precision": self.precision,
             "postprocess": self.postprocess,
             "limits": self.limits,
             "weights": self.weights,
+            "answer_files": self.answer_files,
             "versions": {"python": platform.python_version(), **_versions()},
             "timings": {
                 "start_up_s": self.start_up_s,

@@ -49,6 +49,7 @@ def run_submission(
     asked = {sample.task_id for sample in samples}
     own_tasks = (spec for spec in options.profile.own_tasks if spec.task_id in asked)
     report.prior_tasks = metadata.with_priors(own_tasks).prior_tasks
+    report.class_names = metadata.class_names
     work = _Work.of(samples, options)
     report.rows, report.part = len(work.samples), f"{options.part_id}/{options.num_parts}"
     engine, description = open_engine(metadata, data_root, options, report.weights["sha256"])
@@ -66,6 +67,7 @@ def run_submission(
         with open_journal(output_dir, identity, resume=options.resume) as journal:
             recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
             _answer(work, engine, recorder, report, stop)
+            report.sign(output_dir, options.profile.answer_files)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
     except PermissionError as error:

@@ -27,6 +27,19 @@ def test_written_metadata_read_back_equal(folder, tmp_path):
     assert read_metadata(tmp_path) == metadata
 
 
+def test_class_names_are_kept_and_must_fit_the_classes(folder, tmp_path):
+    def named(*names):
+        return edited(folder, lambda table: table["tasks"]["breast_2cls"].update(class_names=list(names)))
+
+    metadata = read_metadata(named("benign", "malignant"))
+    assert metadata.class_names == {"breast_2cls": ("benign", "malignant")}
+    write_metadata(metadata, tmp_path)
+    assert read_metadata(tmp_path) == metadata
+    for names in (("benign",), ("benign", "benign"), ("benign", 1)):
+        with pytest.raises(WeightsError, match="incomplete or malformed"):
+            read_metadata(named(*names))
+
+
 def test_metadata_of_schema_1_are_still_read(tmp_path):
     shutil.copy(Path(__file__).with_name("weights_schema_1.json"), tmp_path / "weights.json")
     metadata = read_metadata(tmp_path)

@@ -1,7 +1,9 @@
 import base64
+import hashlib
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -81,7 +83,7 @@ def predictions(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_pictures(html: str) -> str:
-    return re.sub(r'src="data:[^"]*"', "", html)
+    return re.sub(r'(src|data-plain)="data:[^"]*"', "", html)
 
 
 class Page(HTMLParser):
@@ -129,7 +131,8 @@ def test_the_page_needs_no_other_file(html: str) -> None:
     for attributes in (attributes for _, attributes in page.tags):
         for name in ("src", "href"):
             assert re.match(r"data:image/|#", attributes.get(name) or "#")
-    assert "http" not in without_pictures(html)
+    assert "http" not in without_pictures(html).replace("http-equiv", "")
+    assert "default-src 'none'" in html
     assert "@import" not in html
     assert "$" not in without_pictures(html)
 
@@ -249,6 +252,7 @@ def test_rows_are_spread_over_the_manifest(data: Path, predictions: Path, tmp_pa
     assert "1 of 3 rows" in html
 
 
+NUMBERED = ("class 0", "class 1", "class 2", "class 3")
 HALF = (0.5, 0.5, 0.5, 0.5)
 
 
@@ -279,11 +283,102 @@ def test_what_a_prior_looks_like(prediction: Prediction, expected: bool) -> None
         (ClassPrediction((0.2, 0.8), 1), "class 1 (80%)"),
         (ClassPrediction((0.2, 0.8), 7), "class 7"),
         (BoxPrediction((1, 2, 11, 22), HALF), "10 x 20 px at (1, 2)"),
-        (PointsPrediction((0, 0, 3, 4, 9, 9), HALF), "1 to 2: 5 px"),
+        (PointsPrediction((0, 0, 3, 4, 9, 9), HALF), "class 0 to class 1: 5 px"),
     ],
 )
 def test_answers_in_words(prediction: Prediction | None, words: str) -> None:
-    assert describe(prediction) == words
+    assert describe(prediction, NUMBERED) == words
+
+
+def test_classes_have_the_names_that_a_file_gives_them(data: Path, predictions: Path, tmp_path: Path) -> None:
+    names = '[breast_2cls]\nclasses = ["benign", "malignant <b>"]\n[FUGC]\nclasses = ["inner os", "outer os"]\n'
+    (tmp_path / "names.toml").write_text(names)
+    html = run(data, predictions, tmp_path / "out", "--class-names", str(tmp_path / "names.toml"))
+    page = Page(html)
+    assert page.texts.count("benign") == page.texts.count("malignant <b>") == 3
+    assert "inner os to outer os: 0 px" in page.texts
+
+
+def test_the_run_report_names_the_classes(data: Path, predictions: Path, tmp_path: Path) -> None:
+    named = report(class_names={"breast_2cls": ["benign", "malignant"], "organ_cls": ["too", "few"]})
+    (tmp_path / "report.json").write_text(json.dumps(named))
+    texts = Page(run(data, predictions, tmp_path / "out", "--run-report", str(tmp_path / "report.json"))).texts
+    assert texts.count("benign") == texts.count("malignant") == 3
+    assert "too" not in texts
+
+
+def test_names_for_another_number_of_classes_are_refused(data: Path, predictions: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.toml").write_text('[breast_2cls]\nclasses = ["benign"]\n')
+    arguments = ["--data-root", str(data), "--predictions", str(predictions), "--output", str(tmp_path / "out"),
+                 "--class-names", str(tmp_path / "names.toml")]  # fmt: skip
+    result = CliRunner().invoke(main, ["gallery", *arguments])
+    assert result.exit_code == 2
+    assert "breast_2cls has 2 classes, but 1 names" in result.output
+
+
+def test_a_wrong_class_is_named_with_the_true_one(data: Path, predictions: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(predictions, tmp_path / "own"))
+    path = own / "classification_predictions.json"
+    entries = json.loads(path.read_text())
+    for entry_ in entries:
+        if entry_["task_id"] == "breast_2cls":
+            entry_.update(
+                predicted_class=1 - entry_["predicted_class"], predicted_probs=entry_["predicted_probs"][::-1]
+            )
+    path.write_text(json.dumps(entries))
+    (tmp_path / "names.toml").write_text('[breast_2cls]\nclasses = ["benign", "malignant"]\n')
+    html = run(data, own, tmp_path / "out", "--with-truth", "--class-names", str(tmp_path / "names.toml"))
+    texts = Page(html).texts
+    assert {"said benign, is malignant", "said malignant, is benign"} <= set(texts)
+    assert "correct 0%" in texts
+
+
+def test_the_score_of_a_task_is_that_of_all_its_rows(data: Path, predictions: Path, tmp_path: Path) -> None:
+    """One picture is shown, and its mask is right; those of the two other rows are not."""
+    own = Path(shutil.copytree(predictions, tmp_path / "own"))
+    _, *others = [sample for sample in read_manifest(data).samples if sample.task_id == "lung"]
+    for sample in others:
+        (own / str(sample.mask_file)).unlink()
+    html = run(data, own, tmp_path / "out", "--with-truth", "--per-task", "1")
+    article = html[html.index('data-task="lung"') :]
+    assert re.search(r'class="score">Dice 0\.333<small>all rows', article)
+    assert Page(html).texts.count("Dice 1.000") == 3  # breast_lesion and its picture, and the picture of lung
+
+
+def test_scores_that_lack_rows_are_refused(data: Path, predictions: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    arguments = ["--data-root", str(data), "--predictions", str(predictions)]
+    assert CliRunner().invoke(main, ["score", *arguments, "--json", str(scores), "--draws", "2"]).exit_code == 0
+    html = run(data, predictions, tmp_path / "out", "--scores", str(scores))
+    assert "correct 100%" in Page(html).texts
+    table = json.loads(scores.read_text())
+    table["cases"] = table["cases"][1:]
+    scores.write_text(json.dumps(table))
+    result = CliRunner().invoke(
+        main, ["gallery", *arguments, "--output", str(tmp_path / "out"), "--scores", str(scores)]
+    )
+    assert result.exit_code == 2
+    assert "the scores lack the row" in result.output
+
+
+def test_a_run_report_of_another_output_is_noticed(data: Path, predictions: Path, tmp_path: Path) -> None:
+    name = "detection_predictions.json"
+    digest = hashlib.sha256((predictions / name).read_bytes()).hexdigest()
+    stranger = {"row": "a.csv, line 2", "image_path": "../a.png", "task_id": "lung", "reason": "lost"}
+    rows = len(read_manifest(data).samples)
+    for changes, noticed in (
+        ({}, ""),
+        ({"rows": 7}, "it is about 7 rows, but the csv files have"),
+        ({"fallbacks": [stranger]}, "it names ../a.png of lung"),
+        ({"answer_files": {name: "0" * 64}}, f"{name} has changed"),
+    ):
+        table = report(**{"rows": rows, "answer_files": {name: digest}, **changes})
+        (tmp_path / "report.json").write_text(json.dumps(table))
+        html = run(
+            data, predictions, tmp_path / "out", "--run-report", str(tmp_path / "report.json"), "--per-task", "1"
+        )
+        found = [text for text in Page(html).texts if text.startswith("The run report belongs to another output")]
+        assert [noticed in text for text in found] == ([True] if noticed else [])
 
 
 def test_missing_truth() -> None:

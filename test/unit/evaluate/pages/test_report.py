@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from unit.evaluate.folders import read_csv, write_csv
 
+from challenge.class_names import ClassNames
 from challenge.errors import UserError
 from evaluate.pages.case_text import goodness
-from evaluate.pages.charts import cumulative, roc, roc_curve, shares, success
+from evaluate.pages.charts import cumulative, differences, roc, roc_curve, shares, success
 from evaluate.pages.pictures import Encoding, selected
 from evaluate.pages.report import write_report
 from evaluate.scores.metric_table import METRICS, Column
@@ -47,6 +48,10 @@ RUN = {
     "peak_memory_mib": 812.4,
 }
 
+OFFICIAL = {
+    "FUGC": ["FUGC"],
+    "thyroid_nodule_det": ["spinal_cord_injury_loc", "thyroid_nodule_det", "uterine_fibroid_det"],
+}
 TINY = (Encoding(64, 40, 48, 40),)
 
 
@@ -102,8 +107,51 @@ def test_page_shows_each_score_with_its_interval_in_both_columns(page: Page, res
                 estimate = task.metrics[metric.name][column]
                 interval = metric.range_text(estimate.low, estimate.high)
                 assert f">{metric.text(estimate.value)}<small>{interval}</small></td>" in page.text
-        if metric.baseline is not None:
-            assert f"baseline <b>{metric.text(metric.baseline)}</b>" in page.text
+
+
+def test_published_figures_stand_beside_means_over_the_same_tasks_alone(page: Page, data: Path, tmp_path: Path) -> None:
+    assert "baseline <b>" not in page.text
+    assert "They are left out here, because the tasks here are others." in page.text
+    for path in (data / "csv_files").iterdir():
+        rows = [row for row in read_csv(path) if row["task_id"] in ("FUGC", "thyroid_nodule_det")]
+        for task_id in OFFICIAL.get(rows[0]["task_id"], ()) if rows else ():
+            write_csv(tmp_path / "data/csv_files" / f"{task_id}.csv", [row | {"task_id": task_id} for row in rows])
+    shutil.copytree(data / "images", tmp_path / "data/images")
+    (tmp_path / "empty").mkdir()
+    found = summarise(measure(tmp_path / "data", tmp_path / "empty", 1), "", "", draws=2)
+    whole = Page(write_report(found, tmp_path / "data", tmp_path / "empty", tmp_path / "page", "Whole"))
+    iou = next(metric for metric in METRICS if metric.name == "IoU")
+    assert f"baseline <b>{iou.text(iou.baseline)}</b>" in whole.text
+    assert whole.text.count("baseline <b>") == 1
+    assert "They are left out for regression" in whole.text
+
+
+def test_every_row_is_listed_for_the_table_and_the_csv(page: Page, result: Result) -> None:
+    text = page.text[page.text.index('id="cases">') + len('id="cases">') :]
+    rows = json.loads(text[: text.index("</script>")])
+    assert [row["row"] for row in rows] == [case.row for case in result.cases]
+    boxes = {row["row"]: row for row in rows if row["kind"] == "detection"}
+    for case in result.cases:
+        if case.row in boxes:
+            assert boxes[case.row]["value"] == boxes[case.row]["good"] == case.iou
+    points = [row for row in rows if row["kind"] == "regression"]
+    assert all(row["good"] == -row["value"] < 0 for row in points)
+
+
+def test_classes_have_names_in_tables_charts_and_captions(
+    result: Result, data: Path, spoilt: Path, tmp_path: Path
+) -> None:
+    names = ClassNames({"breast_2cls": ("benign", "malignant"), "cardiac_multi": ("outside", "LV", "wall", "LA")})
+    page = Page(write_report(result, data, spoilt, tmp_path, "Names", encodings=TINY, names=names))
+    confusion = page.text[page.text.index('id="task-breast_2cls"') :]
+    assert re.search(r'class="confusion">\s*<thead>.*<span>benign</span>.*<span>malignant</span>', confusion)
+    assert any("said benign, is malignant" in caption for caption in page.values("data-caption"))
+    heart = page.text[page.text.index('id="task-cardiac_multi"') :]
+    for name in ("LV", "wall", "LA"):
+        assert f"</i>{name}</li>" in heart
+        assert f'<th scope="row">{name}</th>' in heart
+        assert f"{name}, median" in heart
+    assert "class 0" in page.text  # breast_3cls has no names
 
 
 def test_page_shows_charts_confusion_and_pictures_of_every_task(page: Page, result: Result) -> None:
@@ -198,6 +246,12 @@ def some_charts() -> dict[str, str]:
     positive = values + rng.normal(0, 0.3, 30) > 0.5
     return {
         "shares": shares([values, values**2], ["class 1", "class 2"], "Some <shares> & more", "Dice"),
+        "differences": differences(
+            ["mean", "a task with a name that is far too long"],
+            {"run <b>": [(0.1, 0.05, 0.2, True), None], "other": [(-0.1, None, None, False), (0.0, -0.1, 0.1, False)]},
+            "differences",
+            "difference",
+        ),
         "one value": shares([np.array([0.5])], [""], "one value", "Dice"),
         "cumulative": cumulative([distances], [""], "cumulative", "px"),
         "zero": cumulative([np.zeros(4)], [""], "zero", "px"),
@@ -221,3 +275,16 @@ def test_roc_curve_ends_at_the_corners_and_passes_ties_at_once() -> None:
     false, true = roc_curve(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
     assert false.tolist() == [0.0, 0.0, 0.5, 1.0]
     assert true.tolist() == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_curves_run_to_the_end_of_the_axis_and_are_not_under_the_legend() -> None:
+    """The short series ends at 10 of 100 px; its curve goes on to where the other one ends."""
+    svg = cumulative([np.full(20, 10.0), np.linspace(0, 100, 20)], ["near", "far"], "t", "px")
+    root: Any = ElementTree.fromstring(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    paths = [path.attrib for path in root.iter(f"{space}path") if "series" in path.attrib.get("style", "")]
+    curves = [re.findall(r"(-?[0-9.]+) (-?[0-9.]+)", path["d"]) for path in paths]
+    curves = [[(float(x), float(y)) for x, y in curve] for curve in curves]
+    near, far, *keys = curves
+    assert max(x for x, _ in near) >= max(x for x, _ in far) - 10
+    assert all(y > max(y for _, y in (*near, *far)) for key in keys for _, y in key)

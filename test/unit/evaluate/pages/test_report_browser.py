@@ -1,12 +1,13 @@
 """The report in a real browser: sort a column, open a case, go on by keyboard; wide, narrow, light and dark."""
 
-import os
+import csv
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.evaluate.pages.conftest import contrasts, widths
 
 from evaluate.pages.pictures import Encoding
 from evaluate.pages.report import write_report
@@ -15,20 +16,7 @@ from evaluate.scores.scoring import measure
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SMALL = Encoding(160, 50, 120, 50)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's chromium, or set CHROMIUM")
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +29,10 @@ def address(data: Path, spoilt: Path, tmp_path_factory: pytest.TempPathFactory) 
     return write_report(result, data, folder / "submission", folder / "page", "Browser", encodings=[SMALL]).as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
-def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The page at a width and colour scheme. Fails on console messages, page errors and requests to elsewhere."""
-    width, scheme = request.param
-    page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda sent: said.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
-    page.goto(address)
-    yield page
-    page.close()
-    assert said == []
+@pytest.fixture
+def page(open_page: Callable[[str], Any], address: str) -> Any:
+    """The page at a width and colour scheme."""
+    return open_page(address)
 
 
 def first_column(table: Any) -> list[str]:
@@ -120,8 +91,8 @@ def test_pictures_are_decodable(page: Any) -> None:
 
 
 def test_nothing_overflows_horizontally(page: Any) -> None:
-    width, available = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-    assert width <= available
+    taken, there = widths(page)
+    assert taken <= there
 
 
 def test_text_has_enough_contrast(page: Any) -> None:
@@ -143,3 +114,39 @@ def test_screenshot_is_not_blank(page: Any, tmp_path: Path) -> None:
     page.screenshot(path=str(tmp_path / "page.png"))
     with Image.open(tmp_path / "page.png") as image:
         assert len(image.convert("L").getcolors() or []) > 20
+
+
+def test_bars_and_their_names_have_contrast(page: Any) -> None:
+    found = [*contrasts(page, ".bars .name", "article"), *contrasts(page, ".bars i", "article")]
+    assert len(found) == 2 * 9 * (2 + 3)
+    assert min(found) >= 4.5
+
+
+def test_counts_in_a_confusion_matrix_have_contrast(page: Any) -> None:
+    assert min(contrasts(page, ".confusion td", "td")) >= 4.5
+
+
+def test_all_rows_are_listed_searched_and_saved(page: Any, tmp_path: Path) -> None:
+    rows = page.locator("#all-rows tr")
+    page.locator("#which").select_option("thyroid_nodule_det")
+    assert rows.count() == 12
+    scores = "rows => rows.map(row => Number(row.cells[1].firstChild.data.replace('IoU ', '')))"
+    worst = rows.evaluate_all(scores)
+    assert worst == sorted(worst)
+    page.locator("#by").select_option("best")
+    assert rows.evaluate_all(scores) == worst[::-1]
+    page.locator("#find").fill("CASE (1")
+    assert page.locator("#found").inner_text() == "3 of 3 rows"  # 1, 10, 11
+    with page.expect_download() as download:
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "rows.csv")
+    with (tmp_path / "rows.csv").open(encoding="utf-8-sig", newline="") as stream:
+        saved = list(csv.DictReader(stream))
+    assert [f"IoU {float(row['value']):.3f}" for row in saved] == [
+        f"IoU {value:.3f}" for value in rows.evaluate_all(scores)
+    ]
+    assert {row["task"] for row in saved} == {"thyroid_nodule_det"}
+    page.locator("#find").fill("")
+    page.locator("#which").select_option("segmentation")
+    assert page.locator("#found").inner_text() == "24 of 24 rows"
+    assert rows.first.inner_text().split()[:2] == ["carotid_artery", "missing"]

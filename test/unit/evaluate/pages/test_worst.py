@@ -4,8 +4,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from challenge.class_names import ClassNames
 from challenge.errors import UserError
 from challenge.tasks import TaskKind
 from evaluate.__main__ import main
@@ -51,3 +52,24 @@ def test_scores_of_another_folder_are_refused(scores, data, spoilt, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps(table))
     with pytest.raises(UserError, match="has no row other"):
         list(write_sheets(read_result(tmp_path / "other.json"), data, spoilt, tmp_path, 3))
+
+
+def test_sheets_say_which_line_is_what_and_name_files_and_classes(scores, data, spoilt, tmp_path, monkeypatch):
+    texts = []
+    original = ImageDraw.ImageDraw.text
+
+    def text(self, position, words, *arguments, **how):
+        texts.append(words)
+        return original(self, position, words, *arguments, **how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    names = ClassNames({"breast_2cls": ("benign", "malignant"), "cardiac_multi": ("outside", "LV", "wall", "LA")})
+    result = read_result(scores)
+    sheets = dict(write_sheets(result, data, spoilt, tmp_path, 12, names))
+    assert {"prediction", "truth", "answer", "true class"} <= set(texts)
+    assert {"LV", "wall", "LA", "benign", "malignant"} <= set(texts)
+    assert any(text.startswith("said ") for text in texts)
+    for case in (case for kind in TaskKind for case in worst(result, kind, 12)):
+        assert case.image_path.rsplit("/", 1)[-1] in texts
+    lines = sheets[tmp_path / "worst-classification.jpg"]
+    assert any("said benign, is malignant" in line or "said malignant, is benign" in line for line in lines)

@@ -30,6 +30,14 @@ def test_resumed_rows_do_not_count_in_rows_per_second(monkeypatch):
     assert report.to_dict()["timings"]["rows_per_s"] == 0
 
 
+def test_a_report_knows_the_files_of_answers_that_are_there(tmp_path):
+    (tmp_path / "detection_predictions.json").write_bytes(b"[]\n")
+    report = RunReport()
+    report.sign(tmp_path, ["detection_predictions.json", "regression_predictions.json"])
+    digest = "37517e5f3dc66819f61f5a7bb8ace1921282415f10551d2defa5c3eb0985b570"
+    assert report.to_dict()["answer_files"] == {"detection_predictions.json": digest}
+
+
 def test_names_are_repeated_exactly_even_if_not_text(tmp_path):
     row = "a\n\x1b[2Jü\u2028\udcff.csv, line 2"
     with_rows(row).write(tmp_path / "report.json")

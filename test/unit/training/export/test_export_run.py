@@ -32,6 +32,7 @@ licence = "CC BY 4.0"
 [breast_2cls]
 source = "Set B"
 licence = "CC0"
+classes = ["benign", "malignant"]
 """
 
 
@@ -151,6 +152,8 @@ def test_fine_tuned_weights_keep_sources_licences_and_the_licence_file(weights, 
     kept = read_start(tmp_path / "alone")[0].facts.provenance
     assert kept.licence == LICENCE
     assert kept.sources["breast_lesion"] == Source("Set A (2020); benign", "CC BY 4.0")
+    assert kept.sources["breast_2cls"].classes == facts.tasks["breast_2cls"].class_names == ("benign", "malignant")
+    assert "- breast_2cls: 0 benign, 1 malignant" in card
 
 
 def test_a_second_round_on_the_same_rows_has_the_same_sources(weights, run, four_kinds, tmp_path):
@@ -167,7 +170,14 @@ def test_sources_of_weights_whose_tensors_do_not_record_them(run, weights, tmp_p
     write_trainable(network, state.config, folder, replace(state.facts, provenance=Provenance()), state.counters)
     kept = read_start(folder)[0].facts.provenance
     assert kept == Provenance({"breast_lesion": Source("Set A (2020); benign", "CC BY 4.0"),
-                               "breast_2cls": Source("Set B", "CC0")}, LICENCE)  # fmt: skip
+                               "breast_2cls": Source("Set B", "CC0", ("benign", "malignant"))}, LICENCE)  # fmt: skip
+
+
+def test_names_for_another_number_of_classes_are_refused(run, tmp_path):
+    (tmp_path / "sources.toml").write_text(SOURCES.replace('["benign", ', '["normal", "benign", '), "utf-8")
+    with pytest.raises(UserError, match="breast_2cls has 2 classes, but 3 names"):
+        export_run(run, tmp_path / "weights", None, tmp_path / "sources.toml")
+    assert not (tmp_path / "weights").exists()
 
 
 def test_a_card_without_a_licence_file_does_not_name_one(run, tmp_path):
