@@ -319,7 +319,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
 @options.run
 @options.weights_output
 @click.option("--scores", type=FILE, help="JSON file of `evaluate score`, for weights.json and the model card.")
-@click.option("--sources", type=FILE, help="TOML file with the source and licence of each task's training data.")
+@click.option("--sources", type=FILE, help="TOML file with the source, licence and class names of each task.")
 @click.option(
     "--precision",
     "reduced",

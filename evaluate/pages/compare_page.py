@@ -3,7 +3,7 @@
 from challenge.class_names import ClassNames
 from challenge.tasks import TaskKind
 from evaluate.pages.changed_rows import changed_rows, unreachable
-from evaluate.pages.charts import Interval, differences, short_name
+from evaluate.pages.charts import Interval, differences
 from evaluate.pages.environment import make_environment
 from evaluate.scores.compare import Comparison, Difference
 from evaluate.scores.compare_text import difference_text, explained, p_text
@@ -45,7 +45,7 @@ def _chart(comparison: Comparison, kind: TaskKind) -> str:
             for index, name in enumerate(comparison.names[1:])
         },
         f"{kind}: differences of {metric.short} to {comparison.names[0]}",
-        f"difference of {metric.short}{unit}; {side} of 0 is better than {short_name(comparison.names[0])}",
+        f"difference of {metric.short}{unit}; {side} of 0 is better",
     )
 
 

@@ -64,7 +64,8 @@ def contrasts(page: Any, selector: str, ground: str) -> list[float]:
     found: list[float] = page.locator(selector).evaluate_all(
         """(elements, ground) => {
           const light = text => {
-            const parts = text.match(/[0-9.]+/g).slice(0, 3).map(part => part / 255);
+            const whole = text.startsWith("color(") ? 1 : 255;  // a mixed colour is in 0..1
+            const parts = text.match(/[0-9.]+/g).slice(0, 3).map(part => part / whole);
             const [r, g, b] = parts.map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4);
             return .2126 * r + .7152 * g + .0722 * b;
           };

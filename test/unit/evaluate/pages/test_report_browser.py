@@ -147,6 +147,7 @@ def test_all_rows_are_listed_searched_and_saved(page: Any, tmp_path: Path) -> No
     ]
     assert {row["task"] for row in saved} == {"thyroid_nodule_det"}
     page.locator("#find").fill("")
+    page.locator("#by").select_option("worst")
     page.locator("#which").select_option("segmentation")
     assert page.locator("#found").inner_text() == "24 of 24 rows"
     assert rows.first.inner_text().split()[:2] == ["carotid_artery", "missing"]
