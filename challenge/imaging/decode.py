@@ -16,7 +16,7 @@
 | other formats, truncated or damaged | ImageError |
 | uncompressed pixels (BMP, PNM, TIFF, medical) with rows of zeros at the end and no zeros elsewhere, or with rows of one value where the picture breaks off | noted; more than half: ImageError |
 | MetaImage, NIfTI, NRRD | small strict readers (`challenge.imaging.medical.volume`); a data file beside the header is read, no other |
-| DICOM | read by SimpleITK (`challenge.imaging.medical.gdcm`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
+| DICOM | read by SimpleITK (`challenge.imaging.medical.dicom`) in a child process (`challenge.imaging.child`); colours of JPEG data by the data's own markers, noted |
 | more than `PIXEL_LIMIT` pixels or `BYTE_LIMIT` bytes, another format, not an image | ImageError |
 """  # noqa: E501
 

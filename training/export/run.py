@@ -22,8 +22,8 @@ from training.export.graphs import ExportFacts, export
 from training.export.model_card import write_model_card
 from training.export.parity import check_parity
 from training.run_folder import trainable
+from training.run_folder.checkpoint_state import RunState
 from training.run_folder.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
-from training.run_folder.state import RunState
 from training.run_folder.trainable import load_network, read_start, write_trainable
 from training.selection.calibration import read_temperatures, temper
 from training.selection.refinement import read_refinements

@@ -38,7 +38,7 @@ from training.data.row_files import (
 )
 from training.data.thumbnails import Thumbnail, thumbnail
 from training.data.usable import NO_TRUTH, Finding, Level, errors, faulty, has_truth, read_rows
-from training.inspection import near_copies
+from training.inspection import near_copy_findings
 
 _MANY_PIECES, _CRUMBS = 10, 0.02
 
@@ -69,7 +69,7 @@ class Inspection:
     manifest: Manifest
     facts: Mapping[Sample, RowFacts]
     findings: tuple[Finding, ...]
-    alike: near_copies.Alike = field(default_factory=near_copies.Alike)
+    alike: near_copy_findings.Alike = field(default_factory=near_copy_findings.Alike)
 
     @property
     def has_errors(self) -> bool:
@@ -93,8 +93,8 @@ def inspect_folder(data_root: Path, val_root: Path | None = None) -> Inspection:
     held_out = _read(val_root)[1] if val_root else {}
     findings += _shared(facts, held_out)
     pictures = _pictures(data_root, facts, faulty(findings))
-    alike = near_copies.find_alike(pictures, _pictures(val_root, held_out) if val_root else None)
-    findings += near_copies.findings(alike, pictures)
+    alike = near_copy_findings.find_alike(pictures, _pictures(val_root, held_out) if val_root else None)
+    findings += near_copy_findings.findings(alike, pictures)
     return Inspection(data_root, manifest, facts, tuple(findings), alike)
 
 
@@ -105,7 +105,9 @@ def _read(root: Path) -> tuple[Manifest, dict[Sample, RowFacts]]:
     return manifest, dict(zip(manifest.samples, rows, strict=True))
 
 
-def _pictures(root: Path, facts: Mapping[Sample, RowFacts], lost: Set[Sample] = frozenset()) -> near_copies.Pictures:
+def _pictures(
+    root: Path, facts: Mapping[Sample, RowFacts], lost: Set[Sample] = frozenset()
+) -> near_copy_findings.Pictures:
     """Return the images of a folder's rows, but for those that are lost."""
     rows: dict[str, list[Sample]] = defaultdict(list)
     thumbnails: dict[str, Thumbnail] = {}
@@ -113,7 +115,7 @@ def _pictures(root: Path, facts: Mapping[Sample, RowFacts], lost: Set[Sample] = 
         if sample not in lost and row.reading.content and row.thumbnail is not None:
             rows[row.reading.content].append(sample)
             thumbnails[row.reading.content] = row.thumbnail
-    return near_copies.Pictures(root, rows, thumbnails)
+    return near_copy_findings.Pictures(root, rows, thumbnails)
 
 
 def _read_row(root: Path, masks: Mapping[Key, FileSet], sample: Sample) -> RowFacts:

@@ -25,7 +25,7 @@ from training.data.row_files import FileSet, Key, key_of, masks_of, read_masks
 from training.data.usable import faulty
 from training.figures import distinct, literal, new_figure, patch, rgb
 from training.inspection.checks import Inspection
-from training.inspection.near_copies import Alike, Pair
+from training.inspection.near_copy_findings import Alike, Pair
 
 _SHEET = 12
 _SIDE = 320

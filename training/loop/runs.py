@@ -14,10 +14,10 @@ from training.data.rows import DataSource, Fold, load_parts
 from training.distributed import Ranks
 from training.loop.parts import build_parts
 from training.loop.trainer import Trainer
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import RunState
 from training.run_folder.digests import Digests, check_resumed, check_same_start, warn_of_learned_rows
 from training.run_folder.run_report import TABLE
-from training.run_folder.state import RunState
 from training.run_folder.trainable import Start
 from training.text_files import write_text
 
@@ -41,10 +41,10 @@ def train_run(
     Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
     Stopped if a signal ended it.
     """
-    last = output / checkpoint.LAST
+    last = output / checkpoint_file.LAST
     if not resume and last.exists():
         raise UserError(f"{output} holds a run already; add --resume, or choose another folder")
-    state = checkpoint.load(last) if last.exists() else None
+    state = checkpoint_file.load(last) if last.exists() else None
     if state:
         config = resumed_recipe(state, config)
         if start:
@@ -69,7 +69,7 @@ def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) 
     """Return whether `output` holds a finished run. Raises UserError if it had another recipe or other data."""
     if not (output / TABLE).is_file():
         return False
-    state = checkpoint.load(output / checkpoint.LAST)
+    state = checkpoint_file.load(output / checkpoint_file.LAST)
     config = resumed_recipe(state, config)
     check_resumed(state.facts.digests, Digests.of(*load_parts(source, config.data, config.runtime, ranks)), output)
     return True
@@ -117,7 +117,7 @@ def cross_validate(
 
 def _summary(homes: list[Path]) -> dict[str, Any]:
     """Mean and standard deviation over the folds of the selection and of every task's scores."""
-    states = [checkpoint.load(home / checkpoint.LAST) for home in homes]
+    states = [checkpoint_file.load(home / checkpoint_file.LAST) for home in homes]
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for state in states:
         for task_id, scores in state.facts.dev.items():

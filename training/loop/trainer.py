@@ -26,12 +26,12 @@ from training.loop.optim import total_steps
 from training.loop.parts import Parts
 from training.loop.schedule import Schedule
 from training.loop.step import Step
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import Resume, RunState
 from training.run_folder.digests import check_resumed
 from training.run_folder.run_facts import Counters, RunFacts
 from training.run_folder.run_log import RunLog
 from training.run_folder.run_report import write_report
-from training.run_folder.state import Resume, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Trainer:
             self.log.write({"step": self.step, "selection": selection, "dev": scores.tasks})
             logger.info("step %d: dev selection %.4f%s", self.step, selection, ", the best so far" if is_best else "")
             if is_best:
-                checkpoint.save(self.output / checkpoint.BEST, self.state())
+                checkpoint_file.save(self.output / checkpoint_file.BEST, self.state())
 
     def _log(self) -> None:
         """Write the mean losses since the last line, the rates and the speed. Raises UserError if a loss diverged."""
@@ -216,7 +216,7 @@ class Trainer:
             stale=at.stale,
             sums=dict(at.sums),
         )
-        checkpoint.save(self.output / checkpoint.LAST, self.state(resume))
+        checkpoint_file.save(self.output / checkpoint_file.LAST, self.state(resume))
 
     def restore(self, state: RunState) -> None:
         """Go on from a checkpoint of this run. Raises UserError if the data differ, or if it is a best one."""

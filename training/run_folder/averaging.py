@@ -12,9 +12,9 @@ from torch import Tensor
 
 from challenge.errors import UserError
 from challenge.tasks import check_task_names
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import RunState, Tensors
 from training.run_folder.run_facts import Counters
-from training.run_folder.state import RunState, Tensors
 
 
 def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str] = ()) -> None:
@@ -27,9 +27,9 @@ def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str
     """
     if len(runs) < 2:
         raise UserError("an average needs at least two runs")
-    if any((output / name).exists() for name in (checkpoint.BEST, checkpoint.LAST)):
+    if any((output / name).exists() for name in (checkpoint_file.BEST, checkpoint_file.LAST)):
         raise UserError(f"{output} holds a run already; choose another folder")
-    states = [checkpoint.load_best(run) for run in runs]
+    states = [checkpoint_file.load_best(run) for run in runs]
     first = states[0]
     for run, state in zip(runs[1:], states[1:], strict=True):
         _check_alike(state, first, f"{run} and {runs[0]}")
@@ -45,7 +45,7 @@ def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str
         resume=None,
     )
     output.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(output / checkpoint.BEST, mean)
+    checkpoint_file.save(output / checkpoint_file.BEST, mean)
 
 
 def _check_alike(state: RunState, first: RunState, names: str) -> None:

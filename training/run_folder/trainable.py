@@ -19,10 +19,10 @@ from challenge.tasks import TaskSpec
 from model.networks.registry import build
 from model.networks.system import System
 from training.config import Config, from_recorded, to_dict, with_overrides
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import RunState, tasks_as_table, tasks_from_table
 from training.run_folder.provenance import read_provenance
 from training.run_folder.run_facts import Counters, RunFacts
-from training.run_folder.state import RunState, tasks_as_table, tasks_from_table
 from training.torch_files import refuse_pointer
 
 FILE = "network.safetensors"
@@ -66,10 +66,12 @@ def read_start(folder: Path) -> tuple[Start, Config]:
         start, config = _read_trainable(folder / FILE)
         provenance = read_provenance(folder, start.facts.provenance, start.facts.rows)
         return replace(start, facts=replace(start.facts, provenance=provenance)), config
-    if (folder / checkpoint.BEST).is_file() or (folder / checkpoint.LAST).is_file():
-        state = checkpoint.load_best(folder)
+    if (folder / checkpoint_file.BEST).is_file() or (folder / checkpoint_file.LAST).is_file():
+        state = checkpoint_file.load_best(folder)
         return Start.of(state), state.config
-    raise UserError(f"{folder} holds neither {FILE} nor {checkpoint.LAST}; give a run or an export of this project")
+    raise UserError(
+        f"{folder} holds neither {FILE} nor {checkpoint_file.LAST}; give a run or an export of this project"
+    )
 
 
 def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, RunState]:
@@ -77,7 +79,7 @@ def load_network(run: Path, overrides: tuple[str, ...] = ()) -> tuple[System, Ru
 
     It is the network that was best on the dev rows, else the last one; its EMA where there is one.
     """
-    state = checkpoint.load_best(run)
+    state = checkpoint_file.load_best(run)
     state = replace(state, config=with_overrides(state.config, overrides))
     network = build(state.config.system.name, state.tasks, **state.config.system.options)
     network.load_state_dict(state.weights)

@@ -7,9 +7,9 @@ from pathlib import Path
 from model.networks.system import System
 from training.data.rows import DataSource, Part, load_parts
 from training.distributed import Ranks
+from training.run_folder.checkpoint_state import RunState
 from training.run_folder.digests import check_own, is_own
 from training.run_folder.run_report import score_table
-from training.run_folder.state import RunState
 from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer
 

@@ -22,7 +22,7 @@ from training.data.sampling import probabilities
 from training.distributed import Ranks
 from training.loop.optim import total_steps
 from training.loop.runs import is_finished, train_run
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, TaskComparison, draw, table
 from training.text_files import write_text
 
@@ -145,7 +145,7 @@ def _comparison(
     scores = {}
     for run in runs:
         if task in run.tasks:
-            facts = checkpoint.load_best(output / run.paradigm / run.name).facts
+            facts = checkpoint_file.load_best(output / run.paradigm / run.name).facts
             scores[run.paradigm] = float(facts.dev[task][headline])
     scores.setdefault(GROUPED, scores[SPECIFIC])
     group = next(name for name, members in groups.items() if task in members)

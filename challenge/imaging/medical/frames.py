@@ -1,7 +1,7 @@
 """DICOM, MetaImage, NIfTI and NRRD: a file's format, its size from the header, and one frame of numbers.
 
 MetaImage, NIfTI and NRRD have small strict readers here, because ITK's readers read foreign memory if a header is
-wrong. SimpleITK reads only DICOM (`challenge.imaging.medical.gdcm`).
+wrong. SimpleITK reads only DICOM (`challenge.imaging.medical.dicom`).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from pathlib import Path
 from challenge.errors import ImageError
 from challenge.imaging import tiff
 from challenge.imaging.intensity import Numbers
-from challenge.imaging.medical import gdcm, metaimage, nifti, nrrd
-from challenge.imaging.medical.dicom import MARK, NO_PREAMBLE, PREAMBLE_BYTES
+from challenge.imaging.medical import dicom, metaimage, nifti, nrrd
+from challenge.imaging.medical.dicom_lengths import MARK, NO_PREAMBLE, PREAMBLE_BYTES
 from challenge.imaging.medical.volume import Frame, Volume, read_volume, with_colour_axis
 
 HEAD_BYTES = 1 << 12
@@ -69,14 +69,14 @@ def reader_of(path: Path, head: bytes) -> str | None:
 def frame_size(path: Path, reader_name: str) -> tuple[int, int]:
     """Return (width, height) from the header, even if the rest of the file is unreadable. Raises ImageError."""
     if reader_name == _DICOM:
-        return gdcm.frame_size(path)
+        return dicom.frame_size(path)
     return _header(path, reader_name).size()
 
 
 def open_frame(path: Path, reader_name: str) -> Frame:
     """Return the middle frame of a volume or video, and what the file says about it. Raises ImageError."""
     if reader_name == _DICOM:
-        return gdcm.read_frame(path)
+        return dicom.read_frame(path)
     return read_volume(_header(path, reader_name))
 
 

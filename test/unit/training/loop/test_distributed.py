@@ -13,7 +13,7 @@ from training.config import to_dict
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 
 # Batch norm on CPU ranks sees their own rows, and dropout draws for itself: both would make a difference.
 SECTIONS = {
@@ -55,7 +55,7 @@ def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
     assert len(one) == len(two) == 5
     for whole, halves in zip(one, two, strict=True):
         assert halves == pytest.approx(whole, rel=1e-4, abs=1e-5)
-    states = [checkpoint.load(tmp_path / name / checkpoint.LAST) for name in ("one", "two")]
+    states = [checkpoint_file.load(tmp_path / name / checkpoint_file.LAST) for name in ("one", "two")]
     first, second = (state.network for state in states)
     assert [state.counters.images_seen for state in states] == [60, 60]
     fresh = tiny_trainer(config, source, tmp_path).parts.network.state_dict()

@@ -10,7 +10,7 @@ from unit.training.recipes import TASKS, TINY, tiny_config
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 
 RECIPE = {
     "system": TINY["system"],
@@ -44,7 +44,7 @@ def trained(pictures, run, task_id, images, loss, system=TINY["system"]):
     sections = {**RECIPE, "system": system, "optim": {**RECIPE["optim"], "images": images}, "loss": loss}
     config = tiny_config(**{**sections, "data": {**RECIPE["data"], "tasks": [task_id]}})
     trainer = train_run(config, pictures, run, Ranks())
-    return checkpoint.load_best(run).facts.dev[task_id], trainer.parts.scorer.prior(task_id)
+    return checkpoint_file.load_best(run).facts.dev[task_id], trainer.parts.scorer.prior(task_id)
 
 
 @pytest.mark.parametrize(("task_id", "loss", "images", "score", "reached"), KINDS)

@@ -32,7 +32,7 @@ from training.export.run import export_run
 from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
 from training.loop.trainer import Trainer
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.run_folder.trainable import load_network
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
@@ -44,7 +44,7 @@ def log_of(run):
 
 
 def tensors_of(run):
-    state = checkpoint.load(run / checkpoint.LAST)
+    state = checkpoint_file.load(run / checkpoint_file.LAST)
     return {**{f"n.{k}": v for k, v in state.network.items()}, **{f"e.{k}": v for k, v in state.ema.items()}}
 
 
@@ -94,7 +94,7 @@ def uninterrupted(source, tmp_path_factory):
 
 def test_the_reference_run_learned(source, uninterrupted, tmp_path):
     """Otherwise two runs that both skip something would compare as equal."""
-    state = checkpoint.load(uninterrupted / checkpoint.LAST)
+    state = checkpoint_file.load(uninterrupted / checkpoint_file.LAST)
     assert (state.counters.steps, state.resume.progress) == (8, 1)
     assert state.counters.images_seen == 8 * 2 * 4
     assert set(state.resume.sampler["drawn"]) == set(TASKS)
@@ -130,7 +130,7 @@ def test_kill_9_of_the_process_itself(source, uninterrupted, tmp_path):
     program = f"""
         import os, signal
         from pathlib import Path
-        from training.run_folder import checkpoint
+        from training.run_folder import checkpoint_file
         from training.config import from_dict
         from training.distributed import Ranks
         from training.loop.trainer import Trainer
@@ -139,7 +139,7 @@ def test_kill_9_of_the_process_itself(source, uninterrupted, tmp_path):
         import json, torch
         torch.set_num_threads(1)
         config = from_dict(json.loads(Path({str(uninterrupted / "config.json")!r}).read_text()))
-        save = checkpoint.save
+        save = checkpoint_file.save
 
         def dying(path, state):
             if state.counters.steps >= 6:
@@ -147,7 +147,7 @@ def test_kill_9_of_the_process_itself(source, uninterrupted, tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             save(path, state)
 
-        checkpoint.save = dying
+        checkpoint_file.save = dying
         train_run(config, DataSource(Path({str(source.data_root)!r}), Path({str(source.cache)!r})), Path({str(run)!r}),
                   Ranks())
     """
@@ -178,7 +178,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_curve_and_weights(step, s
         with pytest.raises(Stopped, match=rf"stopped by SIGTERM; .* after step {step} .* with --resume") as stopped:
             train_run(RESUMABLE, source, run, Ranks())
     assert stopped.value.number == signal.SIGTERM
-    assert checkpoint.load(run / checkpoint.LAST).counters.steps == step
+    assert checkpoint_file.load(run / checkpoint_file.LAST).counters.steps == step
     train_run(RESUMABLE, source, run, Ranks(), resume=True)
     assert log_of(run) == log_of(uninterrupted)
     expected = tensors_of(uninterrupted)
@@ -228,7 +228,7 @@ def test_the_command_ends_with_128_and_the_signal(ranks, workers, four_kinds, tm
     if ranks == 1:
         assert done.returncode == 143
         assert done.stderr.splitlines()[-1].endswith("repeat the command with --resume")
-    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST).counters.steps == 2
+    assert checkpoint_file.load(tmp_path / "run" / checkpoint_file.LAST).counters.steps == 2
 
 
 def test_worker_processes_change_nothing(source, uninterrupted, tmp_path):
@@ -280,7 +280,7 @@ def test_a_time_budget_ends_the_run_with_its_schedule(source, tmp_path, monkeypa
     monkeypatch.setattr("training.loop.trainer.Schedule", partial(Schedule, clock=lambda: 6.0 * next(ticks)))
     config = tiny_config(optim={"images": 10**6, "warmup_steps": 0})
     train_run(config, source, tmp_path / "run", Ranks(), max_minutes=1.0)
-    state = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
+    state = checkpoint_file.load(tmp_path / "run" / checkpoint_file.LAST)
     assert state.resume.progress >= 1
     assert state.counters.steps == 10
     assert (tmp_path / "run" / "scores.md").is_file()
@@ -291,8 +291,8 @@ def test_training_stops_early_when_nothing_gets_better(source, tmp_path):
                          dev={"every": 2, "patience": 2}, data={"tasks": ["breast_2cls"]},
                          encoder={"freeze_batchnorm": True})  # fmt: skip
     train_run(config, source, tmp_path / "run", Ranks())
-    assert checkpoint.load(tmp_path / "run" / checkpoint.LAST).counters.steps == 6
-    assert checkpoint.load(tmp_path / "run" / checkpoint.BEST).counters.steps == 2
+    assert checkpoint_file.load(tmp_path / "run" / checkpoint_file.LAST).counters.steps == 6
+    assert checkpoint_file.load(tmp_path / "run" / checkpoint_file.BEST).counters.steps == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice(source, tmp_path):
@@ -330,11 +330,11 @@ def test_cross_validation_scores_every_row_once(source, tmp_path):
     summary = json.loads((tmp_path / "run" / FOLDS).read_text("utf-8"))
     assert summary["folds"] == 2
     assert 0 <= summary["tasks"]["breast_2cls"]["Accuracy"]["mean"] <= 1
-    rows = [checkpoint.load(tmp_path / "run" / f"fold-{n}" / checkpoint.LAST).facts.rows for n in range(2)]
+    rows = [checkpoint_file.load(tmp_path / "run" / f"fold-{n}" / checkpoint_file.LAST).facts.rows for n in range(2)]
     assert sum(row["breast_2cls"] for row in rows) == 8  # each row trains in one of two folds
-    before = (tmp_path / "run" / "fold-0" / checkpoint.LAST).stat().st_mtime_ns
+    before = (tmp_path / "run" / "fold-0" / checkpoint_file.LAST).stat().st_mtime_ns
     cross_validate(config, source, tmp_path / "run", Ranks(), 2, resume=True)
-    assert (tmp_path / "run" / "fold-0" / checkpoint.LAST).stat().st_mtime_ns == before
+    assert (tmp_path / "run" / "fold-0" / checkpoint_file.LAST).stat().st_mtime_ns == before
 
 
 def test_a_run_folder_is_not_overwritten_and_not_mixed(source, uninterrupted, tmp_path):

@@ -16,7 +16,7 @@ from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
 from training.loop.trainer import Trainer
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer, DevScores
 
@@ -221,7 +221,7 @@ def test_the_best_network_is_kept_and_patience_counts_scorings_without_a_better_
     config = tiny_config(optim={"images": 400, "ema_decay": 0.9}, dev={"every": 2, "patience": 2})
     trainer = train_run(config, source, tmp_path / "run", Ranks())
     assert (trainer.step, trainer.position.best, trainer.position.stale) == (8, 0.5, 2)
-    best = checkpoint.load(tmp_path / "run" / checkpoint.BEST)
+    best = checkpoint_file.load(tmp_path / "run" / checkpoint_file.BEST)
     assert best.counters.steps == 4
     # What is scored, kept and handed out is the average of the weights.
     handed = load_network(tmp_path / "run")[0].state_dict()
@@ -251,7 +251,7 @@ def test_a_saved_checkpoint_has_counters_network_and_average(source, make, tmp_p
     trainer = make(optim={**STILL, "ema_decay": 0.5})
     step(trainer, draw_of("breast_2cls", 0, 1))
     trainer.save()
-    state = checkpoint.load(tmp_path / checkpoint.LAST)
+    state = checkpoint_file.load(tmp_path / checkpoint_file.LAST)
     assert (state.counters.images_seen, state.resume.sampler) == (2, {"step": 1})
     for name, value in trainer.parts.network.state_dict().items():
         assert torch.equal(state.network[name], value)
@@ -266,7 +266,7 @@ def test_a_resumed_run_remembers_its_best_score(make, source, tmp_path):
     trainer._cpu_before = 1000.0  # of the process that it went on from itself
     trainer.save()
     again = tiny_trainer(trainer.config, source, tmp_path)
-    again.restore(checkpoint.load(tmp_path / checkpoint.LAST))
+    again.restore(checkpoint_file.load(tmp_path / checkpoint_file.LAST))
     assert (again.position.best, again.position.stale, again.position.progress) == (0.75, 3, 0.4)
     assert (again.step, again.position.images_seen) == (5, 2)
     assert again.counters.cpu_seconds >= 1000

@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.run_folder.trainable import load_network
 
 SWIN = {"channels": 8, "depths": [1, 1, 1, 1], "heads": [1, 2, 2, 4], "window": 2, "drop_path": 0.1}
@@ -45,7 +45,7 @@ def test_only_the_prompt_layers_change(trained, tmp_path):
     assert state.config.optim.trained == "prompts"
     # Masks, classes and boxes: the head of the last has batch norm, whose statistics must stay as well.
     assert any("running_mean" in name for name in before.state_dict())
-    last = checkpoint.load(tmp_path / "run" / checkpoint.LAST)
+    last = checkpoint_file.load(tmp_path / "run" / checkpoint_file.LAST)
     assert last.resume.sampler["drawn"].keys() == set(TASKS)
     assert min(last.resume.sampler["drawn"].values()) > 0
     for state in (after.state_dict(), last.network, last.ema):

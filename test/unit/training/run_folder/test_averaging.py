@@ -15,7 +15,7 @@ from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.run import export_run
 from training.loop.runs import train_run
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.run_folder.averaging import average_runs
 from training.run_folder.trainable import load_network, read_start
 
@@ -71,10 +71,10 @@ def test_unrelated_runs_cannot_be_averaged(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
     shutil.copytree(runs / "second-2", tmp_path / "split")
-    state = checkpoint.load(tmp_path / "split" / checkpoint.LAST)
+    state = checkpoint_file.load(tmp_path / "split" / checkpoint_file.LAST)
     data = replace(state.config.data, split_seed=7)
     state = replace(state, config=replace(state.config, data=data))
-    checkpoint.save(tmp_path / "split" / checkpoint.BEST, state)
+    checkpoint_file.save(tmp_path / "split" / checkpoint_file.BEST, state)
     with pytest.raises(UserError, match="have different dev rows"):
         average_runs([runs / "second-1", tmp_path / "split"], tmp_path / "mean")
     with pytest.raises(UserError, match="at least two runs"):

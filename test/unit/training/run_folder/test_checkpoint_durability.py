@@ -8,9 +8,9 @@ import torch
 from unit.training.recipes import tiny_config
 
 from challenge.errors import UserError
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import RunState
 from training.run_folder.run_facts import Counters, RunFacts
-from training.run_folder.state import RunState
 
 
 def state(step, **network):
@@ -38,20 +38,20 @@ def events(monkeypatch):
 
 
 def test_a_checkpoint_is_synced_before_it_is_renamed(events, tmp_path):
-    path = tmp_path / checkpoint.LAST
-    checkpoint.save(path, state(1))
+    path = tmp_path / checkpoint_file.LAST
+    checkpoint_file.save(path, state(1))
     events.clear()
-    checkpoint.save(path, state(2, weights=torch.arange(1000)))
+    checkpoint_file.save(path, state(2, weights=torch.arange(1000)))
     own, size = path.stat().st_ino, path.stat().st_size
     assert [event for event in events if event[1] == own] == [("sync", own, size), ("rename", own, True)]
-    assert checkpoint.load(path).counters.steps == 2
-    assert os.listdir(tmp_path) == [checkpoint.LAST]
+    assert checkpoint_file.load(path).counters.steps == 2
+    assert os.listdir(tmp_path) == [checkpoint_file.LAST]
 
 
 def test_the_best_checkpoint_is_preferred_to_the_last(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint"):
-        checkpoint.load_best(tmp_path)
-    checkpoint.save(tmp_path / checkpoint.LAST, state(2))
-    assert checkpoint.load_best(tmp_path).counters.steps == 2
-    checkpoint.save(tmp_path / checkpoint.BEST, state(1))
-    assert checkpoint.load_best(tmp_path).counters.steps == 1
+        checkpoint_file.load_best(tmp_path)
+    checkpoint_file.save(tmp_path / checkpoint_file.LAST, state(2))
+    assert checkpoint_file.load_best(tmp_path).counters.steps == 2
+    checkpoint_file.save(tmp_path / checkpoint_file.BEST, state(1))
+    assert checkpoint_file.load_best(tmp_path).counters.steps == 1

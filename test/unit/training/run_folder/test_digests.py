@@ -20,10 +20,10 @@ from training.distributed import Ranks
 from training.loop.finetune import finetune_config
 from training.loop.runs import FOLDS, cross_validate, is_finished, train_run
 from training.loop.synchronise import sync_config
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
 from training.run_folder.averaging import average_runs
+from training.run_folder.checkpoint_state import RunState
 from training.run_folder.digests import Digests
-from training.run_folder.state import RunState
 from training.run_folder.trainable import load_network, read_start
 
 CONFIG = tiny_config(optim={"images": 16})
@@ -155,18 +155,18 @@ def test_runs_with_other_dev_rows_cannot_be_averaged(run, data, tmp_path):
     start = read_start(run)[0]
     for name, root in (("one", data), ("other", data)):
         train_run(CONFIG, source(root, run), tmp_path / name, Ranks(), start=start)
-    state = checkpoint.load(tmp_path / "other" / checkpoint.BEST)
+    state = checkpoint_file.load(tmp_path / "other" / checkpoint_file.BEST)
     digests = replace(state.facts.digests, dev="of other rows")
     state = replace(state, facts=replace(state.facts, digests=digests))
-    checkpoint.save(tmp_path / "other" / checkpoint.BEST, state)
+    checkpoint_file.save(tmp_path / "other" / checkpoint_file.BEST, state)
     with pytest.raises(UserError, match="have different dev rows"):
         average_runs([tmp_path / "one", tmp_path / "other"], tmp_path / "mean")
 
 
 def make_old(home):
     """Make a run that did not join near-copies into one that is older than this setting."""
-    for name in (checkpoint.LAST, checkpoint.BEST):
-        table = checkpoint.load(home / name).as_table()
+    for name in (checkpoint_file.LAST, checkpoint_file.BEST):
+        table = checkpoint_file.load(home / name).as_table()
         del table["config"]["data"]["near_copies"]
         torch.save(table, home / name)
 
@@ -193,7 +193,7 @@ def test_a_run_that_is_older_than_near_copies_keeps_its_split(tmp_path, caplog):
 
 
 def test_a_network_that_is_older_than_near_copies_is_adapted_with_them(run, tmp_path):
-    base = checkpoint.load(run / checkpoint.LAST).as_table()
+    base = checkpoint_file.load(run / checkpoint_file.LAST).as_table()
     del base["config"]["data"]["near_copies"]
     config = RunState.from_table(base).config
     assert config.data.near_copies == 0

@@ -9,7 +9,7 @@ import torch
 from challenge.errors import UserError
 from challenge.host.atomic import write_atomically
 from challenge.host.disk import DiskFullError, is_full
-from training.run_folder.state import FORMAT, RunState
+from training.run_folder.checkpoint_state import FORMAT, RunState
 from training.torch_files import read_torch_file
 
 LAST = "last.pt"

@@ -12,11 +12,11 @@ from unit.training.recipes import tiny_config
 
 from challenge.tasks import TaskKind, TaskSpec
 from training.__main__ import main
-from training.run_folder import checkpoint
+from training.run_folder import checkpoint_file
+from training.run_folder.checkpoint_state import Resume, RunState
 from training.run_folder.digests import Digests
 from training.run_folder.provenance import Provenance, Source
 from training.run_folder.run_facts import Counters, RunFacts
-from training.run_folder.state import Resume, RunState
 from training.run_folder.trainable import FILE, Start, read_start
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -34,10 +34,10 @@ def test_a_state_survives_its_file(tmp_path):
     resume = Resume({"a": 1}, {}, {}, {"step": 7, "drawn": {"lung": 2}}, 0.5, 0.25, 1, {"lung": [torch.ones(())]})
     tasks = (TaskSpec("lung", TaskKind.SEGMENTATION, 2),)
     state = RunState(tiny_config(), tasks, {"w": torch.ones(1)}, None, Counters(7, 14, 1.5), FACTS, resume)
-    checkpoint.save(tmp_path / "last.pt", state)
-    assert checkpoint.load(tmp_path / "last.pt") == state
-    checkpoint.save(tmp_path / "best.pt", replace(state, resume=None))
-    assert checkpoint.load(tmp_path / "best.pt") == replace(state, resume=None)
+    checkpoint_file.save(tmp_path / "last.pt", state)
+    assert checkpoint_file.load(tmp_path / "last.pt") == state
+    checkpoint_file.save(tmp_path / "best.pt", replace(state, resume=None))
+    assert checkpoint_file.load(tmp_path / "best.pt") == replace(state, resume=None)
 
 
 def test_the_average_is_what_is_exported():
@@ -69,7 +69,7 @@ def test_weights_of_schema_1_are_read(tmp_path):
 
 @pytest.mark.parametrize("command", ["score", "refine", "calibrate"])
 def test_a_run_of_the_first_edition_is_one_sentence(command, tmp_path):
-    shutil.copy(SAMPLES / "first-edition.pt", tmp_path / checkpoint.LAST)
+    shutil.copy(SAMPLES / "first-edition.pt", tmp_path / checkpoint_file.LAST)
     assert_refused(
         CliRunner().invoke(main, [command, str(tmp_path), "--data-root", str(tmp_path)], catch_exceptions=False),
         "first edition and cannot be read any more; train again",
