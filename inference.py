@@ -86,7 +86,11 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option("--refine", hidden=True, expose_value=False, callback=_refuse_refine)
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids; rows of other tasks are skipped.")
-@click.option("--resume", is_flag=True, help="Continue a run of the same command that was killed or stopped.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue a run of the same command that was killed or stopped; a finished run starts again.",
+)
 @click.option("--num-parts", default=1, type=click.IntRange(1), show_default=True, help="Split the images in N parts.")
 @click.option("--part-id", default=0, type=click.IntRange(0), show_default=True, help="Answer this part (0..N-1).")
 @click.option("--merge", "merging", is_flag=True, help="Only join the outputs of all PARTS into OUTPUT.")

@@ -77,12 +77,13 @@ def _measure(name: str, config: Config, parts: Parts, count: int) -> Variant:
 @click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
 @click.option("--cache", required=True, type=FOLDER, help="Image cache; filled before anything is measured.")
 @click.option("--steps", "count", default=20, show_default=True, help="Steps per variant.")
-@click.option("--set", "overrides", multiple=True, help="section.key=value; overrides the recipe.")
+@click.option("--set", "overrides", multiple=True, help="Override a recipe value: section.key=value.")
 def throughput(config_file: Path, data_root: Path, cache: Path, count: int, overrides: tuple[str, ...]) -> None:
     """Measure the training step with one runtime setting changed at a time."""
+    config = load_config(config_file, overrides)
     click.echo("| variant | images/s | ratio | CPU seconds per image |\n|---|---|---|---|")
     first = None
-    for found in measure(load_config(config_file, overrides), DataSource(data_root, cache), count):
+    for found in measure(config, DataSource(data_root, cache), count):
         first = first or found
         ratio = found.images_per_second / first.images_per_second
         click.echo(f"| {found.name} | {found.images_per_second:.1f} | {ratio:.2f} | {found.cpu_seconds:.3f} |")

@@ -233,10 +233,7 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
     click.echo("| task | rows | temperature | built in | ECE before | after |\n|---|---|---|---|---|---|")
     for part, rows in found.items():
         for row in rows:
-            click.echo(
-                f"| {row.task_id}, {part} | {row.rows} | {row.temperature:.2f} | {row.verdict} "
-                f"| {row.before:.3f} | {row.after:.3f} |"
-            )
+            click.echo(row.text(part))
 
 
 @main.command()
@@ -248,7 +245,7 @@ def calibrate(run_folder: Path, data_root: Path, val_root: Path | None, cache: P
     "--set",
     "overrides",
     multiple=True,
-    help="Override a value of the recipe, such as how a head decodes: section.key=value.",
+    help="Override a value of the recipe, such as how a head decodes: section.key=value. Can be repeated.",
 )
 def score(
     run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, overrides: tuple[str, ...]
@@ -325,7 +322,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
     "reduced",
     multiple=True,
     type=click.Choice(["bfloat16"]),
-    help="A precision that inference.py may choose: the scores were measured in it.",
+    help="Let inference.py choose this precision too. Say so only if --scores were measured in it.",
 )
 @click.option(
     "--postprocess",
@@ -345,12 +342,12 @@ def export(
     overwrite: bool,
 ) -> None:
     """Export a RUN as weights that inference.py runs, with a model card."""
-    from training.export.run import export_run
+    from training.export.run import export_run, summary
 
     facts = export_run(
         run_folder, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite
     )
-    click.echo(f"{len(facts.graphs)} graphs for {len(facts.tasks)} tasks in {output}")
+    click.echo(f"{summary(facts)} in {output}")
 
 
 @main.command("convert-baseline")

@@ -30,7 +30,9 @@ def renamed(new: str) -> Callable[[click.Context, click.Parameter, object], None
 data = click.option("--data-root", required=True, type=FOLDER, help="Challenge data folder with csv_files/.")
 run_output = click.option("--output", required=True, type=FOLDER, help="Run folder for checkpoints and logs.")
 cache = click.option("--cache", type=FOLDER, help="Image cache; runs can share it.  [default: OUTPUT/cache]")
-overrides = click.option("--set", "overrides", multiple=True, help="Override a value of the recipe: section.key=value.")
+overrides = click.option(
+    "--set", "overrides", multiple=True, help="Override a value of the recipe: section.key=value. Can be repeated."
+)
 resume = click.option("--resume", is_flag=True, help="Continue from the checkpoint in the run folder.")
 max_minutes = click.option("--max-minutes", type=float, callback=_minutes, help="Shorten the schedule to this time.")
 network = click.option(

@@ -11,7 +11,7 @@ from challenge.errors import UserError
 from challenge.host.progress import progress
 from challenge.manifest import Manifest, read_manifest
 from challenge.readers import open_submission
-from challenge.tasks import CATALOGUE, TaskKind
+from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
 from evaluate.pages.case_table import case_table
 from evaluate.pages.environment import make_environment
@@ -22,7 +22,7 @@ from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
 from evaluate.scores.metric_table import Column, Metric, metrics_of, part_text
-from evaluate.scores.result import Result, TaskResult
+from evaluate.scores.result import Result, TaskResult, is_whole_challenge
 from evaluate.scores.run_report import RunReport, read_run_report
 
 PAGE = "index.html"
@@ -111,7 +111,7 @@ def write_report(
     }
     troubles = list(_troubles(result, run))
     foreign = foreign_report(run, manifest.samples, predictions) if run else None
-    published = [kind for kind in result.kinds if _is_whole_challenge(result, kind)]
+    published = [kind for kind in result.kinds if is_whole_challenge(result, kind)]
     template = make_environment().get_template("report.html.j2")
     page = template.render(
         title=title,
@@ -178,12 +178,6 @@ def _view(
     colours = [(name, class_colour(index)) for index, name in enumerate(own[1:], start=1)] if several else []
     drawn = charts(task.spec, cases, own)
     return TaskView(task, drawn, own, colours, _confusion(task, cases), by_rank, is_prior)
-
-
-def _is_whole_challenge(result: Result, kind: TaskKind) -> bool:
-    """Whether the tasks of a kind are those of the challenge, over which the published figures are means."""
-    asked = {task_id for task_id, spec in CATALOGUE.items() if spec.kind is kind}
-    return {task.spec.task_id for task in result.tasks_of(kind)} == asked
 
 
 def _confusion(task: TaskResult, cases: Sequence[Case]) -> list[list[int]]:

@@ -243,5 +243,7 @@ def _label_notes(score: _Labels, num_classes: int) -> list[str]:
     if strange := sorted(set(score.predicted) - set(range(num_classes))):
         notes.append(f"predicted classes outside 0..{num_classes - 1}: {', '.join(map(str, strange))}")
     if not set(range(max(occurring) + 1)) <= occurring:
-        notes.append("some class is neither a true nor a predicted one, so the official F1 per class is shifted")
+        notes.append(
+            "a class is neither true nor predicted anywhere: the official F1 of later classes is in wrong columns"
+        )
     return notes

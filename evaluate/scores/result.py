@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from challenge.errors import UserError
-from challenge.tasks import TaskKind, TaskSpec
+from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from evaluate.metrics.bootstrap import group_weights
 from evaluate.outputs import write_output
 from evaluate.scores.aggregate import Estimate, Scores, by_task, sample_kind, sample_task
@@ -183,6 +183,12 @@ def _plain(table: Table) -> dict[str, dict[Column, dict[str, float | None]]]:
     return {name: {column: asdict(found) for column, found in columns.items()} for name, columns in table.items()}
 
 
+def is_whole_challenge(result: Result, kind: TaskKind) -> bool:
+    """Whether the tasks of a kind are those of the challenge, over which the published figures are means."""
+    asked = {task_id for task_id, spec in CATALOGUE.items() if spec.kind is kind}
+    return {task.spec.task_id for task in result.tasks_of(kind)} == asked
+
+
 def read_result(path: Path) -> Result:
     """Read a result file. Its cases are aggregated again, which gives the same scores.
 
@@ -190,6 +196,8 @@ def read_result(path: Path) -> Result:
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}; write it with `evaluate score --json`") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error}); write it with `evaluate score --json`") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

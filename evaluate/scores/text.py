@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from challenge.host.console import printable
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.metric_table import Column, Metric, metrics_of
-from evaluate.scores.result import KindResult, Result, TaskResult
+from evaluate.scores.result import KindResult, Result, TaskResult, is_whole_challenge
 
 
 def score_text(result: Result) -> str:
@@ -38,12 +38,13 @@ def interval_text(metric: Metric, estimate: Estimate | None) -> str:
 
 
 def _summary(result: Result) -> Iterator[list[str]]:
-    published = result.profile == "fmc"
+    published = result.profile == "fmc" and any(is_whole_challenge(result, kind) for kind in result.kinds)
     yield ["mean over tasks", "tasks", "official", "strict", *(["baseline*"] if published else [])]
     for kind, found in result.kinds.items():
         for metric in metrics_of(kind, result.profile):
             name = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
-            baseline = metric.text(metric.baseline) if metric.baseline is not None else ""
+            known = metric.baseline is not None and is_whole_challenge(result, kind)
+            baseline = metric.text(metric.baseline) if known else ""
             yield [name, str(found.tasks), *_both(metric, found), *([baseline] if published else [])]
     if published:
         yield ["* the organisers' baseline on the official validation set: other images, for orientation only"]

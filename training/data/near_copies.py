@@ -83,7 +83,7 @@ def search(images: Images, least: float, others: Images | None = None, block: in
     starts = _block_starts(ones, against, block)
     found = [
         NearCopy(ones.contents[i], against.contents[j], round(float(correlation), 4))
-        for pairs in progress(_candidates(ones, against, starts, block, least), len(starts), "near-copies")
+        for pairs in progress(_candidates(ones, against, starts, block, least), len(starts), "near-copy blocks")
         for i, j, correlation in _verified(ones, against, pairs, least)
     ]
     return sorted(found, key=lambda copy: (-copy.correlation, copy.one, copy.other))
@@ -105,7 +105,8 @@ def cached_search(
         least,
         Images(read_thumbnails(others, cache), groups) if others else None,
     )
-    logger.info("compared %d images for near-copies in %.0f s", len(files), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    logger.info("compared %d images in %.0f s: %d pairs of near-copies", len(files), seconds, len(found))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps([[copy.one, copy.other, copy.correlation] for copy in found]))
     return found

@@ -77,6 +77,13 @@ def export_run(
     return written
 
 
+def summary(written: WeightsMetadata) -> str:
+    """Return in words how many graphs and tasks were written."""
+    priors = len(written.prior_tasks)
+    trained = len(written.tasks) - priors
+    return f"{len(written.graphs)} graphs for {len(written.tasks)} tasks ({trained} trained, {priors} prior)"
+
+
 def _holds_nothing_else(network: System, output: Path, overwrite: bool) -> bool:
     """Return whether `output` holds this very network. Raises UserError if it holds others, unless `overwrite`."""
     there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
@@ -174,6 +181,8 @@ def _read_scores(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         table = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}; write it with `evaluate score --json`") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a score file ({error}); write it with `evaluate score --json`") from error
     return table if isinstance(table, dict) else {}

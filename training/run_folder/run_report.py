@@ -25,8 +25,11 @@ def write_report(run: Path, tasks: Mapping[str, TaskSpec], rows: Mapping[str, in
     scored = [line for line in lines if "dev" in line]
     best = max(scored, key=lambda line: line["selection"], default=None)
     table = score_table(best, tasks, rows)
+    if best and (unscored := [task_id for task_id in rows if task_id not in best["dev"]]):
+        logger.warning("no dev rows: %s; these tasks are in no mean", ", ".join(unscored))
     write_text(run / TABLE, table)
-    logger.info("dev scores:\n%s", table)
+    for line in table.splitlines():
+        logger.info("%s", line)
     draw_curves(lines, run / CURVES, {task_id: spec.kind for task_id, spec in tasks.items()})
 
 

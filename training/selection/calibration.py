@@ -58,6 +58,11 @@ class Calibration:
     after: float
     verdict: str
 
+    def text(self, part: str) -> str:
+        """Return a table row (Markdown) for the rows called `part`."""
+        errors = f"{self.before:.3f} | {self.after:.3f}"
+        return f"| {self.task_id}, {part} | {self.rows} | {self.temperature:.2f} | {self.verdict} | {errors} |"
+
 
 class Tempered(nn.Module):
     """A head whose logits are divided by a temperature."""

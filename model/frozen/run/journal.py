@@ -281,6 +281,8 @@ def open_journal(folder: Path, identity: Identity, *, resume: bool) -> Journal:
                 logger.warning("%s; the run starts again", _foreign(path))
             elif len(journal):
                 logger.warning("%s is of an unfinished run; the run starts again (use --resume to continue it)", path)
+            elif resume:
+                logger.info("--resume: no unfinished run in %s; the run starts from the beginning", folder)
             journal.begin(identity)
         elif differences := journal.identity.differences(identity):
             raise UserError(

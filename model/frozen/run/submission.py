@@ -57,7 +57,7 @@ def run_submission(
     logger.info("weights %s on %s in %s, post-processing: %s", metadata.name, description.device,
                 description.precision, report.postprocess)  # fmt: skip
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
-    logger.info("limits: %s processors, memory %s MiB", *(limit or "unlimited" for limit in report.limits.values()))
+    logger.info("limits: %d processors, %s", available_cpus(), _memory_text(memory_limit_mib()))
     _announce_priors(work.samples, report.prior_tasks)
     identity = _identity(samples, work, options, report)
     try:
@@ -187,6 +187,10 @@ def _announce_priors(samples: Sequence[Sample], prior_tasks: Sequence[str]) -> N
     asked = {sample.task_id for sample in samples}.intersection(prior_tasks)
     if asked:
         logger.warning("tasks without training data, answered with the prior: %s", ", ".join(sorted(asked)))
+
+
+def _memory_text(limit_mib: int | None) -> str:
+    return f"{limit_mib} MiB of memory" if limit_mib else "no limit of memory"
 
 
 def _prepare(output_dir: Path, resume: bool) -> None:

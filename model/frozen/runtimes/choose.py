@@ -70,7 +70,7 @@ def choose_device(wanted: str) -> str:
     if CUDA not in ort.get_available_providers():
         reason = "this onnxruntime has no CUDA provider"
     elif not cuda_device_count():
-        reason = "no CUDA device is visible (driver missing, or the container was started without --gpus)"
+        reason = "no CUDA device is visible (driver missing; in a container, start it with --gpus)"
     else:
         ort.preload_dlls()
         return "cuda"
