@@ -21,8 +21,7 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.readers import Submission
-from evaluate.pages.case_text import goodness, said_and_is, score_words
-from evaluate.pages.class_bars import class_bars, class_name
+from evaluate.pages.case_text import class_bars, class_name, goodness, said_and_is, score_words
 from evaluate.pages.overlays import data_uri, overlay, shrunk
 from evaluate.pages.rows import read_picture, read_truth
 from evaluate.scores.cases import Case, LabelCase

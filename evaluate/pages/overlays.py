@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from challenge.predictions import BoxPrediction, ClassPrediction, MaskPrediction, PointsPrediction, Prediction
-from evaluate.pages.class_bars import class_name
+from evaluate.pages.case_text import class_name
 
 Colour = tuple[int, int, int]
 

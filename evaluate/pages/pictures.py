@@ -9,8 +9,7 @@ from challenge.errors import ImageError, MaskError, UserError
 from challenge.manifest import Sample
 from challenge.readers import Submission
 from challenge.tasks import TaskSpec
-from evaluate.pages.case_text import described, goodness
-from evaluate.pages.class_bars import class_bars
+from evaluate.pages.case_text import class_bars, described, goodness
 from evaluate.pages.overlays import data_uri, overlay, shrunk
 from evaluate.pages.rows import read_row
 from evaluate.scores.cases import Case, LabelCase, Outcome

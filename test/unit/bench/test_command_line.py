@@ -13,7 +13,7 @@ COMMANDS = sorted(command_line().commands)
 
 def test_the_commands_are_these():
     assert COMMANDS == [
-        "breakdown", "end-to-end", "load", "runtimes", "scaling", "scoring", "systems", "throughput",
+        "breakdown", "end-to-end", "load", "near-copies", "runtimes", "scaling", "scoring", "systems", "throughput",
     ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_official_f1_per_class_shifts_if_a_class_never_occurs() -> None:
     assert official.parts()["F1"].tolist() == pytest.approx([f1[0], f1[2], f1[3], 0.0])
     assert strict.parts()["F1"][[0, 2, 3]].tolist() == pytest.approx([f1[0], f1[2], f1[3]])
     assert np.isnan(strict.parts()["F1"][1])
-    assert any("shift" in note for note in task_notes(spec, cases))
+    assert any("is in wrong columns" in note for note in task_notes(spec, cases))
 
 
 def test_predicted_class_out_of_range_is_a_wrong_answer_and_noted() -> None:
