@@ -7,7 +7,8 @@ ends. The moments of an area give centre and axes to a fraction of a cell, and t
 import torch
 from torch import Tensor, nn
 
-from model.networks.heads.dense import MapHead, cell_centres
+from model.networks.heads.dense import MapHead
+from model.networks.heads.moments import Moments, weighted_mean
 
 _SHARPNESS = 2.0  # second moments react to the faintest trace of area far outside
 
@@ -45,21 +46,13 @@ def axis_ends(maps: Tensor, aspect: float) -> Tensor:
     conjugate diameters: the angle gives the first, and the first gives the second.
     """
     inside = (_SHARPNESS * maps[:, 0]).sigmoid()
-    weights = inside / inside.sum(dim=(1, 2), keepdim=True).clamp_min(1e-4)
-
-    def mean(values: Tensor) -> Tensor:
-        return (weights * values).sum(dim=(1, 2))
-
-    centres = cell_centres(maps.shape[-1], maps)
-    across, down = centres.view(1, 1, -1), centres.view(1, -1, 1)
-    x, y = mean(across), mean(down)
-    dx, dy = across - x.view(-1, 1, 1), down - y.view(-1, 1, 1)
-    xx, xy, yy = mean(dx * dx).clamp_min(1e-6), mean(dx * dy), mean(dy * dy).clamp_min(1e-6)
+    found = Moments.of(inside)
+    x, y, xx, xy, yy = found.x, found.y, found.xx, found.xy, found.yy
 
     # Twice the angle, in native proportions: from the moments, corrected by the votes.
     wide, high = aspect**2 * xx, yy
-    cosine = (wide - high) / (wide + high) + mean(maps[:, 1])
-    sine = 2 * aspect * xy / (wide + high) + mean(maps[:, 2])
+    cosine = (wide - high) / (wide + high) + weighted_mean(found.weights, maps[:, 1])
+    sine = 2 * aspect * xy / (wide + high) + weighted_mean(found.weights, maps[:, 2])
     cosine = cosine / (cosine**2 + sine**2).clamp_min(1e-6).sqrt()
     u = ((1 + cosine) / 2).clamp_min(1e-6).sqrt() / aspect
     v = ((1 - cosine) / 2).clamp_min(1e-6).sqrt() * torch.where(sine < 0, -1.0, 1.0)

@@ -8,7 +8,7 @@ mask's first and second moments. These use the whole area, while a heatmap has t
 import torch
 from torch import Tensor, nn
 
-from model.networks.heads.dense import cell_centres
+from model.networks.heads.moments import Moments
 
 _SHARPNESS = 2.0  # factor of the logits, so that cells far from a border are near 0 or 1
 _LEAST_AREA = 1e-3  # of the image; a smaller symphysis or head has no reliable axis
@@ -55,17 +55,9 @@ class _Ellipse:
     @classmethod
     def of(cls, inside: Tensor) -> "_Ellipse":
         """Return the ellipses with the moments of (B, s, s) probabilities; A is four times the second moments."""
-        weights = inside / inside.sum(dim=(1, 2), keepdim=True).clamp_min(1e-4)
-
-        def mean(values: Tensor) -> Tensor:
-            return (weights * values).sum(dim=(1, 2))
-
-        centres = cell_centres(inside.shape[-1], inside)
-        across, down = centres.view(1, 1, -1), centres.view(1, -1, 1)
-        x, y = mean(across), mean(down)
-        dx, dy = across - x.view(-1, 1, 1), down - y.view(-1, 1, 1)
-        xx, yy = mean(dx * dx).clamp_min(1e-6), mean(dy * dy).clamp_min(1e-6)
-        return cls(inside.mean(dim=(1, 2)), torch.stack([x, y], dim=1), 4 * xx, 4 * mean(dx * dy), 4 * yy)
+        found = Moments.of(inside)
+        centre = torch.stack([found.x, found.y], dim=1)
+        return cls(inside.mean(dim=(1, 2)), centre, 4 * found.xx, 4 * found.xy, 4 * found.yy)
 
     def ends_of_long_axis(self) -> tuple[Tensor, Tensor]:
         """Return the end with the smaller x and the other one, (B, 2) each."""
