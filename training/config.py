@@ -107,6 +107,7 @@ class SamplingConfig:
     `tasks_per_step` batches of different tasks are accumulated into one step. With `joint`, a drawn image also
     trains every other task that has a row for it. `weights` multiply the tasks' probabilities; the default is 1. With
     `alternate` the kinds alternate: one step draws tasks of one kind only, the next step tasks of the next kind.
+    A row whose true mask or box covers less than `small_area` of the image comes `small_repeat` times in a pass.
     """
 
     method: Literal["uniform", "proportional", "temperature"] = "uniform"
@@ -114,6 +115,8 @@ class SamplingConfig:
     tasks_per_step: Annotated[int, Range(1, 1000)] = 1
     joint: bool = False
     alternate: bool = False
+    small_area: Fraction = 0.05
+    small_repeat: Annotated[int, Range(1, 100)] = 1
     weights: dict[Name, Weight] = field(default_factory=dict)
 
 

@@ -133,6 +133,26 @@ class Dataset:
         labels = [targets.label(s) for s in rows]
         return [labels.count(number) for number in range(rows[0].num_classes)]
 
+    def passes(self, least_area: float, repeat: int) -> dict[str, list[int]]:
+        """Return the rows of a pass by task: those of small objects `repeat` times, the others once.
+
+        An object is small if its true mask or box covers less than `least_area` of the image, but is there at all.
+        """
+        counts = {
+            task_id: [repeat if 0 < self._area(sample) < least_area else 1 for sample in rows]
+            for task_id, rows in self.samples.items()
+        }
+        return {task_id: np.repeat(np.arange(len(c)), c).tolist() for task_id, c in counts.items()}
+
+    def _area(self, sample: Sample) -> float:
+        """Return the part of the image that a row's true mask or box covers; 1 for other kinds."""
+        if sample.kind is TaskKind.SEGMENTATION:
+            return float((self._store.mask(sample) > 0).mean())
+        if sample.kind is TaskKind.DETECTION:
+            x0, y0, x1, y1 = map(float, self._plain(sample))
+            return (x1 - x0) * (y1 - y0)
+        return 1.0
+
     def _target(self, sample: Sample) -> Tensor:
         match sample.kind:
             case TaskKind.SEGMENTATION:

@@ -3,7 +3,7 @@
 Every rank draws the same; each then takes its share of the rows (`share`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -32,7 +32,8 @@ class Draw:
 class TaskSampler(Iterator[list[Draw]]):
     """Draws tasks by `config.method`; within a task one shuffled pass after the other, so that every row is reached.
 
-    `kinds` of the tasks are needed where the config lets kinds alternate.
+    `kinds` of the tasks are needed where the config lets kinds alternate. `passes` name the rows of a pass by task,
+    some perhaps several times; without it a pass has every row once.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class TaskSampler(Iterator[list[Draw]]):
         seed: int,
         config: SamplingConfig | None = None,
         kinds: Mapping[str, str] | None = None,
+        passes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         config = config or SamplingConfig()
         self._sizes = dict(sorted(rows_per_task.items()))
+        self._passes = passes or {}
         self._batch_size = batch_size
         self._seed = seed
         self._per_step = config.tasks_per_step
@@ -79,13 +82,12 @@ class TaskSampler(Iterator[list[Draw]]):
         self.step, self.drawn = step, dict(drawn)
 
     def _draw(self, task_id: str, number: int) -> Draw:
-        size, start = self._sizes[task_id], self.drawn[task_id]
-        positions = range(start, start + min(self._batch_size, size))
+        rows, start = self._passes.get(task_id) or range(self._sizes[task_id]), self.drawn[task_id]
+        size = len(rows)
+        positions = range(start, start + min(self._batch_size, self._sizes[task_id]))
         self.drawn[task_id] = positions.stop
-        rows = tuple(
-            int(_permutation(self._seed, number, position // size, size)[position % size]) for position in positions
-        )
-        return Draw(task_id, rows, tuple((number, position) for position in positions))
+        order = (_permutation(self._seed, number, position // size, size)[position % size] for position in positions)
+        return Draw(task_id, tuple(rows[i] for i in order), tuple((number, position) for position in positions))
 
 
 @lru_cache(maxsize=128)

@@ -102,7 +102,9 @@ def _means(data: Dataset) -> dict[str, list[float]]:
 
 def _sampler(config: Config, data: Dataset) -> TaskSampler:
     kinds = {spec.task_id: spec.kind for spec in data.tasks}
-    return TaskSampler(data.sizes, config.optim.batch_size, config.seed, config.sampling, kinds)
+    sampling = config.sampling
+    passes = data.passes(sampling.small_area, sampling.small_repeat) if sampling.small_repeat > 1 else None
+    return TaskSampler(data.sizes, config.optim.batch_size, config.seed, sampling, kinds, passes)
 
 
 def _network(

@@ -31,6 +31,29 @@ def draw_of(trainer, task_id, count=3):
     return Draw(task_id, rows, tuple((0, row) for row in rows))
 
 
+LEAST = 0.08
+
+
+def test_small_objects_come_more_often_in_a_pass(trainer):
+    data = trainer.parts.data
+    passes = data.passes(LEAST, 3)
+    counts = set()
+    for task_id, rows in data.samples.items():
+        for row, sample in enumerate(rows):
+            if task_id == "breast_lesion":
+                area = float((data.item(task_id, row).target > 0).float().mean())
+            elif task_id == "breast_lesion_det":
+                x0, y0, x1, y1 = data._plain(sample).tolist()
+                area = (x1 - x0) * (y1 - y0)
+            else:
+                area = 1.0
+            assert passes[task_id].count(row) == (3 if 0 < area < LEAST else 1)
+            counts.add((task_id, passes[task_id].count(row)))
+    both = {(task_id, count) for task_id in ("breast_lesion", "breast_lesion_det") for count in (1, 3)}
+    assert both | {("breast_2cls", 1)} <= counts
+    assert ("breast_2cls", 3) not in counts
+
+
 def test_a_draw_knows_every_task_of_its_images(trainer):
     draw = draw_of(trainer, "breast_lesion")
     known = trainer.parts.data.known(draw)

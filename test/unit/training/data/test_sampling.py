@@ -28,6 +28,16 @@ def test_every_row_is_reached_and_passes_differ():
         assert any(one != passes[0] for one in passes)
 
 
+def test_a_pass_may_hold_a_row_several_times():
+    passes = {"middle": [0, 0, 0, *range(1, 30)]}
+    drawn = TaskSampler(SIZES, 8, 1, SamplingConfig(weights={"large": 0.0, "small": 0.0}), passes=passes)
+    rows = [row for (draw,) in itertools.islice(drawn, 12) for row in draw.rows]
+    assert sorted(rows[:32]) == sorted(passes["middle"])
+    assert Counter(rows[:96])[0] == 9
+    keys = [key for (draw,) in itertools.islice(drawn, 12) for key in draw.keys]
+    assert len(set(keys)) == len(keys)
+
+
 def test_a_small_task_fills_no_batch_by_repeating_its_rows():
     for (draw,) in itertools.islice(sampler(), 40):
         assert len(draw.rows) == min(8, SIZES[draw.task_id])
