@@ -121,7 +121,7 @@ def test_half_a_line_is_removed_before_the_next_line(tearing, tmp_path):
         journal.append(record(0))
         tearing()
         with pytest.raises(OSError, match="No space left"):
-            journal.append(record(1, "long " * 50))
+            journal.append(record(1, "long " * 500))
         # The row that did not fit is as if it had never come.
         assert len(journal) == 1
         assert [known.index for known in journal.records()] == [0]
