@@ -368,7 +368,7 @@ def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
 @click.option("--copy", is_flag=True, help="Copy the images instead of linking to --data-root.")
 def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
     """Convert UUSIC 2025's training folder to data folders that `train` reads."""
-    from training.data.convert_uusic import convert_uusic
+    from training.conversion.uusic_folder import convert_uusic
 
     for split, rows in convert_uusic(data_root, output, copy=copy).items():
         click.echo(f"{rows} rows in {output / split}")

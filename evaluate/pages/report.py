@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from challenge.manifest import Manifest, read_manifest
 from challenge.readers import open_submission
 from challenge.tasks import TaskKind
 from evaluate.outputs import write_output
-from evaluate.pages.case_table import case_table
+from evaluate.pages.case_text import described, goodness
 from evaluate.pages.environment import make_environment
 from evaluate.pages.overlays import class_colour
 from evaluate.pages.pictures import ENCODINGS, Encoding, Picture, draw, selected
@@ -21,7 +22,7 @@ from evaluate.pages.run_check import foreign_report
 from evaluate.pages.task_charts import Chart, charts
 from evaluate.scores.aggregate import Estimate
 from evaluate.scores.cases import Case, LabelCase, Outcome
-from evaluate.scores.metric_table import Column, Metric, metrics_of, part_text
+from evaluate.scores.metric_table import Column, Metric, headline, metrics_of, part_text
 from evaluate.scores.result import Result, TaskResult, is_whole_challenge
 from evaluate.scores.run_report import RunReport, read_run_report
 
@@ -31,6 +32,10 @@ PICTURE_BYTES = 13_000_000
 """Limit for all pictures together; with charts and tables of 27 tasks the page stays under 15 MB."""
 
 _LISTED = 500
+
+
+_TRUE_PROBABILITY = "p(true class)"
+"""What a class answer is listed by; the AUC of one row does not exist."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def write_report(
         published=published,
         unpublished=[kind for kind in result.kinds if kind not in published],
         notes=[*([foreign] if foreign else []), *result.notes],
-        cases=list(case_table(result, names)),
+        cases=list(_case_table(result, names)),
         views=views,
         metrics={kind: metrics_of(kind) for kind in result.kinds},
         troubles=troubles[:_LISTED],
@@ -178,6 +183,29 @@ def _view(
     colours = [(name, class_colour(index)) for index, name in enumerate(own[1:], start=1)] if several else []
     drawn = charts(task.spec, cases, own)
     return TaskView(task, drawn, own, colours, _confusion(task, cases), by_rank, is_prior)
+
+
+def _case_table(result: Result, names: ClassNames) -> Iterator[Mapping[str, Any]]:
+    """Yield an object per row, for the page's JSON.
+
+    `good` is larger for better answers of a kind and null without a score. `value` is the number of `metric`.
+    """
+    for case in result.cases:
+        spec = result.tasks[case.task_id].spec
+        row = {
+            "kind": spec.kind,
+            "task": spec.task_id,
+            "image": case.image_path,
+            "row": case.row,
+            "group": case.group,
+            "metric": _TRUE_PROBABILITY if spec.kind is TaskKind.CLASSIFICATION else headline(spec.kind).short,
+        }
+        if case.outcome is not Outcome.ANSWERED:
+            yield row | {"score": str(case.outcome), "detail": case.remark, "good": None, "value": None}
+            continue
+        good = goodness(case)
+        score, detail = described(case, names.of(spec))
+        yield row | {"score": score, "detail": detail, "good": good, "value": abs(good)}
 
 
 def _confusion(task: TaskResult, cases: Sequence[Case]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from challenge.targets import label
 from challenge.tasks import TaskKind
 from training.__main__ import main
 from training.config import from_dict
-from training.data.convert_uusic import convert_uusic
+from training.conversion.uusic_folder import convert_uusic
 from training.data.rows import DataSource
 from training.toml_tables import read_table
 
