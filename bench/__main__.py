@@ -2,7 +2,9 @@
 
 import click
 
+from bench.measuring.stopwatch import FailedError
 from challenge.cli import Group
+from challenge.errors import UserError
 from challenge.host.exits import exit_code
 
 
@@ -12,19 +14,27 @@ def command_line() -> click.Group:
     from bench.end_to_end import end_to_end
     from bench.load import load
     from bench.near_copies import near_copies
+    from bench.recipes import recipes
     from bench.runtimes import runtimes
     from bench.scaling import scaling
     from bench.scoring import scoring
     from bench.systems import systems
     from bench.throughput import throughput
 
-    commands = [breakdown, end_to_end, load, near_copies, runtimes, scaling, scoring, systems, throughput]
+    commands = [breakdown, end_to_end, load, near_copies, recipes, runtimes, scaling, scoring, systems, throughput]
     return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 
 def run() -> int:
     """Run the command line and return its exit code; the last line on stderr says what went wrong."""
-    return exit_code(lambda: command_line()(prog_name="python -m bench", standalone_mode=False))
+    return exit_code(_call)
+
+
+def _call() -> object:
+    try:
+        return command_line()(prog_name="python -m bench", standalone_mode=False)
+    except FailedError as error:
+        raise UserError(str(error)) from error
 
 
 if __name__ == "__main__":

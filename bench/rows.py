@@ -182,9 +182,9 @@ def repeat(source: Path, folder: Path, count: int) -> None:
     _write_manifest(folder, "rows", rows)
 
 
-def write_phantoms(folder: Path) -> None:
-    """Write the phantoms of all tasks without their true answers."""
-    command = [sys.executable, ROOT / "test" / "phantoms", "--output", folder, "--without-truth"]
+def write_phantoms(folder: Path, *, truth: bool = False) -> None:
+    """Write the phantoms of all tasks, with or without their true answers."""
+    command = [sys.executable, ROOT / "test" / "phantoms", "--output", folder, *(() if truth else ("--without-truth",))]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
 
 

@@ -78,9 +78,9 @@ class DataConfig:
 
     `split_seed` draws the dev rows. It is apart from `seed`, so that a second round with another seed is not scored on
     rows that the first round learned. `dev_rows` is a CSV file (seen from the data folder) with the columns
-    `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train;
-    empty means all tasks of the data. Rows with damaged files or truth end the run with a message, unless
-    `skip_unreadable` leaves them out.
+    `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train, by
+    their names or by kinds such as `segmentation`; empty means all tasks of the data. Rows with damaged files or truth
+    end the run with a message, unless `skip_unreadable` leaves them out.
 
     `near_copies` is the correlation of 32x32 grey thumbnails over which two images count as near-copies (0: never).
     Near-copies stay on one side of a split, unless both have a `group` and these differ. Training rows that are
@@ -158,6 +158,9 @@ class OptimConfig:
     mean none; the decay is reached slowly, as (1 + step) / (10 + step). `trained` is `all` or `prompts`: those
     parameters alone that the system names, everything else in eval mode. For the first `freeze_shared` (0..1) of the
     schedule the heads alone learn. For the first `small_until` of it images are shrunk to `small_size` pixels.
+
+    The first block of the encoder learns at `first_block_rate` times `encoder_lr`, the last at `encoder_lr`; between
+    them the rates grow by equal factors (layer-wise rates, as large pretrained encoders want them).
     """
 
     images: Count = 60_000
@@ -175,6 +178,7 @@ class OptimConfig:
     decoder_lr: Rate = 0.0
     trained: Literal["all", "prompts"] = "all"
     freeze_shared: Fraction = 0.0
+    first_block_rate: Annotated[float, Range(1e-6, 1)] = 1.0
     small_size: Annotated[int, Range(0, 8192)] = 0
     small_until: Fraction = 0.0
 

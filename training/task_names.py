@@ -11,6 +11,9 @@ from training.data.rows import DataSource
 
 logger = logging.getLogger(__name__)
 
+_TASKS = "data.tasks"
+_KINDS = frozenset(kind.lower() for kind in TaskKind)
+
 Tables = Mapping[str, Collection[str]]
 
 
@@ -27,7 +30,7 @@ def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpe
     tables = _tables(config)
     for key, names in {**tables, **_options(config)}.items():
         for name in names:
-            if name not in known:
+            if name not in known and not (key == _TASKS and name in _KINDS):
                 raise UserError(
                     f"config key {key!r}: there is no task {name!r}{nearest(name, known)}; correct it, or name it in "
                     "extra_tasks"
@@ -51,7 +54,7 @@ def check_task_names(config: Config, source: DataSource, start: Iterable[TaskSpe
 def _tables(config: Config) -> Tables:
     """Return the names in every table by task."""
     return {
-        "data.tasks": config.data.tasks,
+        _TASKS: config.data.tasks,
         "tasks": config.tasks,
         "loss.tasks": config.loss.tasks,
         "balance.tasks": config.balance.tasks,

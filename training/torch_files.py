@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote, read without running any code that they may carry."""
+"""Files of tensors (`torch.save`, safetensors), read without running any code that they may carry."""
 
 import pickle
 import warnings
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from challenge.errors import UserError
@@ -31,12 +33,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch_file(path: Path) -> Any:
-    """Return what `torch.save` wrote, on the CPU: tensors and plain data.
+    """Return what `torch.save` wrote, on the CPU: tensors and plain data; or the tensors of a `.safetensors` file.
 
     Raises UserError if the file is missing, empty, cut, a Git LFS pointer, no PyTorch checkpoint, or holds anything
     whose loading would run code.
     """
     refuse_pointer(path)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path} is damaged or not a safetensors file ({error}); copy it again") from error
     try:
         with warnings.catch_warnings(action="ignore"):  # of foreign pickles, which the errors below tell of
             return torch.load(path, map_location="cpu", weights_only=True)

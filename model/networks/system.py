@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskSpec
+from model.networks.encoders import Encoder
 
 IMAGES = "images"
 TASK = "task"
@@ -89,8 +90,9 @@ class System(nn.Module):
         raise UserError(f"{type(self).__name__} cannot load timm's weights; set encoder.weights = 'none'")
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the shared encoder."""
-        return list(self.encoder.parameters())
+        """Parameters of the shared encoder; what was built around a pretrained backbone is not among them."""
+        encoder = self.encoder
+        return list((encoder.backbone if isinstance(encoder, Encoder) else encoder).parameters())
 
     def other_parameters(self) -> list[nn.Parameter]:
         """All parameters outside the encoder: decoders and heads."""

@@ -147,10 +147,12 @@ def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part
 
 
 def _of_tasks(manifest: Manifest, tasks: Collection[str]) -> Manifest:
+    """Return the rows of `tasks`, which are names of tasks or of kinds; all rows if there are none."""
     if not tasks:
         return manifest
     samples, repeated = (
-        tuple(sample for sample in rows if sample.task_id in tasks) for rows in (manifest.samples, manifest.repeated)
+        tuple(sample for sample in rows if sample.task_id in tasks or sample.kind.lower() in tasks)
+        for rows in (manifest.samples, manifest.repeated)
     )
     return Manifest(samples, repeated)
 

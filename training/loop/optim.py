@@ -1,6 +1,7 @@
 """The optimiser, with learning rates for encoder, decoder and heads, and its schedule with warm-up."""
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from model.networks.system import System
 from training.config import OptimConfig, SamplingConfig
 
 _POLY = 0.9
+_NUMBERED = re.compile(r".*?(?:stages|blocks|layers?|levels)[._]?\d+(?:\.(?:blocks\.)?\d+)?(?=\.)")
 
 
 def make_optimizer(network: System, config: OptimConfig, balance: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -23,10 +25,14 @@ def make_optimizer(network: System, config: OptimConfig, balance: nn.Module | No
     encoder, heads = network.encoder_parameters(), head_parameters(network)
     known = {id(parameter) for parameter in (*encoder, *heads)}
     decoder = [parameter for parameter in network.other_parameters() if id(parameter) not in known]
-    rates = (config.encoder_lr, config.decoder_lr or config.head_lr, config.head_lr)
     exempt = {id(parameter) for parameter in network.no_weight_decay()}
+    parts = [
+        *_by_depth(network, encoder, config),
+        (decoder, config.decoder_lr or config.head_lr),
+        (heads, config.head_lr),
+    ]
     groups: list[dict[str, Any]] = []
-    for parameters, rate in zip((encoder, decoder, heads), rates, strict=True):
+    for parameters, rate in parts:
         decayed = [parameter for parameter in parameters if id(parameter) not in exempt]
         others = [parameter for parameter in parameters if id(parameter) in exempt]
         groups.append({"params": others, "lr": rate, "peak_lr": rate, "weight_decay": 0.0})
@@ -42,6 +48,33 @@ def make_optimizer(network: System, config: OptimConfig, balance: nn.Module | No
     except ValueError as error:
         raise UserError(f"optim.name {config.name!r}: {error}") from error
     return optimizer
+
+
+def _by_depth(
+    network: System, encoder: list[nn.Parameter], config: OptimConfig
+) -> list[tuple[list[nn.Parameter], float]]:
+    """Return the encoder's parameters, block after block, each with its learning rate."""
+    if config.first_block_rate == 1:
+        return [(encoder, config.encoder_lr)]
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    blocks: dict[str, list[nn.Parameter]] = {}
+    for parameter in encoder:
+        blocks.setdefault(_block(names[id(parameter)]), []).append(parameter)
+    last = max(1, len(blocks) - 1)
+    return [
+        (parameters, config.encoder_lr * config.first_block_rate ** (1 - number / last))
+        for number, parameters in enumerate(blocks.values())
+    ]
+
+
+def _block(name: str) -> str:
+    """Return the block of a timm backbone that a parameter belongs to: what its name says down to the last number.
+
+    `backbone.stages_1.blocks.2.mlp.fc1.weight` is of `backbone.stages_1.blocks.2`. What stands in no block (stem,
+    patches, tokens) counts as the first.
+    """
+    match = _NUMBERED.match(name)
+    return match[0] if match else ""
 
 
 def head_parameters(network: System) -> list[nn.Parameter]:

@@ -1,7 +1,9 @@
 """Builds the network that a run begins with: new heads, and a pretrained encoder or a whole network."""
 
+import difflib
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +64,15 @@ def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfi
     named = dict(network.encoder.named_parameters())
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in named):
-            raise UserError(f"encoder.frozen: no parameter begins with {prefix!r}; there are {', '.join(named)}")
+            raise UserError(f"encoder.frozen: no parameter begins with {prefix!r}; there are {_some(named, prefix)}")
     return [parameter for name, parameter in named.items() if name.startswith(tuple(prefixes))] if prefixes else []
+
+
+def _some(names: Iterable[str], like: str) -> str:
+    """Return a few names, those nearest to `like` first."""
+    tops = list(dict.fromkeys(re.sub(r"(\.\d+)\..*", r"\1", name) for name in names))
+    near = difflib.get_close_matches(like, tops, n=4, cutoff=0.0)
+    return f"{', '.join(near)} ({len(tops)} such beginnings in all)"
 
 
 def shared_modules(network: System) -> list[nn.Module]:

@@ -9,8 +9,10 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from challenge.errors import UserError
@@ -69,11 +71,7 @@ def load_encoder_weights(network: System, source: str) -> None:
         return
     if network.timm_name is None:
         raise UserError(f"the encoder of {type(network).__name__} takes no weights; set encoder.weights = 'none'")
-    if source == "timm":
-        state = timm.create_model(network.timm_name, num_classes=0, pretrained=True).state_dict()
-    else:
-        state = _read(source)
-    network.load_encoder(state)
+    network.load_encoder(_from_hub(network.timm_name, num_classes=0) if source == "timm" else _read(source))
     logger.info("encoder %s: all tensors from %s", network.timm_name, source)
 
 
@@ -99,13 +97,11 @@ def _read(source: str) -> dict[str, Tensor]:
 
 
 def _load_pyramid(encoder: Encoder, source: str) -> None:
-    if source == "timm":
-        state = timm.create_model(encoder.name, features_only=True, pretrained=True).state_dict()
-    else:
-        state = _read(source)
-    if "_conv_stem.weight" in state:
-        state = {name: state[key] for key, name in efficientnet_names(state, encoder.backbone).items()}
     own = encoder.backbone.state_dict()
+    if source == "timm":
+        state = _from_hub(encoder.name, features_only=True)
+    else:
+        state = _named_as_features(_read(source), encoder, source)
     missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
     if missing:
         raise UserError(
@@ -114,6 +110,46 @@ def _load_pyramid(encoder: Encoder, source: str) -> None:
         )
     encoder.backbone.load_state_dict({key: state[key] for key in own})
     logger.info("encoder %s: all %d tensors from %s", encoder.name, len(own), source)
+
+
+def _from_hub(name: str, **options: Any) -> dict[str, Tensor]:
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # of the network, the hub, its cache, a login
+        raise UserError(
+            f"the weights of {name} cannot be had from the hub ({type(error).__name__}); download them elsewhere and "
+            "give the file in encoder.weights, or set encoder.weights = 'none'"
+        ) from error
+    return model.state_dict()
+
+
+def _named_as_features(state: Mapping[str, Tensor], encoder: Encoder, source: str) -> dict[str, Tensor]:
+    """Return the tensors of a file by their names in timm's feature extractor, which differ from the classifier's.
+
+    Raises UserError for a tensor that the architecture does not have: a deeper network holds all that a shallower
+    one asks for.
+    """
+    own = encoder.backbone.state_dict()
+    if "_conv_stem.weight" in state:
+        names = efficientnet_names(state, encoder.backbone)
+        tail = {key for key in state if key.partition(".")[0] in EFFICIENTNET_TAIL}
+    else:
+        with torch.device("meta"):
+            tail = set(timm.create_model(encoder.name).state_dict())
+        by_plain = {_plain(key): key for key in own}
+        names = {key: by_plain[_plain(key)] for key in state if _plain(key) in by_plain}
+    strange = [key for key in state if key not in names and key not in tail]
+    if strange:
+        raise UserError(
+            f"{source} holds tensors that {encoder.name} does not have ({len(strange)}, such as {strange[0]}): it is "
+            "of another architecture; choose weights of this encoder"
+        )
+    return {name: state[key] for key, name in names.items()}
+
+
+def _plain(key: str) -> str:
+    """Return a name that is the same in a classifier (`stages.0.blocks`) and in its features (`stages_0.blocks`)."""
+    return key.removeprefix("model.").replace(".", "_")
 
 
 def efficientnet_names(keys: Collection[str], backbone: nn.Module) -> dict[str, str]:

@@ -106,3 +106,10 @@ def test_every_shipped_recipe_speaks_of_known_tasks(repository, tmp_path):
     for path in (repository / "training" / "configs").glob("*.toml"):
         if path.stem != "sources":
             check_task_names(load_config(path), DataSource(tmp_path / "data", tmp_path))
+
+
+def test_a_kind_may_stand_for_its_tasks_in_data_tasks_alone(four_kinds, tmp_path):
+    source = DataSource(four_kinds, tmp_path)
+    check_task_names(tiny_config(data={"tasks": ["segmentation"]}), source)
+    with pytest.raises(UserError, match="'sampling.weights': there is no task 'segmentation'"):
+        check_task_names(tiny_config(sampling={"weights": {"segmentation": 2.0}}), source)

@@ -112,6 +112,11 @@ def test_only_the_chosen_tasks_are_read(four_kinds, tmp_path):
     assert {s.task_id for part in (train, dev) for s in part.samples} == {"breast_2cls"}
 
 
+def test_a_kind_stands_for_its_tasks(four_kinds, tmp_path):
+    train, dev = load(four_kinds, tmp_path, data={"tasks": ["segmentation", "breast_2cls"]})
+    assert {s.task_id for part in (train, dev) for s in part.samples} == {"breast_2cls", "breast_lesion"}
+
+
 def test_another_seed_keeps_the_rows_to_decide_by(breast, tmp_path):
     def dev_images(**more):
         return {s.image_path for s in load(breast, tmp_path, **more)[1].samples}

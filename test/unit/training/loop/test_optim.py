@@ -1,5 +1,7 @@
 """Nothing is left out of the optimiser; learning rates follow the schedule; the schedule fits the time."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from tiny import TASKS, tiny_network
@@ -53,6 +55,22 @@ def test_parameters_named_by_a_system_are_not_decayed_and_keep_their_rate():
     assert free["lr"] == 3
     assert [id(p) for p in free["params"]] == [id(network.universal_prompt.prompt)]
     assert len(grouped(optimizer)) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize("encoder", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
+def test_rates_grow_by_equal_factors_from_the_first_block_to_the_last(encoder):
+    network = build("atlas", TASKS, encoder=encoder)
+    optimizer = make_optimizer(network, OptimConfig(encoder_lr=1, head_lr=3, first_block_rate=0.01))
+    assert len(grouped(optimizer)) == len(list(network.parameters()))
+    rates = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    of_encoder = [rates[id(p)] for p in network.encoder_parameters()]
+    blocks = sorted(set(of_encoder))
+    assert of_encoder[0] == blocks[0] == pytest.approx(0.01)
+    assert blocks[-1] == 1
+    factors = [b / a for a, b in pairwise(blocks)]
+    assert len(factors) >= 2
+    assert factors == pytest.approx([factors[0]] * len(factors))
+    assert rates[id(next(iter(network.stages["head.lung"].module.parameters())))] == 3
 
 
 def test_momentum_reaches_the_optimiser():

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE
@@ -197,3 +198,42 @@ def test_a_run_of_this_project_hands_on_its_encoder(tmp_path, options, other):
         assert torch.equal(ours, theirs)
     with pytest.raises(UserError, match="a run whose system has this encoder"):
         load_encoder_weights(network(), str(tmp_path))
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("encoder", ["test_convnext", "test_vit", "test_efficientnet", "test_resnet"])
+def test_a_file_of_the_whole_classifier_fills_the_features(tmp_path, encoder, ending):
+    torch.manual_seed(1)
+    whole = timm.create_model(encoder).eval()
+    path = tmp_path / f"weights{ending}"
+    save_file(whole.state_dict(), path) if ending == ".safetensors" else torch.save(whole.state_dict(), path)
+    system = network(encoder, name="atlas")
+    load_encoder_weights(system, str(path))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = whole.forward_intermediates(images, intermediates_only=True, norm=False)[-1]
+        assert torch.equal(system.encoder.backbone.eval()(images)[-1], expected)
+
+
+def test_a_file_of_a_deeper_network_is_refused(tmp_path):
+    state = timm.create_model("test_resnet").state_dict()
+    state["layer4.1.conv1.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "deeper.pth")
+    with pytest.raises(UserError, match=r"tensors that test_resnet does not have .1, such as layer4.1"):
+        load_encoder_weights(network("test_resnet"), str(tmp_path / "deeper.pth"))
+
+
+def test_a_missing_hub_is_one_sentence(monkeypatch):
+    def no_hub(*args, pretrained=False, **options):
+        raise OSError("no route")
+
+    system = network()
+    monkeypatch.setattr(timm, "create_model", no_hub)
+    with pytest.raises(UserError, match="cannot be had from the hub .OSError.; download them elsewhere"):
+        load_encoder_weights(system, "timm")
+
+
+def test_a_damaged_safetensors_file_is_refused(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"12345678901234567890")
+    with pytest.raises(UserError, match="damaged or not a safetensors file"):
+        load_encoder_weights(network(), str(tmp_path / "bad.safetensors"))
