@@ -9,6 +9,7 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.manifest import Manifest, Sample
 from challenge.paths import find_image
+from challenge.tasks import TaskSpec
 from training.config import DataConfig, RuntimeConfig
 from training.data.dev_rows import read_dev_rows, split_by
 from training.data.groups import group_of
@@ -144,6 +145,12 @@ def _part(root: Path, cache: Path, config: DataConfig, cache_bytes: int) -> Part
     if not usable:
         raise UserError(f"{root} has no row to train on; give a folder with masks, labels, boxes or points")
     return Part(root, _once(usable), store)
+
+
+def tasks_in(root: Path, names: Collection[str]) -> list[TaskSpec]:
+    """Return the tasks of a data folder, or those that `names` (of tasks or kinds) choose, without reading images."""
+    samples = _of_tasks(read_rows(root), names).samples
+    return list({s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in samples}.values())
 
 
 def _of_tasks(manifest: Manifest, tasks: Collection[str]) -> Manifest:

@@ -13,7 +13,7 @@ from model.networks.system import System
 from training.augmentation.task_rules import rules_of
 from training.config import Config, LossConfig
 from training.data.dataset import Dataset
-from training.data.rows import DataSource, Part, load_parts
+from training.data.rows import DataSource, Part, load_parts, tasks_in
 from training.data.sampling import TaskSampler
 from training.distributed import Ranks
 from training.loop.device import set_up
@@ -79,11 +79,13 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
 
 
 def _check(config: Config, source: DataSource, start: Start | None) -> None:
-    """Raise UserError for what is wrong before the data are read."""
+    """Raise UserError for what is wrong before the images are read; that can take an hour."""
     check_recipe(config)
     check_task_names(config, source, start.tasks if start else ())
     if not start:
         check_source(config.encoder.weights)
+    tasks = tasks_in(source.data_root, config.data.tasks)
+    build_network(config.system, config.encoder, config.loss, tasks, {}, start)
 
 
 def _dataset(config: Config, train: Part) -> Dataset:

@@ -47,7 +47,9 @@ def load(path: Path) -> RunState:
     Checkpoints of the first edition are not read: they do not record the rows that taught them.
     """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; train first, or give another run folder")
+        folds = sorted(fold.name for fold in path.parent.glob("fold-*") if (fold / LAST).is_file())
+        what = f"it is a run of folds: give one of {', '.join(folds)}" if folds else "train first, or give another run"
+        raise UserError(f"there is no checkpoint in {path.parent}; {what}")
     table = read_torch_file(path)
     _check_format(table, path)
     try:

@@ -15,4 +15,4 @@ def test_help_has_a_short_form_everywhere(arguments):
 
 def test_a_missing_run_is_one_sentence(tmp_path):
     arguments = ["score", str(tmp_path / "none"), "--data-root", str(tmp_path)]
-    assert_refused(CliRunner().invoke(main, arguments), "^there is no checkpoint .*; train first, or give another")
+    assert_refused(CliRunner().invoke(main, arguments), "^there is no checkpoint in .*; train first, or give another")

@@ -127,5 +127,6 @@ def test_a_task_of_the_same_name_and_another_shape_is_refused(base, new_task, tm
     try:
         path.write_text(text.replace(f"{NEW},Regression,2", f"{NEW},Regression,3"), "utf-8")
         assert_refused(finetune(tmp_path / "run", new_task, tmp_path / "next"), "give the new task another name")
+        assert not (tmp_path / "next" / "cache").exists()  # no image was read for it
     finally:
         path.write_text(text, "utf-8")

@@ -55,3 +55,11 @@ def test_the_best_checkpoint_is_preferred_to_the_last(tmp_path):
     assert checkpoint_file.load_best(tmp_path).counters.steps == 2
     checkpoint_file.save(tmp_path / checkpoint_file.BEST, state(1))
     assert checkpoint_file.load_best(tmp_path).counters.steps == 1
+
+
+def test_a_run_of_folds_names_its_folds(tmp_path):
+    for number in (0, 1):
+        (tmp_path / f"fold-{number}").mkdir()
+        checkpoint_file.save(tmp_path / f"fold-{number}" / checkpoint_file.LAST, state(1))
+    with pytest.raises(UserError, match="it is a run of folds: give one of fold-0, fold-1$"):
+        checkpoint_file.load_best(tmp_path)
