@@ -159,6 +159,9 @@ def ensemble_of(shared: WeightsMetadata, members: Sequence[Member], path: Path) 
     for member in members:
         if what := shared.difference(member.metadata):
             raise WeightsError(f"{path}: {member.folder} has {what} than the others; export members that agree")
+    for task_id, task in shared.tasks.items():
+        if task.answers not in {member.metadata.tasks[task_id].answers for member in members}:
+            raise WeightsError(f"{path}: no member answers {task_id!r} with the {task.answers}; export them again")
     return replace(shared, members=tuple(members), graphs={
         name: graph for member in members for name, graph in member.metadata.graphs.items()
     })  # fmt: skip
@@ -175,19 +178,8 @@ def in_folder(metadata: WeightsMetadata, folder: str) -> WeightsMetadata:
 
 
 def _read_member(ensemble: Path, folder: str, sha256: str) -> Member:
-    path = ensemble / folder / FILE
-    if not path.resolve().is_relative_to(ensemble.resolve()):
-        raise WeightsError(
-            f"the member {folder!r} lies outside the weights folder {ensemble}; export the weights again"
-        )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"the member {folder!r} is missing: {path}; copy the whole weights folder") from error
-    _refuse_pointer(data, path)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise WeightsError(f"{path} does not match the sha256 in {ensemble / FILE}; copy or export the weights again")
-    metadata = read_metadata(path.parent)
+    _check_file(f"the member {folder!r}", f"{folder}/{FILE}", sha256, ensemble)
+    metadata = read_metadata(ensemble / folder)
     if metadata.members:
         raise WeightsError(f"the member {folder!r} of {ensemble} is an ensemble itself; export its networks one by one")
     return Member(folder, sha256, in_folder(metadata, folder))
@@ -196,17 +188,21 @@ def _read_member(ensemble: Path, folder: str, sha256: str) -> Member:
 def verify(metadata: WeightsMetadata, folder: Path) -> str:
     """Check every graph file's presence and sha256. Return the sha256 of `weights.json`. Raises WeightsError."""
     for name, graph in metadata.graphs.items():
-        path = folder / graph.file
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise WeightsError(f"the graph {name!r} lies outside the weights folder: {graph.file}")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"the graph {name!r} is missing: {path}; copy the whole weights folder") from error
-        _refuse_pointer(data, path)
-        if hashlib.sha256(data).hexdigest() != graph.sha256:
-            raise WeightsError(f"{path} does not match the sha256 in {FILE}; copy or export the weights again")
+        _check_file(f"the graph {name!r}", graph.file, graph.sha256, folder)
     return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+
+
+def _check_file(what: str, file: str, sha256: str, folder: Path) -> None:
+    path = folder / file
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise WeightsError(f"{what} lies outside the weights folder: {file}; export the weights again")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{what} is missing: {path}; copy the whole weights folder") from error
+    _refuse_pointer(data, path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError(f"{path} does not match the sha256 in {FILE}; copy or export the weights again")
 
 
 def _refuse_pointer(data: bytes, path: Path) -> None:

@@ -133,6 +133,8 @@ FAULTS = {
                                   "incomplete or malformed"),
     "another image size": (lambda w: edit(w / "weights.json", lambda t: t.update(image_size=128)),
                            "member-1 has another image size than the others"),
+    "a task that no member answers": (lambda w: edit(w / "weights.json", lambda t: t["tasks"]["FUGC"].update(
+        answers="network")), "no member answers 'FUGC' with the network"),
     "another way to join": (lambda w: edit(w / "weights.json", lambda t: t.update(join={"detection": "first"})),
                             "incomplete or malformed"),
     "a rotated box": (lambda w: edit(w / "weights.json", lambda t: t["tasks"]["thyroid_nodule_det"].update(
