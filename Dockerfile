@@ -1,5 +1,6 @@
 # The submission: frozen graphs and onnxruntime, no torch. Built by docker/do_build.sh.
 # BASE_DIGEST pins the base (sha256:...); RUN_AS sets the user; VARIANT is cuda (onnxruntime-gpu with CUDA 12 and cuDNN) or cpu (and OpenVINO).
+# WEIGHTS is a folder here whose name begins with "weights"; POSTPROCESS is the level of post-processing, auto: what the weights recommend.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 ARG BASE_DIGEST=
 FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}} AS build
@@ -13,7 +14,8 @@ RUN python3 -m venv /opt/venv && \
 COPY challenge /opt/app/challenge
 COPY model /opt/app/model
 COPY inference.py docker/entrypoint.py LICENSE /opt/app/
-COPY weights /opt/app/weights
+ARG WEIGHTS=weights
+COPY ${WEIGHTS} /opt/app/weights
 COPY docker/sbom.py /tmp/
 # Readable by any user, whatever umask the checkout was made with.
 RUN chmod -R a+rX,go-w /opt/app && \
@@ -43,7 +45,10 @@ WORKDIR /opt/app
 # Root by default: a host that names no user may mount an output folder that only root can write. entrypoint.py then
 # becomes the folder's owner, or keeps of root's rights what reading and writing need.
 ARG RUN_AS=0:0
-# The weights must be whole before the image is called built: this checks their hashes. It stands between ARG and USER
+# The organisers pass no options, so the image holds the level.
+ARG POSTPROCESS=auto
+ENV FMC_UIA_POSTPROCESS=${POSTPROCESS}
+# The weights must be whole before the image is called built: this checks their hashes, and the level. It stands between ARG and USER
 # because some builders take USER from the cache whatever the argument is, but never RUN.
 RUN python3 inference.py --list-tasks
 USER ${RUN_AS}

@@ -21,7 +21,7 @@ from challenge.host.signals import StopRequest
 from challenge.profile import PROFILES, choose_profile
 from model.frozen.interface import Model
 from model.frozen.metadata import task_lines
-from model.frozen.options import Options
+from model.frozen.options import AUTO, POSTPROCESS_VARIABLE, Options, postprocess_of
 from model.frozen.postprocess import Postprocess
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport, written_at_end
@@ -31,15 +31,13 @@ __all__ = ["Model", "main", "run"]
 
 logger = logging.getLogger("inference")
 
-AUTO = "auto"
-
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _level(_: click.Context, __: click.Parameter, name: str) -> Postprocess | None:
-    return None if name == AUTO else Postprocess(name)
+    return postprocess_of(name)
 
 
 def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> None:
@@ -78,11 +76,13 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option(
     "--postprocess",
     default=AUTO,
+    envvar=POSTPROCESS_VARIABLE,
     callback=_level,
     type=click.Choice([AUTO, *Postprocess], case_sensitive=False),
     show_default=True,
     help="Post-processing that helped on held-out rows: clean masks; look also answers the part around what was found "
-    "(slower); flip also averages with the flipped image (slower). auto: as the weights recommend.",
+    "(slower); flip also averages with the flipped image (slower); views also with scaled and rotated ones (slower "
+    f"still). auto: as the weights recommend.  [env: {POSTPROCESS_VARIABLE}]",
 )
 @click.option("--refine", hidden=True, expose_value=False, callback=_refuse_refine)
 @click.option("--tasks", default="", callback=_names, help="Comma-separated task ids; rows of other tasks are skipped.")

@@ -1,13 +1,15 @@
 """A tiny MH-MTL system with all 27 heads and two extra ones, for tests that need a network but not its quality."""
 
+import hashlib
 from pathlib import Path
 
 import torch
 
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
-from model.frozen.metadata import WeightsMetadata
+from model.frozen.metadata import FILE, Member, WeightsMetadata, in_folder, write_metadata
 from model.networks import build
 from model.networks.system import System
+from training.export.ensemble import joined
 from training.export.graphs import ExportFacts, export
 
 EXTRA = (
@@ -35,3 +37,16 @@ def export_tiny(folder: Path, seed: int = 0) -> WeightsMetadata:
     facts = ExportFacts("tiny", "mh_mtl", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), trained_on=trained,
                         fallback={"thyroid_nodule_det": (0.1, 0.2, 0.3, 0.4)})  # fmt: skip
     return export(tiny_network(seed), facts, folder)
+
+
+def export_tiny_ensemble(folder: Path, count: int = 2) -> WeightsMetadata:
+    """Export `count` tiny networks of different seeds that answer together."""
+    members = []
+    for seed in range(count):
+        name = f"member-{seed + 1}"
+        written = export_tiny(folder / name, seed)
+        digest = hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest()
+        members.append(Member(name, digest, in_folder(written, name)))
+    metadata = joined(members, [member.folder for member in members], {})
+    write_metadata(metadata, folder)
+    return metadata

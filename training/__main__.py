@@ -277,24 +277,24 @@ def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: 
 
 
 @main.command()
-@options.run
+@options.runs
 @options.run_data
 @click.option("--val-root", type=FOLDER, help="The run's own --val-root, if it had one.")
 @options.run_cache
-def refine(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None) -> None:
-    """Find on the dev rows which post-processing each task gains from; `export` records the choice."""
+def refine(runs: tuple[Path, ...], data_root: Path, val_root: Path | None, cache: Path | None) -> None:
+    """Find on the dev rows which post-processing each task gains from, for all RUNs; `export` records the choice."""
     from training.data.rows import DataSource
     from training.selection.refinement import VARIANTS
     from training.selection.refinement import refine as choose
 
     click.echo(f"| task | score | {' | '.join(VARIANTS)} |\n|---|---|{'---|' * len(VARIANTS)}")
-    for choice in choose(run_folder, DataSource(data_root, cache or run_folder / "cache", val_root)):
+    for choice in choose(runs, DataSource(data_root, cache or runs[0] / "cache", val_root)):
         cells = " | ".join(choice.text(name) for name in VARIANTS)
         click.echo(f"| {choice.task_id} | {choice.metric.name} | {cells} |")
 
 
 @main.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
+@options.runs
 @click.option("--output", required=True, type=FOLDER, help="Run folder for the averaged network.")
 @click.option(
     "--reinitialise",
@@ -313,7 +313,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
 
 
 @main.command()
-@options.run
+@options.runs
 @options.weights_output
 @click.option("--scores", type=FILE, help="JSON file of `evaluate score`, for weights.json and the model card.")
 @click.option("--sources", type=FILE, help="TOML file with the source, licence and class names of each task.")
@@ -333,7 +333,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
-    run_folder: Path,
+    runs: tuple[Path, ...],
     output: Path,
     scores: Path | None,
     sources: Path | None,
@@ -341,13 +341,12 @@ def export(
     postprocess: Postprocess,
     overwrite: bool,
 ) -> None:
-    """Export a RUN as weights that inference.py runs, with a model card."""
-    from training.export.run import export_run, summary
+    """Export a RUN, or several that then answer together, as weights that inference.py runs, with a model card."""
+    from training.export.ensemble import export_runs
+    from training.export.run import summary
 
-    facts = export_run(
-        run_folder, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite
-    )
-    click.echo(f"{summary(facts)} in {output}")
+    facts = export_runs(runs, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite)
+    click.echo(f"{summary(facts, output)} in {output}")
 
 
 @main.command("convert-baseline")

@@ -42,6 +42,7 @@ budget = click.option(
     "--images", default=3000, type=IMAGES, show_default=True, help="Images to train on; an image counts each time."
 )
 run = click.argument("run_folder", metavar="RUN", type=FOLDER)
+runs = click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
 run_data = click.option("--data-root", required=True, type=FOLDER, help="The data folder that the run was trained on.")
 run_cache = click.option("--cache", type=FOLDER, help="Image cache.  [default: RUN/cache]")
 score_root = click.option(

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from challenge.errors import UserError, WeightsError
 from challenge.manifest import Sample
+from model.frozen.ensemble import network_of
 from model.frozen.loading import Batch
 from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
 from model.frozen.pipeline import Answer, Pipeline
-from model.frozen.router import Router
 from model.frozen.runtimes.base import Runtime
 from model.frozen.runtimes.choose import open_runtime
 
@@ -99,7 +99,7 @@ def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: s
 
 def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
     runtime = open_runtime(options.weights, metadata, options.device, options.precision)
-    router = Router(metadata.with_priors(options.profile.own_tasks), runtime)
+    router = network_of(metadata.with_priors(options.profile.own_tasks), runtime)
     level = options.postprocess or metadata.default_postprocess
     return Pipeline(router, data_root, options.batch_size, options.mask_resize, level)
 

@@ -14,9 +14,11 @@ from challenge.host.lfs import is_lfs_pointer
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
+from model.frozen.joining import HOW
 from model.frozen.postprocess import Postprocess, Postprocessing
+from model.frozen.views import VIEWS
 
-SCHEMA = 3
+SCHEMA = 4
 FILE = "weights.json"
 
 
@@ -57,8 +59,23 @@ class TaskMetadata:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A network of an ensemble: a weights folder below the ensemble's, and the sha256 of its `weights.json`.
+
+    Its metadata name graphs and files as the ensemble does, with the folder in front.
+    """
+
+    folder: str
+    sha256: str
+    metadata: "WeightsMetadata"
+
+
+@dataclass(frozen=True)
 class WeightsMetadata:
-    """The content of `weights.json`. `extra` holds what no program reads back (recipe, data, licences)."""
+    """The content of `weights.json`. `extra` holds what no program reads back (recipe, data, licences).
+
+    Weights of several networks have `members`; `graphs` are then those of all members, and no task has a path.
+    """
 
     name: str
     system: str
@@ -76,12 +93,24 @@ class WeightsMetadata:
     """Numeric precisions in which these weights were tested without loss of score."""
     default_postprocess: Postprocess = Postprocess.NONE
     """How much post-processing these weights recommend."""
+    members: tuple[Member, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def specs(self) -> Mapping[str, TaskSpec]:
         """The tasks' specs by `task_id`."""
         return {task_id: task.spec for task_id, task in self.tasks.items()}
+
+    def difference(self, other: "WeightsMetadata") -> str | None:
+        """Return in words what `other` has of its own that keeps both from answering together; None if nothing."""
+        pairs = {
+            "another image size": (self.image_size, other.image_size),
+            "another normalisation": ((self.mean, self.std), (other.mean, other.std)),
+            "another way to resize images": ((self.resampling, self.fit), (other.resampling, other.fit)),
+            "another rule for coordinates": (self.tidy_coordinates, other.tidy_coordinates),
+            "other tasks": (self.specs, other.specs),
+        }
+        return next((what for what, (mine, theirs) in pairs.items() if mine != theirs), None)
 
     def with_priors(self, specs: Iterable[TaskSpec]) -> "WeightsMetadata":
         """Return metadata in which the prior answers those of `specs` that the weights lack."""
@@ -114,27 +143,66 @@ def read_metadata(folder: Path) -> WeightsMetadata:
     if not isinstance(schema, int) or schema > SCHEMA:
         raise WeightsError(f"{path} has schema {schema!r}, this program reads up to {SCHEMA}; update the program")
     try:
-        metadata = _metadata(_migrated(table, schema))
+        table = _migrated(table, schema)
+        metadata = _metadata(table)
+        members = tuple((entry["folder"], entry["sha256"]) for entry in table.get("members", ()))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is incomplete or malformed ({error!r}); export the weights again") from error
+    if members:
+        return ensemble_of(metadata, [_read_member(folder, *member) for member in members], path)
     _check_paths(metadata, path)
     return metadata
+
+
+def ensemble_of(shared: WeightsMetadata, members: Sequence[Member], path: Path) -> WeightsMetadata:
+    """Return the metadata of an ensemble. Raises WeightsError, naming `path`, if a member does not fit the others."""
+    for member in members:
+        if what := shared.difference(member.metadata):
+            raise WeightsError(f"{path}: {member.folder} has {what} than the others; export members that agree")
+    for task_id, task in shared.tasks.items():
+        if task.answers not in {member.metadata.tasks[task_id].answers for member in members}:
+            raise WeightsError(f"{path}: no member answers {task_id!r} with the {task.answers}; export them again")
+    return replace(shared, members=tuple(members), graphs={
+        name: graph for member in members for name, graph in member.metadata.graphs.items()
+    })  # fmt: skip
+
+
+def in_folder(metadata: WeightsMetadata, folder: str) -> WeightsMetadata:
+    """Return the metadata of a member, whose graphs and files have its folder in front of their names."""
+    graphs = {f"{folder}/{name}": replace(g, file=f"{folder}/{g.file}") for name, g in metadata.graphs.items()}
+    tasks = {
+        task_id: replace(task, path=tuple(f"{folder}/{name}" for name in task.path))
+        for task_id, task in metadata.tasks.items()
+    }
+    return replace(metadata, graphs=graphs, tasks=tasks)
+
+
+def _read_member(ensemble: Path, folder: str, sha256: str) -> Member:
+    _check_file(f"the member {folder!r}", f"{folder}/{FILE}", sha256, ensemble)
+    metadata = read_metadata(ensemble / folder)
+    if metadata.members:
+        raise WeightsError(f"the member {folder!r} of {ensemble} is an ensemble itself; export its networks one by one")
+    return Member(folder, sha256, in_folder(metadata, folder))
 
 
 def verify(metadata: WeightsMetadata, folder: Path) -> str:
     """Check every graph file's presence and sha256. Return the sha256 of `weights.json`. Raises WeightsError."""
     for name, graph in metadata.graphs.items():
-        path = folder / graph.file
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise WeightsError(f"the graph {name!r} lies outside the weights folder: {graph.file}")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"the graph {name!r} is missing: {path}; copy the whole weights folder") from error
-        _refuse_pointer(data, path)
-        if hashlib.sha256(data).hexdigest() != graph.sha256:
-            raise WeightsError(f"{path} does not match the sha256 in {FILE}; copy or export the weights again")
+        _check_file(f"the graph {name!r}", graph.file, graph.sha256, folder)
     return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+
+
+def _check_file(what: str, file: str, sha256: str, folder: Path) -> None:
+    path = folder / file
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise WeightsError(f"{what} lies outside the weights folder: {file}; export the weights again")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{what} is missing: {path}; copy the whole weights folder") from error
+    _refuse_pointer(data, path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError(f"{path} does not match the sha256 in {FILE}; copy or export the weights again")
 
 
 def _refuse_pointer(data: bytes, path: Path) -> None:
@@ -163,10 +231,7 @@ def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
         "tidy_coordinates": metadata.tidy_coordinates,
         "precisions": list(metadata.precisions),
         "default_postprocess": metadata.default_postprocess,
-        "graphs": {
-            name: {"file": g.file, "sha256": g.sha256, "inputs": list(g.inputs), "outputs": list(g.outputs)}
-            for name, g in metadata.graphs.items()
-        },
+        **_networks(metadata),
         "tasks": {
             task_id: {
                 "kind": task.spec.kind,
@@ -187,6 +252,19 @@ def write_metadata(metadata: WeightsMetadata, folder: Path) -> None:
     (folder / FILE).write_text(json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
 
+def _networks(metadata: WeightsMetadata) -> dict[str, Any]:
+    """Return the graphs of one network, or the members of several, which keep their graphs in files of their own."""
+    if metadata.members:
+        members = [{"folder": member.folder, "sha256": member.sha256} for member in metadata.members]
+        return {"members": members, "join": dict(HOW), "graphs": {}}
+    return {
+        "graphs": {
+            name: {"file": g.file, "sha256": g.sha256, "inputs": list(g.inputs), "outputs": list(g.outputs)}
+            for name, g in metadata.graphs.items()
+        }
+    }
+
+
 _KNOWN = {
     "schema",
     "name",
@@ -199,6 +277,8 @@ _KNOWN = {
     "tidy_coordinates",
     "precisions",
     "default_postprocess",
+    "members",
+    "join",
     "graphs",
     "tasks",
 }
@@ -226,6 +306,8 @@ def _migrated_task(task: Mapping[str, Any]) -> Mapping[str, Any]:
 def _metadata(table: Mapping[str, Any]) -> WeightsMetadata:
     if not isinstance(table["tidy_coordinates"], bool):
         raise TypeError(f"tidy_coordinates {table['tidy_coordinates']!r}")
+    if table.get("join", HOW) != HOW:
+        raise ValueError(f"join {table['join']!r}")
     precisions = tuple(table.get("precisions", ["float32"]))
     if not _PRECISIONS.issuperset(precisions):
         raise ValueError(f"precisions {precisions!r}")
@@ -254,6 +336,9 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
     if table["answers"] not in ("network", "prior"):
         raise ValueError(f"task {task_id}: answers {table['answers']!r}")
     spec = TaskSpec(task_id, TaskKind(table["kind"]), _count(table["num_classes"]))
+    postprocessing = Postprocessing.from_table(table.get("postprocessing") or {})
+    if unfit := [name for name in postprocessing.views if not VIEWS[name].suits(spec.kind)]:
+        raise ValueError(f"task {task_id}: the view {unfit[0]!r} is not for {spec.kind}")
     return TaskMetadata(
         spec=spec,
         path=tuple(table["path"]),
@@ -263,7 +348,7 @@ def _task(task_id: str, table: Mapping[str, Any]) -> TaskMetadata:
         class_names=_class_names(spec, table.get("class_names")),
         scores=table.get("scores") or {},
         fallback=_fallback(spec, table.get("fallback")),
-        postprocessing=Postprocessing.from_table(table.get("postprocessing") or {}),
+        postprocessing=postprocessing,
     )
 
 

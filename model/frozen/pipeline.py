@@ -1,6 +1,6 @@
 """Samples -> images -> batches -> network -> predictions, with bounded queues on both sides of the network."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from model.frozen.postprocess import Postprocess, Postprocessing
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
 from model.frozen.second_look import Crop, Look, window_of
+from model.frozen.views import VIEWS
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Pipeline:
         asked = [self._asked(loaded.job.samples) for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
-            for task_id, numbers, outputs in self._outputs(images, [list(tasks) for tasks in asked]):
+            aspects = [loaded.resize.aspect for loaded in readable]
+            for task_id, numbers, outputs in self._outputs(images, aspects, [list(tasks) for tasks in asked]):
                 for number, raw in zip(numbers, outputs, strict=True):
                     yield _First(task_id, readable[number], asked[number][task_id], raw)
 
@@ -153,7 +155,8 @@ class Pipeline:
         looks: dict[int, Look] = {}
         for numbers in cut(list(crops), self.batch_size):
             images = np.stack([crops[number].pixels for number in numbers])
-            for _, places, outputs in self._outputs(images, [[firsts[number].task_id] for number in numbers]):
+            aspects = [crops[number].resize.aspect for number in numbers]
+            for _, places, outputs in self._outputs(images, aspects, [[firsts[number].task_id] for number in numbers]):
                 for place, raw in zip(places, outputs, strict=True):
                     number = numbers[place]
                     if np.isfinite(raw).all():
@@ -193,17 +196,20 @@ class Pipeline:
                 asked.setdefault(sample.task_id, []).append(sample)
         return asked
 
-    def _outputs(self, images: Pixels, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
-        """Yield what `Router.run` yields, averaged with the flipped images' outputs for tasks that gain by it."""
-        twice = [[task_id for task_id in names if self._postprocessing(task_id).flip] for names in tasks]
-        of_flipped: dict[str, Array] = {}
-        if any(twice):
-            flipped = np.ascontiguousarray(images[:, :, ::-1])
-            of_flipped = {task_id: outputs for task_id, _, outputs in self.router.run(flipped, twice)}
+    def _outputs(
+        self, images: Pixels, aspects: Sequence[float], tasks: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[str, list[int], Array]]:
+        """Yield what `Router.run` yields, joined with the outputs for the views that a task gains by."""
+        of_views: dict[str, dict[str, Array]] = defaultdict(dict)
+        for name, view in VIEWS.items():
+            wanted = [[task_id for task_id in names if name in self._postprocessing(task_id).views] for names in tasks]
+            if any(wanted):
+                for task_id, _, outputs in self.router.run(view.images(images, aspects), wanted):
+                    of_views[task_id][name] = outputs
         for task_id, numbers, outputs in self.router.run(images, tasks):
-            if task_id in of_flipped:
-                kind = self.metadata.tasks[task_id].spec.kind
-                outputs = self._postprocessing(task_id).average_with_flipped(outputs, of_flipped[task_id], kind)
+            if task_id in of_views:
+                kind, own = self.metadata.tasks[task_id].spec.kind, [aspects[number] for number in numbers]
+                outputs = self._postprocessing(task_id).join_views(outputs, of_views[task_id], kind, own)
             yield task_id, numbers, outputs
 
     def _postprocessing(self, task_id: str) -> Postprocessing:

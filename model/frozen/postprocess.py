@@ -1,9 +1,9 @@
-"""Post-processing: connected components, filled holes, a second look, and averaging with the flipped image.
+"""Post-processing: connected components, filled holes, a second look, and averages over views of the image.
 
 The weights say which of these helps which task; `training refine` chooses them on held-out rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.tasks import TaskKind
+from model.frozen.joining import join
+from model.frozen.views import FLIP, VIEWS
 
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.bool_]
@@ -29,6 +31,8 @@ class Postprocess(StrEnum):
     """A crop of the image around what was found is answered again: up to twice the network's time."""
     FLIP = "flip"
     """The flipped image is answered too (test-time augmentation): up to twice the time of the level before."""
+    VIEWS = "views"
+    """Scaled and rotated images are answered too: the time of the level before for each of them."""
 
     def includes(self, other: "Postprocess") -> bool:
         """Return whether `other` is this level or one before it."""
@@ -58,32 +62,43 @@ class Postprocessing:
     """The post-processing that helps one task.
 
     `largest_component` keeps the largest connected component of each class and turns the rest into background.
-    `fill_holes` gives background that a class encloses to that class. `flip` averages with the answer to the
-    horizontally flipped image; `point_order` gives each point's index (from 0) among the flipped image's points.
-    `second_look` is for masks and boxes.
+    `fill_holes` gives background that a class encloses to that class. `views` names views of the image (of `VIEWS`)
+    whose answers are joined to the image's own; `point_order` gives each point's index (from 0) among the flipped
+    image's points. `second_look` is for masks and boxes.
     """
 
     largest_component: bool = False
     fill_holes: bool = False
-    flip: bool = False
+    views: tuple[str, ...] = ()
     point_order: tuple[int, ...] = ()
     second_look: SecondLook | None = None
 
+    def __post_init__(self) -> None:
+        if unknown := set(self.views) - set(VIEWS):
+            raise ValueError(f"{', '.join(sorted(unknown))}: the views are {', '.join(VIEWS)}")
+
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Postprocessing":
-        """Return what `dataclasses.asdict` wrote; missing keys have their defaults. Raises TypeError or ValueError."""
-        look, order = table.get("second_look"), tuple(map(int, table.get("point_order", ())))
-        return cls(**{**table, "point_order": order, "second_look": None if look is None else SecondLook(**look)})
+        """Return what `dataclasses.asdict` wrote; missing keys have their defaults. Raises TypeError or ValueError.
+
+        Earlier versions wrote `flip`, the only view that they knew.
+        """
+        known = dict(table)
+        views = (FLIP,) if known.pop("flip", False) else tuple(known.get("views", ()))
+        look, order = known.get("second_look"), tuple(map(int, known.get("point_order", ())))
+        look = None if look is None else SecondLook(**look)
+        return cls(**{**known, "views": views, "point_order": order, "second_look": look})
 
     def up_to(self, level: Postprocess) -> "Postprocessing":
         """Return the part of it that `level` includes."""
         masks = level.includes(Postprocess.MASKS)
+        least = {name: Postprocess.FLIP if name == FLIP else Postprocess.VIEWS for name in self.views}
         return replace(
             self,
             largest_component=self.largest_component and masks,
             fill_holes=self.fill_holes and masks,
             second_look=self.second_look if level.includes(Postprocess.LOOK) else None,
-            flip=self.flip and level.includes(Postprocess.FLIP),
+            views=tuple(name for name in self.views if level.includes(least[name])),
         )
 
     def clean_mask(self, logits: Floats) -> Floats:
@@ -116,19 +131,15 @@ class Postprocessing:
             if self.fill_holes:
                 labels[holes(labels == number) & (labels == 0)] = number
 
-    def average_with_flipped(self, outputs: Floats, flipped: Floats, kind: TaskKind) -> Floats:
-        """Return the mean of the raw outputs (B, ...) and those of the flipped images, flipped back."""
-        if kind is TaskKind.REGRESSION:
-            points = flipped.reshape(len(flipped), -1, 2).copy()
-            points[..., 0] = 1 - points[..., 0]
-            back = points[:, list(self.point_order or range(points.shape[1]))].reshape(outputs.shape)
-        elif kind is TaskKind.CLASSIFICATION:
-            back = flipped
-        else:
-            back = flipped[..., ::-1]
-            if kind is TaskKind.DETECTION:
-                back = np.concatenate([1 - back[:, 2:3], back[:, 1:2], 1 - back[:, 0:1], back[:, 3:]], axis=1)
-        return np.asarray((outputs + back) / 2, outputs.dtype)
+    def join_views(
+        self, outputs: Floats, of_views: Mapping[str, Floats], kind: TaskKind, aspects: Sequence[float]
+    ) -> Floats:
+        """Return the raw outputs (B, ...) joined with those of the images' views, by name, brought back first.
+
+        `aspects` are those of the images' grid pixels (`Resize`).
+        """
+        back = (VIEWS[name].back(of_views[name], outputs, kind, aspects, self.point_order) for name in of_views)
+        return join(kind, [outputs, *back])
 
 
 def largest_component_of(own: Cells) -> Cells:

@@ -5,17 +5,32 @@ from dataclasses import replace
 
 import pytest
 from contract.faults import DataFolder, command
-from tiny import export_tiny
+from tiny import export_tiny, export_tiny_ensemble
 
 from challenge.tasks import TaskKind
 from model.frozen.metadata import read_metadata, write_metadata
-from model.frozen.postprocess import Postprocess, SecondLook
+from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny_weights")
     export_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory):
+    """Two tiny networks that answer together, with views and second looks for some tasks, also by default."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    metadata = export_tiny_ensemble(folder)
+    gains = {
+        "lung": Postprocessing(views=("flip", "scale 1.2", "rotate 10"), second_look=SecondLook()),
+        "IUGC": Postprocessing(views=("scale 0.85",)),
+    }
+    tasks = {task_id: replace(metadata.tasks[task_id], postprocessing=gain) for task_id, gain in gains.items()}
+    tasks = {**metadata.tasks, **tasks}
+    write_metadata(replace(metadata, tasks=tasks, default_postprocess=Postprocess.VIEWS), folder)
     return folder
 
 

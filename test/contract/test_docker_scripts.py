@@ -36,3 +36,18 @@ def test_a_test_run_on_missing_folders_is_refused(call, tmp_path):
     assert done.returncode == 2
     assert "there is no file nowhere.json" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("weights", ["weights-nowhere", "out/weights", "../weights", "docs"])
+def test_a_build_with_weights_that_cannot_enter_the_image_is_refused(call, weights):
+    done = call("do_build.sh", engine="exit 0", WEIGHTS=weights)
+    assert done.returncode == 2
+    assert f"WEIGHTS is '{weights}'; export the weights to" in done.stderr
+
+
+def test_a_build_says_which_weights_and_which_level(call, tmp_path):
+    engine = f'[ "$1" != build ] || echo "$@" > "{tmp_path}/said"'
+    assert call("do_build.sh", engine=engine, POSTPROCESS="views").returncode == 0
+    said = (tmp_path / "said").read_text()
+    assert "--build-arg WEIGHTS=weights " in said
+    assert "--build-arg POSTPROCESS=views " in said

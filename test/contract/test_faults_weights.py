@@ -40,7 +40,7 @@ FAULTS = {
     "truncated metadata": (lambda w: cut(w / "weights.json"), "cannot be read"),
     "one bit": (lambda w: flip(w / "encoder.onnx"), "does not match the sha256"),
     "missing head": (lambda w: (w / "heads" / "organ_cls.onnx").unlink(), "'head.organ_cls' is missing"),
-    "newer schema": (lambda w: edit(w, lambda t: t.update(schema=4)), "has schema 4"),
+    "newer schema": (lambda w: edit(w, lambda t: t.update(schema=5)), "has schema 5"),
     "no schema": (lambda w: edit(w, lambda t: t.pop("schema")), "has schema None"),
     "a list": (lambda w: (w / "weights.json").write_text("[]"), "has schema None"),
     "a graph elsewhere": (lambda w: edit(w, lambda t: t["graphs"]["encoder"].update(file="../encoder.onnx")),

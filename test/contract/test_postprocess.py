@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from inference import main
-from model.frozen.postprocess import largest_component_of
+from model.frozen.options import Options
+from model.frozen.postprocess import Postprocess, largest_component_of
 
 ROWS = (("organ_cls", "classification", "6"), ("thyroid_nodule_det", "detection", "1"), ("IUGC", "Regression", "3"))
 
@@ -80,3 +81,14 @@ def test_the_old_option_names_the_new_one():
     ended = CliRunner().invoke(main, ["--refine", "mirror"])
     assert ended.exit_code == 2
     assert ended.output.splitlines()[-1] == "Error: --refine is now --postprocess, and its value mirror is now flip"
+
+
+def test_the_environment_sets_the_level_where_no_option_does(data, call, capable_weights, monkeypatch):
+    monkeypatch.setenv("FMC_UIA_POSTPROCESS", "masks")
+    assert call(data.root, weights=capable_weights).report["postprocess"] == "masks"
+    assert Options(capable_weights).postprocess is Postprocess.MASKS
+    assert call(data.root, "--postprocess", "auto", weights=capable_weights).report["postprocess"] == "none"
+    monkeypatch.setenv("FMC_UIA_POSTPROCESS", "everything")
+    done = CliRunner().invoke(main, ["--list-tasks"])
+    assert done.exit_code == 2
+    assert "'everything' is not one of" in done.output

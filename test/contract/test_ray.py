@@ -92,3 +92,9 @@ def test_without_a_cluster_or_without_ray_the_error_says_what_to_do(
     with pytest.raises(UserError, match=r"Ray is not installed; pip install --requirement requirements-ray\.txt"):
         run_submission(phantom_folder, tmp_path / "out", options, RunReport())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_ensemble_is_the_same_on_a_cluster(cluster, phantom_folder, ensemble, tmp_path):
+    run_submission(phantom_folder, tmp_path / "one", Options(ensemble, precision="float32"), RunReport())
+    run_submission(phantom_folder, tmp_path / "ray", Options(ensemble, precision="float32", ray=cluster), RunReport())
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")

@@ -29,6 +29,10 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield ""
     words = ", ".join(f"{key} {value}" for key, value in options.items()) or "its default options"
     yield f"System `{facts.system}` with {words}."
+    if facts.members:
+        folders = ", ".join(f"`{member.folder}`" for member in facts.members)
+        yield f"{len(facts.members)} networks answer together. Each has its own card: see {folders}."
+        yield "The numbers of training below are sums over them."
     yield f"It has {len(facts.tasks)} tasks. {len(facts.prior_tasks)} of them have no training data: they get a fixed"
     yield "answer, the prior."
     yield f"Input: {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 
 from challenge.class_names import ClassNames
-from challenge.errors import UserError, WeightsError
+from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
-from model.frozen.metadata import FILE, WeightsMetadata, read_metadata
+from model.frozen.metadata import FILE, WeightsMetadata
 from model.frozen.postprocess import Postprocess
 from model.networks.system import System
 from training.config import to_dict
 from training.export.graphs import ExportFacts, export
 from training.export.model_card import write_model_card
 from training.export.parity import check_parity
+from training.export.place import clear, move
 from training.run_folder import trainable
 from training.run_folder.checkpoint_state import RunState
 from training.run_folder.provenance import LICENCE_FILE, Provenance, read_licence, read_sources
@@ -59,7 +60,7 @@ def export_run(
     )
     state = replace(state, facts=replace(state.facts, provenance=provenance))
     ClassNames(_class_names(state)).check(network.tasks.values())
-    scores = _read_scores(scores_file)
+    scores = read_scores(scores_file)
     facts = replace(_export_facts(run, state, scores, reduced, temperatures), default_postprocess=default_postprocess)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
@@ -72,16 +73,18 @@ def export_run(
         elif (output / LICENCE_FILE).is_file():
             logger.warning("%s belongs to the earlier weights; check whether it still holds", output / LICENCE_FILE)
         write_model_card(written, scores, folder)
-        _clear(output)
-        _move(folder, output)
+        clear(output)
+        move(folder, output)
     return written
 
 
-def summary(written: WeightsMetadata) -> str:
-    """Return in words how many graphs and tasks were written."""
+def summary(written: WeightsMetadata, folder: Path) -> str:
+    """Return in words how many networks, graphs and tasks were written to `folder`, and their size."""
     priors = len(written.prior_tasks)
-    trained = len(written.tasks) - priors
-    return f"{len(written.graphs)} graphs for {len(written.tasks)} tasks ({trained} trained, {priors} prior)"
+    tasks = f"{len(written.tasks)} tasks ({len(written.tasks) - priors} trained, {priors} prior)"
+    size = sum((folder / graph.file).stat().st_size for graph in written.graphs.values()) / 1e6
+    networks = f"{len(written.members)} networks, " if written.members else ""
+    return f"{networks}{len(written.graphs)} graphs for {tasks}, {size:.1f} MB"
 
 
 def _holds_nothing_else(network: System, output: Path, overwrite: bool) -> bool:
@@ -102,26 +105,6 @@ def _same_tensors(network: System, output: Path) -> bool:
     except UserError:
         return False
     return state.keys() == own.keys() and all(torch.equal(state[key], value) for key, value in own.items())
-
-
-def _clear(output: Path) -> None:
-    """Remove the graphs of the weights in `output`: the new ones may have others."""
-    try:
-        graphs = read_metadata(output).graphs.values()
-    except WeightsError:
-        return
-    for graph in graphs:
-        path = output / graph.file
-        if path.resolve().is_relative_to(output.resolve()):
-            path.unlink(missing_ok=True)
-
-
-def _move(folder: Path, output: Path) -> None:
-    """Move every file into place, `weights.json` last: until then a reader sees that its hashes do not fit."""
-    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name == FILE):
-        target = output / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
 
 
 def _export_facts(
@@ -145,7 +128,7 @@ def _export_facts(
         trained_on={task_id: f"{words.get(task_id, '')}{rows} images" for task_id, rows in found.rows.items()},
         class_names=_class_names(state),
         fallback={task_id: tuple(values) for task_id, values in found.means.items()},
-        scores={task_id: _official(task) for task_id, task in scores.get("tasks", {}).items()},
+        scores={task_id: official(task) for task_id, task in scores.get("tasks", {}).items()},
         precisions=("float32", *reduced),
         refinements=read_refinements(run),
         extra={
@@ -171,12 +154,14 @@ def _class_names(state: RunState) -> dict[str, tuple[str, ...]]:
     return {task_id: source.classes for task_id, source in sources if source.classes and task_id in found.rows}
 
 
-def _official(task: Mapping[str, Any]) -> dict[str, float]:
+def official(task: Mapping[str, Any]) -> dict[str, float]:
+    """Return a task's official scores by name, of its entry in an `evaluate score --json` file."""
     values = {name: columns.get("official", {}).get("value") for name, columns in task["metrics"].items()}
     return {name: round(value, 6) for name, value in values.items() if value is not None}
 
 
-def _read_scores(path: Path | None) -> dict[str, Any]:
+def read_scores(path: Path | None) -> dict[str, Any]:
+    """Return the content of an `evaluate score --json` file; empty if there is no `path`. Raises UserError."""
     if path is None:
         return {}
     try:

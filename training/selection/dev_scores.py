@@ -23,6 +23,7 @@ from evaluate.scores.one_case import measure_one
 from model.frozen.decode import answer, fallback
 from model.frozen.postprocess import Postprocessing
 from model.frozen.second_look import Crop, Look, window_of
+from model.frozen.views import VIEWS
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig
@@ -92,17 +93,20 @@ class DevScorer:
         return cases
 
     def _raw(self, network: System, spec: TaskSpec, rows: Sequence[Sample], images: Sequence[Pixels]) -> Raw:
-        """Return the raw outputs for images of `rows` on the network's grid, averaged with the flipped images' ones."""
+        """Return the raw outputs for images of `rows` on the network's grid, joined with those of their views."""
         refinement = self.refinements.get(spec.task_id, Postprocessing())
-        device = next(network.parameters()).device
         if self.view:
             images = [self.view(sample, image) for sample, image in zip(rows, images, strict=True)]
-        pixels = torch.from_numpy(np.stack(images))
-        grids = normalise(pixels.permute(0, 3, 1, 2).to(device), self.data.mean, self.data.std)
-        raw: Raw = network(grids, spec.task_id).float().cpu().numpy()
-        if refinement.flip:
-            mirrored = network(grids.flip(3), spec.task_id).float().cpu().numpy()
-            raw = refinement.average_with_flipped(raw, mirrored, spec.kind)
+        pixels, aspects = np.stack(images), [self.part.store.resize_of(sample).aspect for sample in rows]
+        of_views = {
+            name: self._answers(network, spec, VIEWS[name].images(pixels, aspects)) for name in refinement.views
+        }
+        return refinement.join_views(self._answers(network, spec, pixels), of_views, spec.kind, aspects)
+
+    def _answers(self, network: System, spec: TaskSpec, pixels: Pixels) -> Raw:
+        """Return the network's raw outputs for (B, S, S, 3) uint8."""
+        grids = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(next(network.parameters()).device)
+        raw: Raw = network(normalise(grids, self.data.mean, self.data.std), spec.task_id).float().cpu().numpy()
         return raw
 
     def _crop(self, spec: TaskSpec, refinement: Postprocessing, sample: Sample, raw: Raw) -> Crop | None:

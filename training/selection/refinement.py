@@ -1,7 +1,8 @@
-"""Choosing what the answers of a trained run gain by (`model.frozen.postprocess`), task by task, on its dev rows."""
+"""Choosing what the answers of trained runs gain by (`model.frozen.postprocess`), task by task, on their dev rows."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,10 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import Metric, metrics_of
 from model.frozen.postprocess import Postprocessing, SecondLook
+from model.frozen.views import FLIP, VIEWS
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
-from training.data.rows import DataSource
+from training.data.rows import DataSource, Fold
 from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScorer
 from training.selection.run_scores import own_rows, scorer_of
@@ -21,7 +23,10 @@ from training.text_files import write_text
 FILE = "refinements.json"
 # The least gain on the dev rows, as a part of the score: less may be chance, and a second pass doubles the time.
 _LEAST_GAIN, _LEAST_GAIN_OF_A_PASS = 0.001, 0.003
-PLAIN, FLIP = "none", "flip"
+PLAIN, ROTATIONS = "none", "rotations"
+_ROTATED = ("rotate -10", "rotate 10")
+_DEGREES = 10
+_VIEWS = {FLIP: (FLIP,), "scales": ("scale 0.85", "scale 1.2"), ROTATIONS: _ROTATED}
 _TIDY = {
     "largest component": Postprocessing(largest_component=True),
     "holes filled": Postprocessing(fill_holes=True),
@@ -29,7 +34,7 @@ _TIDY = {
 }
 # The one that takes less time comes first: the other must be better by the least gain.
 _LOOKS = {"look if under 10 %": SecondLook(largest_area=0.1), "look": SecondLook()}
-VARIANTS = (PLAIN, *_TIDY, *_LOOKS, FLIP)
+VARIANTS = (PLAIN, *_TIDY, *_LOOKS, *_VIEWS)
 
 
 @dataclass(frozen=True)
@@ -50,22 +55,57 @@ class Choice:
         return f"**{value}**" if name == self.chosen else value
 
 
-def refine(run: Path, source: DataSource) -> Iterator[Choice]:
-    """Try on the run's own dev rows what every task allows; write what helps to `run/refinements.json`.
+def refine(runs: Sequence[Path], source: DataSource) -> Iterator[Choice]:
+    """Try on every run's own dev rows what each task allows; write what helps to `refinements.json` of all `runs`.
 
-    Yields the choices in the order of the tasks' names. A second look is tried with the mask's best cleaning, and flip
-    TTA with the best of all these.
+    The score of several runs, which are to answer together, is their mean: no row can judge the networks of a
+    cross-validation together, because each row was learned by all but one. Yields the choices in the order of the
+    tasks' names. A second look is tried with the mask's best cleaning, and views with the best of all these.
+
+    Raises UserError if the runs have different tasks or rules, or if `source` does not hold a run's dev rows.
     """
-    network, state = load_network(run)
-    scorer = scorer_of(own_rows(source, state), state)
+    opened = [_open(run, source) for run in runs]
+    first = opened[0]
+    for run, other in zip(runs, opened, strict=True):
+        if (other.network.tasks, other.rules) != (first.network.tasks, first.rules):
+            raise UserError(f"{run} and {runs[0]} have different tasks or rules; choose for each of them alone")
     kept = {}
-    for task_id in sorted({sample.task_id for sample in scorer.part.samples}):
-        spec = network.tasks[task_id]
-        choice = choose(spec, rules_of(spec, state.config.tasks), partial(_score, network, scorer, spec))
+    for task_id in sorted({sample.task_id for one in opened for sample in one.scorer.part.samples}):
+        choice = choose(first.network.tasks[task_id], first.rules[task_id], partial(_mean_score, opened, task_id))
         if choice.refinement != Postprocessing():
             kept[task_id] = asdict(choice.refinement)
         yield choice
-    write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
+    for run in runs:
+        write_text(run / FILE, json.dumps(kept, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run's network, what scores it, and the rules of its tasks."""
+
+    network: System
+    scorer: DevScorer
+    rules: Mapping[str, TaskRules]
+
+
+def _open(run: Path, source: DataSource) -> _Opened:
+    network, state = load_network(run)
+    rules = {task_id: rules_of(spec, state.config.tasks) for task_id, spec in network.tasks.items()}
+    return _Opened(network, scorer_of(own_rows(replace(source, fold=_fold(run)), state), state), rules)
+
+
+def _fold(run: Path) -> Fold | None:
+    """Return which fold of a finished cross-validation (`train --folds`) a run is; None if it is none."""
+    folds = run.resolve().parent / "folds.json"
+    number = run.resolve().name.removeprefix("fold-")
+    if not (folds.is_file() and number.isdecimal()):
+        return None
+    try:
+        return Fold(int(number), int(json.loads(folds.read_text("utf-8"))["folds"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{folds} is damaged ({error}); run `python -m training train --folds --resume` again"
+        ) from error
 
 
 def read_refinements(run: Path) -> dict[str, Postprocessing]:
@@ -97,16 +137,35 @@ def choose(spec: TaskSpec, rules: TaskRules, score: Callable[[Postprocessing], f
         candidate = replace(best, second_look=look)
         if helps(name, candidate, _LEAST_GAIN_OF_A_PASS):
             best, chosen = candidate, name
-    if rules.hflip:
-        mirrored = replace(best, flip=True, point_order=_mirrored_order(spec, rules))
-        if helps(FLIP, mirrored, _LEAST_GAIN_OF_A_PASS):
-            best, chosen = mirrored, FLIP
+    for name, views in _VIEWS.items():
+        if not _allows(spec, rules, name):
+            continue
+        order = _mirrored_order(spec, rules) if name == FLIP else best.point_order
+        candidate = replace(best, views=(*best.views, *views), point_order=order)
+        if helps(name, candidate, _LEAST_GAIN_OF_A_PASS * len(views)):
+            best, chosen = candidate, name
     return Choice(spec.task_id, metric, tried, chosen, best)
 
 
-def _score(network: System, scorer: DevScorer, spec: TaskSpec, refinement: Postprocessing) -> float:
-    refined = replace(scorer, refinements={spec.task_id: refinement})
-    return refined.score(network, [spec.task_id]).tasks[spec.task_id][metrics_of(spec.kind)[0].name]
+def _allows(spec: TaskSpec, rules: TaskRules, name: str) -> bool:
+    """Return whether a task can have these views. A rotation may exchange points that are told apart by position."""
+    if name == FLIP:
+        return rules.hflip
+    if name == ROTATIONS:
+        fit = all(VIEWS[view].suits(spec.kind) for view in _ROTATED)
+        return fit and rules.max_rotation >= _DEGREES and not rules.pairs
+    return True
+
+
+def _mean_score(opened: Sequence[_Opened], task_id: str, refinement: Postprocessing) -> float:
+    """Return the mean of the task's main score over the runs that have dev rows of it."""
+    with_rows = [one for one in opened if any(sample.task_id == task_id for sample in one.scorer.part.samples)]
+    return statistics.fmean(_score(one, task_id, refinement) for one in with_rows)
+
+
+def _score(one: _Opened, task_id: str, refinement: Postprocessing) -> float:
+    scores = replace(one.scorer, refinements={task_id: refinement}).score(one.network, [task_id])
+    return scores.tasks[task_id][metrics_of(one.network.tasks[task_id].kind)[0].name]
 
 
 def _mirrored_order(spec: TaskSpec, rules: TaskRules) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.exits import Exit
 from challenge.host.output_files import write_file
+from model.frozen.cost import Cost
 from model.frozen.engine import Description
 from model.frozen.run.journal import Record
 
@@ -49,6 +50,7 @@ class RunReport:
     device: dict[str, Any] = field(default_factory=dict)
     precision: str = "float32"
     postprocess: str = "none"
+    cost: Cost | None = None
     limits: dict[str, int | None] = field(default_factory=dict)
     answer_files: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class RunReport:
             "device": self.device,
             "precision": self.precision,
             "postprocess": self.postprocess,
+            "cost": self.cost and asdict(self.cost),
             "limits": self.limits,
             "weights": self.weights,
             "answer_files": self.answer_files,

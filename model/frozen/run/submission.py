@@ -17,6 +17,7 @@ from challenge.host.progress import progress
 from challenge.manifest import Sample, superseded
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
 from challenge.tasks import check_task_names, with_extra_tasks
+from model.frozen.cost import Cost
 from model.frozen.engine import Engine, open_engine
 from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.metadata import WeightsMetadata, read_metadata, verify
@@ -43,7 +44,8 @@ def run_submission(
     """
     metadata = read_metadata(options.weights)
     report.weights = {"name": metadata.name, "sha256": verify(metadata, options.weights)}
-    report.postprocess = options.postprocess or metadata.default_postprocess
+    level = options.postprocess or metadata.default_postprocess
+    report.postprocess = level
     samples = _samples(data_root, options, metadata, report)
     _check_output(data_root, output_dir, samples, options)
     asked = {sample.task_id for sample in samples}
@@ -56,6 +58,9 @@ def run_submission(
     report.describe(options.device, description)
     logger.info("weights %s on %s in %s, post-processing: %s", metadata.name, description.device,
                 description.precision, report.postprocess)  # fmt: skip
+    report.cost = Cost.of(metadata, level, work.batches)
+    if report.cost.passes > 1:
+        logger.info("cost: %s", report.cost)
     report.limits = {"processors": available_cpus(), "memory_mib": memory_limit_mib()}
     logger.info("limits: %d processors, %s", available_cpus(), _memory_text(memory_limit_mib()))
     _announce_priors(work.samples, report.prior_tasks)

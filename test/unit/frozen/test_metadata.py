@@ -45,11 +45,11 @@ def test_metadata_of_schema_1_are_still_read(tmp_path):
     metadata = read_metadata(tmp_path)
     assert metadata.tidy_coordinates
     assert metadata.tasks["breast_lesion"].postprocessing == Postprocessing(largest_component=True, fill_holes=True)
-    assert metadata.tasks["IUGC"].postprocessing == Postprocessing(flip=True, point_order=(1, 0, 2))
+    assert metadata.tasks["IUGC"].postprocessing == Postprocessing(views=("flip",), point_order=(1, 0, 2))
     assert metadata.tasks["organ_cls"].postprocessing == Postprocessing()
     write_metadata(metadata, tmp_path)
     assert read_metadata(tmp_path) == metadata
-    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 3
+    assert json.loads((tmp_path / "weights.json").read_text())["schema"] == 4
 
 
 def test_schema_1_marks_official_weights(tmp_path):
@@ -105,8 +105,8 @@ def test_no_weights(tmp_path):
 
 
 def test_newer_schema_is_refused(folder):
-    with pytest.raises(WeightsError, match="schema 4"):
-        read_metadata(edited(folder, lambda table: table.update(schema=4)))
+    with pytest.raises(WeightsError, match="schema 5"):
+        read_metadata(edited(folder, lambda table: table.update(schema=5)))
 
 
 @pytest.mark.parametrize("key", ["graphs", "tasks", "image_size", "resize"])

@@ -1,4 +1,4 @@
-"""Clean masks and averages with the flipped image; scipy is the oracle for connected components."""
+"""Clean masks and the levels of post-processing; scipy is the oracle for connected components."""
 
 from dataclasses import replace
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from challenge.tasks import TaskKind
 from model.frozen.postprocess import (
     Postprocess,
     Postprocessing,
@@ -30,11 +29,6 @@ ONE, FULL, BOTH = (
 def logits_of(labels, classes):
     """Margins of 1 for every cell's class."""
     return (np.arange(classes)[:, None, None] == labels).astype(np.float32)
-
-
-def cell(*values):
-    """A grid (5, 1, 1)."""
-    return [[[value]] for value in values]
 
 
 def drawn(text):
@@ -103,32 +97,24 @@ def test_what_is_not_finite_is_left_for_the_decoder_to_refuse():
     assert BOTH.clean_mask(logits) is logits
 
 
-@pytest.mark.parametrize(
-    ("kind", "answer", "mirrored"),
-    [
-        (TaskKind.SEGMENTATION, [[[1, 2, 3]], [[4, 5, 6]]], [[[3, 2, 1]], [[6, 5, 4]]]),
-        (TaskKind.CLASSIFICATION, [0.5, -1.0], [0.5, -1.0]),
-        (TaskKind.REGRESSION, [0.1, 0.2, 0.7, 0.4, 0.3, 0.9], [0.3, 0.4, 0.9, 0.2, 0.7, 0.9]),
-        (TaskKind.DETECTION, cell(0.1, 0.2, 0.5, 0.6, 3), cell(0.5, 0.2, 0.9, 0.6, 3)),
-    ],
-)  # fmt: skip
-def test_averaging_with_a_network_that_is_equivariant_to_the_flip_changes_nothing(kind, answer, mirrored):
-    postprocessing = Postprocessing(flip=True, point_order=(1, 0, 2) if kind is TaskKind.REGRESSION else ())
-    outputs, other = (np.array([values], np.float32) for values in (answer, mirrored))
-    np.testing.assert_allclose(postprocessing.average_with_flipped(outputs, other, kind), outputs, atol=1e-6)
-    away = postprocessing.average_with_flipped(outputs, other + np.float32(0.2), kind)
-    assert away.dtype == np.float32
-    assert np.abs(away - outputs).max() == pytest.approx(0.1, abs=1e-6)
-
-
 def test_levels_include_the_ones_before():
     points, look = Postprocessing(point_order=(1, 0)), SecondLook()
     masks = replace(points, largest_component=True, fill_holes=True)
-    everything = replace(masks, second_look=look, flip=True)
+    flipped = replace(masks, second_look=look, views=("flip",))
+    everything = replace(flipped, views=("flip", "scale 1.2"))
     assert everything.up_to(Postprocess.NONE) == points
     assert everything.up_to(Postprocess.MASKS) == masks
     assert everything.up_to(Postprocess.LOOK) == replace(masks, second_look=look)
-    assert everything.up_to(Postprocess.FLIP) == everything
+    assert everything.up_to(Postprocess.FLIP) == flipped
+    assert everything.up_to(Postprocess.VIEWS) == everything
+
+
+def test_the_flip_of_earlier_versions_is_a_view_and_unknown_views_are_refused():
+    assert Postprocessing.from_table({"flip": True, "point_order": [1, 0]}).views == ("flip",)
+    assert Postprocessing.from_table({"flip": False}) == Postprocessing()
+    assert Postprocessing.from_table({"views": ["scale 1.2"]}).views == ("scale 1.2",)
+    with pytest.raises(ValueError, match="upside down: the views are flip"):
+        Postprocessing(views=("upside down",))
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,123 @@
+"""Several runs become weights of several networks; runs that do not fit together are refused in one sentence."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from tiny import export_tiny
+from unit.training.commands import assert_refused
+from unit.training.recipes import tiny_config
+
+from challenge.errors import UserError
+from challenge.tasks import CATALOGUE, TaskKind
+from model.frozen.metadata import Member, TaskMetadata, read_metadata, verify
+from model.frozen.postprocess import Postprocess, Postprocessing
+from training.__main__ import main
+from training.data.rows import DataSource
+from training.distributed import Ranks
+from training.export.ensemble import export_runs, joined
+from training.loop.runs import cross_validate
+
+
+@pytest.fixture(scope="module")
+def folds(four_kinds, tmp_path_factory):
+    """The two runs of a cross-validation, which share what helped both."""
+    folder = tmp_path_factory.mktemp("folds")
+    cross_validate(tiny_config(optim={"images": 8}), DataSource(four_kinds, folder / "cache"), folder, Ranks(), 2)
+    return folder / "fold-0", folder / "fold-1"
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+
+
+def test_folds_get_one_choice_and_one_weights_folder(folds, four_kinds, tmp_path):
+    done = call("refine", *folds, "--data-root", four_kinds, "--cache", folds[0].parent / "cache")
+    assert done.exit_code == 0, done.output
+    chosen = [(run / "refinements.json").read_text("utf-8") for run in folds]
+    assert chosen[0] == chosen[1]
+    done = call("export", *folds, "--output", tmp_path / "weights", "--postprocess", "masks")
+    assert "2 networks, " in done.stdout
+    assert " MB in " in done.stdout
+    metadata = read_metadata(tmp_path / "weights")
+    verify(metadata, tmp_path / "weights")
+    assert [member.folder for member in metadata.members] == ["member-1", "member-2"]
+    assert metadata.default_postprocess is Postprocess.MASKS
+    members = [read_metadata(tmp_path / "weights" / member.folder) for member in metadata.members]
+    assert metadata.extra["training"]["steps"] == sum(one.extra["training"]["steps"] for one in members)
+    assert (tmp_path / "weights" / "member-2" / "network.safetensors").is_file()
+    assert "2 networks answer together" in (tmp_path / "weights" / "README.md").read_text("utf-8")
+    recorded = {task_id: Postprocessing.from_table(table) for task_id, table in json.loads(chosen[0]).items()}
+    assert {task_id: metadata.tasks[task_id].postprocessing for task_id in recorded} == recorded
+
+
+def test_an_ensemble_goes_into_an_empty_folder_or_replaces_all_of_an_earlier_one(folds, tmp_path):
+    export_runs([*folds, folds[0]], tmp_path, None, None)
+    assert (tmp_path / "member-3" / "weights.json").is_file()
+    assert_refused(call("export", *folds, "--output", tmp_path), "is not empty; choose another folder")
+    assert call("export", *folds, "--output", tmp_path, "--overwrite").exit_code == 0
+    assert not (tmp_path / "member-3").exists()
+    assert len(read_metadata(tmp_path).members) == 2
+    export_runs(folds[:1], tmp_path, None, None, overwrite=True)
+    assert not list(tmp_path.glob("member-*"))
+    verify(read_metadata(tmp_path), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def metadata(tmp_path_factory):
+    return export_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def both(one, other):
+    return joined([Member("a", "0", one), Member("b", "0", other)], ["run 1", "run 2"], {})
+
+
+def changed(metadata, task_id, **what):
+    return replace(metadata, tasks={**metadata.tasks, task_id: replace(metadata.tasks[task_id], **what)})
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        ({"image_size": 128}, "run 2 has another image size than run 1"),
+        ({"mean": (0.1, 0.5, 0.5)}, "run 2 has another normalisation than run 1"),
+        ({"tidy_coordinates": False}, "run 2 has another rule for coordinates than run 1"),
+        ({"tasks": {}}, "run 2 has other tasks than run 1"),
+    ],
+)
+def test_runs_that_differ_are_refused(metadata, difference, sentence):
+    with pytest.raises(UserError, match=f"^{sentence}; export runs that agree"):
+        both(metadata, replace(metadata, **difference))
+
+
+def test_what_the_runs_say_of_a_task_must_agree(metadata):
+    with pytest.raises(UserError, match="lung: the runs record different post-processing"):
+        both(metadata, changed(metadata, "lung", postprocessing=Postprocessing(fill_holes=True)))
+    named = changed(metadata, "breast_2cls", class_names=("benign", "malignant"))
+    with pytest.raises(UserError, match="breast_2cls: the runs call the classes"):
+        both(named, changed(metadata, "breast_2cls", class_names=("malignant", "benign")))
+    assert both(metadata, named).tasks["breast_2cls"].class_names == ("benign", "malignant")
+
+
+def test_a_task_is_described_by_the_networks_that_were_trained_on_it(metadata):
+    first = changed(metadata, "thyroid_nodule_det", fallback=(0.1, 0.2, 0.3, 0.4), trained_on="10 images")
+    second = changed(metadata, "thyroid_nodule_det", fallback=(0.3, 0.2, 0.5, 0.4), trained_on="12 images")
+    task = both(first, second).tasks["thyroid_nodule_det"]
+    assert task.trained_on == "10 images / 12 images"
+    assert task.fallback == pytest.approx((0.2, 0.2, 0.4, 0.4))
+    untrained = replace(first, tasks={**first.tasks, "thyroid_nodule_det": prior("thyroid_nodule_det")})
+    assert both(untrained, second).tasks["thyroid_nodule_det"].fallback == (0.3, 0.2, 0.5, 0.4)
+    assert both(untrained, untrained).tasks["thyroid_nodule_det"].answers == "prior"
+
+
+def prior(task_id):
+    spec = CATALOGUE[task_id]
+    assert spec.kind is TaskKind.DETECTION
+    return TaskMetadata(spec, (), "prior")
+
+
+def test_precisions_are_those_that_all_were_tested_in(metadata):
+    both_of_them = replace(metadata, precisions=("float32", "bfloat16"))
+    assert both(both_of_them, metadata).precisions == ("float32",)
+    assert both(both_of_them, both_of_them).precisions == ("float32", "bfloat16")
