@@ -1,5 +1,8 @@
 """`Predictor` answers as the folder run does, from arrays, Pillow images and paths, and from several threads."""
 
+import re
+import subprocess
+import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
@@ -150,3 +153,16 @@ def test_an_output_that_is_not_finite_is_an_error(tiny_weights, grey, monkeypatc
         monkeypatch.setattr(type(runtime), "run", broken)
         with pytest.raises(UserError, match="the image, lung: the network's output is not finite"):
             predictor.predict(grey, "lung")
+
+
+def test_the_example_script_writes_a_mask_and_says_the_class(repository, phantom_folder, tmp_path):
+    sample = next(s for s in read_manifest(phantom_folder).samples if s.task_id == "breast_lesion")
+    image = find_image(phantom_folder, sample.image_path)
+    script = repository / "docs" / "examples" / "predict.py"
+    command = [sys.executable, script, image, tmp_path / "mask.png"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"(benign|malignant), probability [01]\.\d\d\nbox in pixels: (\d+, ){3}\d+; mask: ", done.stdout)
+    mask = read_image(tmp_path / "mask.png")
+    assert mask.size == read_image(image).size
+    assert set(np.unique(mask.pixels)) <= {0, 255}
