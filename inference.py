@@ -23,11 +23,12 @@ from model.frozen.interface import Model
 from model.frozen.metadata import task_lines
 from model.frozen.options import AUTO, POSTPROCESS_VARIABLE, Options, postprocess_of
 from model.frozen.postprocess import Postprocess
+from model.frozen.predictor import Predictor
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport, written_at_end
 from model.frozen.run.submission import run_submission
 
-__all__ = ["Model", "main", "run"]
+__all__ = ["Model", "Predictor", "main", "run"]
 
 logger = logging.getLogger("inference")
 

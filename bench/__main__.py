@@ -14,6 +14,7 @@ def command_line() -> click.Group:
     from bench.end_to_end import end_to_end
     from bench.load import load
     from bench.near_copies import near_copies
+    from bench.predictor import predictor
     from bench.recipes import recipes
     from bench.runtimes import runtimes
     from bench.scaling import scaling
@@ -21,7 +22,19 @@ def command_line() -> click.Group:
     from bench.systems import systems
     from bench.throughput import throughput
 
-    commands = [breakdown, end_to_end, load, near_copies, recipes, runtimes, scaling, scoring, systems, throughput]
+    commands = [
+        breakdown,
+        end_to_end,
+        load,
+        near_copies,
+        predictor,
+        recipes,
+        runtimes,
+        scaling,
+        scoring,
+        systems,
+        throughput,
+    ]
     return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 

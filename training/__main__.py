@@ -331,6 +331,13 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
     show_default=True,
     help="How much of the post-processing that `refine` chose inference.py does by default.",
 )
+@click.option(
+    "--card",
+    default="plain",
+    type=click.Choice(["plain", "hub"]),
+    show_default=True,
+    help="hub: the model card begins with the front matter that model hubs read.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     runs: tuple[Path, ...],
@@ -339,13 +346,17 @@ def export(
     sources: Path | None,
     reduced: tuple[str, ...],
     postprocess: Postprocess,
+    card: str,
     overwrite: bool,
 ) -> None:
     """Export a RUN, or several that then answer together, as weights that inference.py runs, with a model card."""
     from training.export.ensemble import export_runs
+    from training.export.hub_card import for_hubs
     from training.export.run import summary
 
     facts = export_runs(runs, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite)
+    if card == "hub":
+        for_hubs(output, facts, scores)
     click.echo(f"{summary(facts, output)} in {output}")
 
 

@@ -134,10 +134,10 @@ def decode_file(path: Path) -> DecodedImage:
 
 def _decode(data: bytes, name: str) -> DecodedImage:
     check_whole(data)
-    pixels, notes = raster.decode(data, name, lambda size: _check_limit(size, name))
+    pixels, notes = raster.decode(data, name, lambda size: check_limit(size, name))
     check_end(data, pixels)
     faults = zero_notes(pixels, name) if is_plain(data) else hole_notes(data)
-    return _as_rgb(pixels, (*notes, *faults))
+    return as_rgb(pixels, (*notes, *faults))
 
 
 def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
@@ -147,8 +147,8 @@ def _decode_repaired(data: bytes, name: str) -> DecodedImage | None:
         if mended is None:
             return None
         if share >= LEAST:
-            pixels, notes = raster.decode(mended, name, lambda size: _check_limit(size, name))
-            return _as_rgb(pixels, (*notes, "truncated file; the missing part was filled"))
+            pixels, notes = raster.decode(mended, name, lambda size: check_limit(size, name))
+            return as_rgb(pixels, (*notes, "truncated file; the missing part was filled"))
     except Exception:  # see read_image
         logger.debug("%s: not decodable after repair either", name, exc_info=True)
         return None
@@ -188,7 +188,8 @@ def _size_of_damaged(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _check_limit(size: tuple[int, int], name: str) -> None:
+def check_limit(size: tuple[int, int], name: str) -> None:
+    """Raise ImageError if there are no pixels, or more than the limits above."""
     if min(size) < 1:
         raise ImageError(f"{name}: an image of {size[0]}x{size[1]} pixels is empty")
     if size[0] * size[1] > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
@@ -196,8 +197,8 @@ def _check_limit(size: tuple[int, int], name: str) -> None:
         raise ImageError(f"{name}: {size[0]}x{size[1]} pixels are more than the limit of {limit}")
 
 
-def _as_rgb(pixels: Pixels, notes: tuple[str, ...]) -> DecodedImage:
-    """Convert (H, W) or (H, W, channels) pixels. Of one or two channels the first is grey; a fourth is dropped."""
+def as_rgb(pixels: Pixels, notes: tuple[str, ...]) -> DecodedImage:
+    """Convert 8-bit (H, W) or (H, W, channels). Of one or two channels the first is grey; a fourth is dropped."""
     if pixels.ndim == 3 and pixels.shape[2] < 3:
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
@@ -206,9 +207,9 @@ def _as_rgb(pixels: Pixels, notes: tuple[str, ...]) -> DecodedImage:
 
 
 def _read_medical(path: Path, reader: str) -> DecodedImage:
-    _check_limit(frame_size(path, reader), path.name)
+    check_limit(frame_size(path, reader), path.name)
     frame = open_frame(path, reader)
     pixels, notes = to_eight_bit(frame.values, frame.stated)
     frames = (f"{frame.frames} frames; the middle one was used",) if frame.frames > 1 else ()
     faults = frame.faults or zero_notes(pixels, path.name)
-    return _as_rgb(pixels, (*notes, *frames, *frame.notes, *faults))
+    return as_rgb(pixels, (*notes, *frames, *frame.notes, *faults))

@@ -32,6 +32,7 @@ _LOW_BYTES |= {"RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B", "RGBX;16N": "RGBX;1
 _LOW_BYTES |= {"RGBX;16B": "RGBX;16L", "RGBX;16L": "RGBX;16B"}
 _DEEP = ("JPEG2000", "PPM")
 _VERY_DARK = 16
+_GREY = ("L", "LA", "La")
 
 
 def decode(data: bytes, name: str, check_size: Callable[[Size], None]) -> tuple[Pixels, tuple[str, ...]]:
@@ -101,8 +102,20 @@ def _numbers(
         return _turned(numbers, directory), Stated(maximum=directory.maximum if directory else None)
     if image.mode in ("I", "F"):
         return _turned(_as_stated(np.asarray(image), directory), directory), NOTHING
-    if image.mode in ("L", "LA", "La"):
+    if image.mode in _GREY:
         return _as_stated(np.asarray(image.getchannel(0)), directory), NOTHING
+    return numbers_of(image)
+
+
+def numbers_of(image: Image.Image) -> tuple[Numbers, Stated]:
+    """Return an image's numbers as Pillow holds them: (H, W) grey or (H, W, 3) RGB."""
+    image.load()
+    if image.mode in _GREY:
+        return np.asarray(image.getchannel(0)), NOTHING
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16), NOTHING
+    if image.mode in ("I", "F"):
+        return np.asarray(image), NOTHING
     if image.mode == "P" and "transparency" in image.info:
         # A direct conversion to RGB would turn a transparent palette entry black with some encoders' tables.
         return np.asarray(image.convert("RGBA").convert("RGB"), dtype=np.uint8), NOTHING

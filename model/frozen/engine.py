@@ -78,7 +78,7 @@ def open_engine(
     """
     if options.ray:
         return _open_ray(options.ray, data_root, options, weights_sha256)
-    pipeline = _pipeline(metadata, data_root, options)
+    pipeline = open_pipeline(metadata, data_root, options)
     return pipeline, Description.of_runtime(pipeline.router.runtime)
 
 
@@ -97,7 +97,8 @@ def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: s
     return engine, description
 
 
-def _pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
+def open_pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
+    """Return what answers in this process. Raises UserError if the device or the precision is not available."""
     runtime = open_runtime(options.weights, metadata, options.device, options.precision)
     router = network_of(metadata.with_priors(options.profile.own_tasks), runtime)
     level = options.postprocess or metadata.default_postprocess
@@ -110,4 +111,4 @@ def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) ->
         raise WeightsError(
             f"{options.weights} on {platform.node()} holds other weights; copy the same weights to all nodes"
         )
-    return _pipeline(metadata, data_root, options)
+    return open_pipeline(metadata, data_root, options)

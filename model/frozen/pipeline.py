@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
     """A row's raw output and its second look, or the `reason` why there is none; without either the prior answers."""
 
     sample: Sample
@@ -105,9 +105,9 @@ class Pipeline:
             ready = (list(islice(images, len(batch))) for batch in takewhile(lambda _: not stop(), batches))
             try:
                 # One extra batch is ready, so that no lane waits.
-                for outputs in prefetch(network, lambda batch: list(self._raw_outputs(batch)), ready, lanes + 1):
+                for outputs in prefetch(network, lambda batch: list(self.outputs(batch)), ready, lanes + 1):
                     for output in outputs:
-                        finishing.append(finishers.submit(self._finish, output, consume))
+                        finishing.append(finishers.submit(lambda output: consume(self.finish(output)), output))
                         yield output.sample
                     while len(finishing) > 4 * self.batch_size:
                         finishing.popleft().result()
@@ -120,10 +120,11 @@ class Pipeline:
     def close(self) -> None:
         """Do nothing: a pipeline keeps no resources between runs."""
 
-    def _raw_outputs(self, batch: Sequence[Loaded]) -> Iterator[_Output]:
+    def outputs(self, batch: Sequence[Loaded]) -> Iterator[Output]:
+        """Pass images through the network together; yield a raw output for each of their rows, in any order."""
         for loaded in batch:
             for sample in loaded.job.samples:
-                output = _Output(sample, loaded.resize, loaded.note)
+                output = Output(sample, loaded.resize, loaded.note)
                 if loaded.pixels is None:
                     yield replace(output, reason=loaded.reason)
                 elif sample.task_id not in self.metadata.tasks:
@@ -135,7 +136,7 @@ class Pipeline:
         for number, first in enumerate(firsts):
             note = "; ".join(filter(None, (first.loaded.note, notes.get(number)))) or None
             for sample in first.rows:
-                yield _Output(sample, first.loaded.resize, note, first.raw, looks.get(number))
+                yield Output(sample, first.loaded.resize, note, first.raw, looks.get(number))
 
     def _first_looks(self, readable: Sequence[Loaded]) -> Iterator[_First]:
         asked = [self._asked(loaded.job.samples) for loaded in readable]
@@ -219,11 +220,12 @@ class Pipeline:
         task = self.metadata.tasks.get(sample.task_id)
         return task is not None and task.answers == "network"
 
-    def _finish(self, output: _Output, consume: Callable[[Answer], None]) -> None:
+    def finish(self, output: Output) -> Answer:
+        """Bring a raw output back to native pixels."""
         prediction, reason = self._prediction(output)
-        consume(Answer(output.sample, prediction, reason, output.note, output.look is not None))
+        return Answer(output.sample, prediction, reason, output.note, output.look is not None)
 
-    def _prediction(self, output: _Output) -> tuple[Prediction, str | None]:
+    def _prediction(self, output: Output) -> tuple[Prediction, str | None]:
         sample, resize = output.sample, output.resize
         task = self.metadata.tasks.get(sample.task_id)
         spec = task.spec if task else TaskSpec(sample.task_id, sample.kind, sample.num_classes)
