@@ -181,11 +181,13 @@ def test_equal_prompts_give_the_same_answer_alone_and_in_a_batch(form):
         torch.testing.assert_close(network(images, task_id), alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("form", "right"), [("published", False), ("corrected", True)])
+@pytest.mark.parametrize(("form", "training", "right"), [
+    ("published", True, False), ("published", False, True), ("corrected", True, True),
+])  # fmt: skip
 @torch.no_grad()
-def test_the_published_form_mixes_up_prompts_in_the_dense_branch_alone(form, right):
+def test_the_published_form_mixes_up_prompts_in_the_dense_branch_in_training_alone(form, training, right):
     torch.manual_seed(0)
-    network = with_effect(build("perceptguide", CATALOGUE.values(), **TINY, form=form).eval())
+    network = with_effect(build("perceptguide", CATALOGUE.values(), **TINY, form=form).train(training))
     images, indices = torch.randn(3, 3, 64, 64), [0, 5, 20]
     for task_id, expected in (("cardiac_multi", right), ("organ_cls", True)):
         together = run(network, images, task_id, indices)

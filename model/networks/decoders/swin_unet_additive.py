@@ -34,7 +34,13 @@ class AdditiveSegmentationBranch(SegmentationBranch):
         super().__init__(channels, heads, window, None, "additive")
 
     def forward(  # type: ignore[override]
-        self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor, middle: Tensor | None = None, narrow: Tensor | None = None
+        self,
+        s4: Tensor,
+        s8: Tensor,
+        s16: Tensor,
+        s32: Tensor,
+        middle: Tensor | None = None,
+        narrow: Tensor | None = None,
     ) -> Tensor:
         """Encoder maps, finest first, and prompts of 2C and C channels -> (B, C, S/4, S/4)."""
         features = s32
