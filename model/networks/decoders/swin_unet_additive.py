@@ -33,7 +33,7 @@ class AdditiveSegmentationBranch(SegmentationBranch):
     def __init__(self, channels: int, heads: Sequence[int], window: int) -> None:
         super().__init__(channels, heads, window, None, "additive")
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         s4: Tensor,
         s8: Tensor,

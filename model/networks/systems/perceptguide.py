@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.blocks.swin import HyperPerception, SwinEncoder
-from model.networks.decoders.swin_unet import ClassificationBranch, FinalExpansion, SegmentationBranch
+from model.networks.decoders.swin_unet import Branch, ClassificationBranch, FinalExpansion, SegmentationBranch
 from model.networks.decoders.swin_unet_additive import (
     AdditiveClassificationBranch,
     AdditivePrompts,
@@ -42,6 +42,8 @@ class PerceptGuide(System):
     """
 
     timm_name = "swin_tiny_patch4_window7_224"
+    dense_branch: Branch
+    global_branch: Branch
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from unit.training.conversion.swin_checkpoints import BUFFERS, Made, Sizes, published
 
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind
@@ -13,7 +14,6 @@ from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from training.__main__ import main
 from training.conversion.swin_line import NETWORKS, convert, convert_file, network_of
-from unit.training.conversion.swin_checkpoints import BUFFERS, Made, Sizes, published
 
 NAMES = tuple(NETWORKS)
 COUNTS = {
