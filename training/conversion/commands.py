@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from challenge.cli import FILE, FOLDER
+from challenge.imaging.geometry import Fit
 from training import options
 
 if TYPE_CHECKING:
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 
 _tasks = click.option(
     "--task", "tasks", multiple=True, help="A task to answer; can be repeated.  [default: all that fit]"
+)
+_fit = click.option(
+    "--fit",
+    type=click.Choice(Fit, case_sensitive=False),
+    default=Fit.CROP,
+    show_default=True,
+    help="How images fit the network's square. The authors crop the centre; the borders are then not seen.",
 )
 
 
@@ -31,24 +39,26 @@ def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
 @click.argument("checkpoint", type=FILE)
 @options.weights_output
 @_tasks
+@_fit
 @options.verbose
-def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
+def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], fit: Fit, verbose: bool) -> None:
     """Convert UltraUPConvNet's published CHECKPOINT to weights that inference.py runs."""
     from training.conversion.ultraupconvnet import convert_file
 
-    _show(convert_file(checkpoint, output, tasks), verbose)
+    _show(convert_file(checkpoint, output, tasks, fit), verbose)
 
 
 @click.command("convert-perceptguide")
 @click.argument("checkpoint", type=FILE)
 @options.weights_output
 @_tasks
+@_fit
 @options.verbose
-def convert_perceptguide(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
+def convert_perceptguide(checkpoint: Path, output: Path, tasks: tuple[str, ...], fit: Fit, verbose: bool) -> None:
     """Convert a CHECKPOINT of PerceptGuide, UniUSNet or the UUSIC 2025 baseline; its keys say of which."""
     from training.conversion.swin_line import convert_file
 
-    _show(convert_file(checkpoint, output, tasks), verbose)
+    _show(convert_file(checkpoint, output, tasks, fit), verbose)
 
 
 @click.command("convert-uusic")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import UserError
+from challenge.imaging.geometry import Fit
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest
 from challenge.uusic.heads import head_table
 from model.networks.prompts import Vocabulary
@@ -53,7 +54,13 @@ def own_profiles(tasks: Sequence[TaskSpec]) -> dict[str, dict[str, str]]:
 
 
 def write_weights(
-    system: System, report: KeyReport, about: Mapping[str, Any], checkpoint: Path, output: Path, image_size: int
+    system: System,
+    report: KeyReport,
+    about: Mapping[str, Any],
+    checkpoint: Path,
+    output: Path,
+    image_size: int,
+    fit: Fit,
 ) -> None:
     """Export a converted network that was trained on values in 0..1; write the report of its keys beside it."""
     source = source_of(checkpoint)
@@ -63,6 +70,7 @@ def write_weights(
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         image_size=image_size,
+        fit=fit,
         trained_on=dict.fromkeys(system.tasks, TRAINED_ON),
         extra={"converted_from": source},
     )

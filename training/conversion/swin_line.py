@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from challenge.errors import UserError
+from challenge.imaging.geometry import Fit
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks import build
 from model.networks.prompts import PERCEPTGUIDE, ULTRAUPCONVNET, Vocabulary
@@ -96,8 +97,10 @@ _STAGE = re.compile(r"(layers|layers_task_seg_up|layers_task_cls_up)\.(\d)\.bloc
 _CLASSIFIER = re.compile(r"layers_task_cls_head(?:\.(\d)|_(\d)cls\.0)")
 
 
-def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> KeyReport:
+def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = (), fit: Fit = Fit.CROP) -> KeyReport:
     """Write `checkpoint` as frozen weights for the tasks `names` (all that fit, if empty) to the folder `output`.
+
+    `fit` is how images are brought onto the square grid; the authors crop.
 
     Raises UserError if the checkpoint cannot be used, a task does not fit, or `output` already holds weights.
     """
@@ -107,7 +110,7 @@ def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> K
     tasks = choose_tasks(names, network.tasks, network.name)
     system, report = convert(state, tasks)
     about = {"name": SYSTEM, "options": _options(state, network, tasks)}
-    write_weights(system, report, about, checkpoint, output, system.size_multiple)
+    write_weights(system, report, about, checkpoint, output, system.size_multiple, fit)
     return report
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from challenge.errors import UserError
+from challenge.imaging.geometry import Fit
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks import build
 from model.networks.prompts import ULTRAUPCONVNET
@@ -38,8 +39,10 @@ def published_tasks() -> dict[str, TaskSpec]:
     return fitting_tasks(ULTRAUPCONVNET, tuple(_HEADS.values()), _OTHERS)
 
 
-def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> KeyReport:
+def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = (), fit: Fit = Fit.CROP) -> KeyReport:
     """Write `checkpoint` as frozen weights for the tasks `names` (all that fit, if empty) to the folder `output`.
+
+    `fit` is how images are brought onto the square grid; the authors crop.
 
     Raises UserError if the checkpoint cannot be used, a task does not fit, or `output` already holds weights.
     """
@@ -47,7 +50,7 @@ def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> K
     tasks = choose_tasks(names, published_tasks(), "UltraUPConvNet")
     state = read_state_dict(checkpoint)
     system, report = convert(state, tasks)
-    write_weights(system, report, {"name": SYSTEM, "options": _options(state, tasks)}, checkpoint, output, 224)
+    write_weights(system, report, {"name": SYSTEM, "options": _options(state, tasks)}, checkpoint, output, 224, fit)
     return report
 
 
