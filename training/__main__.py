@@ -9,6 +9,7 @@ from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
 from model.frozen.postprocess import Postprocess
 from training import options
+from training.conversion.commands import CONVERSIONS
 
 
 @click.group(cls=Group)
@@ -360,41 +361,8 @@ def export(
     click.echo(f"{summary(facts, output)} in {output}")
 
 
-@main.command("convert-baseline")
-@click.argument("checkpoint", type=FILE)
-@options.weights_output
-@options.verbose
-def convert_baseline(checkpoint: Path, output: Path, verbose: bool) -> None:
-    """Convert the official baseline's CHECKPOINT (best_model.pth) to weights that inference.py runs."""
-    from training.conversion.baseline import convert_file
-
-    report = convert_file(checkpoint, output)
-    click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
-
-
-@main.command("convert-uusic")
-@click.option("--data-root", required=True, type=FOLDER, help="UUSIC's folder with classification/ and segmentation/.")
-@click.option("--output", required=True, type=FOLDER, help="Folder for one data folder per list: train/, val/, test/.")
-@click.option("--copy", is_flag=True, help="Copy the images instead of linking to --data-root.")
-def convert_uusic_folder(data_root: Path, output: Path, copy: bool) -> None:
-    """Convert UUSIC 2025's training folder to data folders that `train` reads."""
-    from training.conversion.uusic_folder import convert_uusic
-
-    for split, rows in convert_uusic(data_root, output, copy=copy).items():
-        click.echo(f"{rows} rows in {output / split}")
-
-
-@main.command("convert-ultraupconvnet")
-@click.argument("checkpoint", type=FILE)
-@options.weights_output
-@click.option("--task", "tasks", multiple=True, help="A task to answer; can be repeated.  [default: all that fit]")
-@options.verbose
-def convert_ultraupconvnet(checkpoint: Path, output: Path, tasks: tuple[str, ...], verbose: bool) -> None:
-    """Convert UltraUPConvNet's published CHECKPOINT to weights that inference.py runs."""
-    from training.conversion.ultraupconvnet import convert_file
-
-    report = convert_file(checkpoint, output, tasks)
-    click.echo("\n".join([*(report.lines() if verbose else []), report.table()]))
+for command in CONVERSIONS:
+    main.add_command(command)
 
 
 def run() -> int:

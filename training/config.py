@@ -60,11 +60,11 @@ class SystemConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Where the encoder's weights come from, and which of them are fixed.
+    """Where the encoder's weights come from, and what of the network is fixed.
 
     `weights` is `none`, `timm`, `package:NAME`, a file or a run's folder. `freeze_batchnorm` fixes the statistics of
-    the encoder's batch norms. `frozen` lists beginnings of names of encoder parameters that are never trained, such as
-    `backbone.conv_stem`.
+    the encoder's batch norms. `frozen` lists beginnings of names of parameters that are never trained: the encoder's,
+    such as `backbone.conv_stem`, and others, such as `pyramid`.
     """
 
     weights: Annotated[str, Text()] = "none"

@@ -13,13 +13,14 @@ from torch import Tensor
 from challenge.errors import UserError
 from challenge.host.lfs import START_BYTES, is_lfs_pointer
 
-_WRAPPERS = ("model_state_dict", "state_dict")
+_WRAPPERS = ("model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # DataParallel and torch.compile put these before every key
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint on the CPU: a plain state dict, or one under `model_state_dict`/`state_dict`.
+    """Return the tensors of a checkpoint on the CPU: a plain state dict, or one under a key of `_WRAPPERS`.
 
+    Beside such a key there may be anything that `read_torch_file` loads: an optimiser's state, the epoch.
     Prefixes of DataParallel and torch.compile are stripped. Raises UserError if the file is missing, is no PyTorch
     checkpoint, or holds anything whose loading would run code.
     """

@@ -38,13 +38,21 @@ class HeadTable:
 
     @property
     def own_tasks(self) -> tuple[TaskSpec, ...]:
-        """The heads of the seven organs that are not subtasks of FMC_UIA."""
+        """The organs' heads that are not subtasks of FMC_UIA."""
         return tuple(
             TaskSpec(name, TaskKind(kind), num_classes)
             for kind, heads in self.heads.items()
             for name, num_classes in heads.items()
             if name not in self.indistinct.heads[kind]
         )
+
+    def organ_of(self, spec: TaskSpec) -> Organ | None:
+        """Return the organ that a head of the table shows, if it is one of an organ's or a data set's heads."""
+        of_sets = {self.datasets[name]: heads for name, heads in self.dataset_heads.items()}
+        for name, organ in self.organs.items():
+            if spec.task_id in (*organ.heads.get(spec.kind, ()), *of_sets.get(name, {}).get(spec.kind, ())):
+                return organ
+        return None
 
     def candidates(self, dataset: str, organ: str | None, kind: TaskKind) -> list[TaskSpec]:
         """Return the candidate heads, best first; those of `indistinct` if the organ has no such task."""

@@ -98,7 +98,8 @@ def load(job: Job, data_root: Path, metadata: WeightsMetadata, looked: Collectio
     resize = Resize.of(*image.size, metadata.image_size, metadata.fit)
     pixels = resize.image(image.pixels, metadata.resampling)
     keep = resize.width * resize.height <= _LARGEST_KEPT and any(row.task_id in looked for row in job.samples)
-    return Loaded(job, pixels, resize, "; ".join(image.notes) or None, native=image.pixels if keep else None)
+    note = "; ".join(filter(None, (*image.notes, resize.note))) or None
+    return Loaded(job, pixels, resize, note, native=image.pixels if keep else None)
 
 
 def native_image(loaded: Loaded, data_root: Path) -> Pixels:

@@ -49,11 +49,11 @@ def window_of(raw: Floats, kind: TaskKind, resize: Resize, postprocessing: Postp
     """Return where to look again, given the raw output of the first look (no batch axis).
 
     The window has the image's proportions and lies inside the image. None if the task has no second look, if nothing
-    was found, if more was found than `largest_area`, if the window would be nearly the whole image, or if the output
-    holds NaN or infinity.
+    was found, if more was found than `largest_area`, if the window would be nearly the whole image, if the network's
+    grid shows only a part of the image, or if the output holds NaN or infinity.
     """
     look = postprocessing.second_look
-    if look is None or not np.isfinite(raw).all():
+    if look is None or resize.crop or not np.isfinite(raw).all():
         return None
     if kind is TaskKind.DETECTION:
         return _window_of_box(np.sort(resize.to_native(best_box(raw) * resize.size), axis=0), resize, look)

@@ -120,8 +120,19 @@ class System(nn.Module):
 
     def answers(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, Tensor]:
         """Return the raw outputs of several tasks on the same images; the stages that they share run once."""
+        return {task_id: values[OUTPUT] for task_id, values in self.values(images, task_ids).items()}
+
+    def supervised(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
+        """Return what the loss sees of several tasks: the raw output, and the same at coarser scales if there are any.
+
+        The finest comes first. Coarser ones, (B, K, s, s) logits of masks, are for training alone.
+        """
+        return {task_id: (output,) for task_id, output in self.answers(images, task_ids).items()}
+
+    def values(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+        """Return all named values on each task's path, the raw output among them, by task."""
         done: dict[tuple[str, ...], dict[str, Tensor]] = {}
-        outputs = {}
+        found = {}
         for task_id in task_ids:
             values = {IMAGES: images}
             if task_id in self.indices:
@@ -135,5 +146,5 @@ class System(nn.Module):
                     results = (result,) if isinstance(result, Tensor) else result
                     done[path] = dict(zip(stage.outputs, results, strict=True))
                 values.update(done[path])
-            outputs[task_id] = values[OUTPUT]
-        return outputs
+            found[task_id] = values
+        return found

@@ -32,6 +32,24 @@ class TestPerceptGuide(SystemMixin):
         return with_effect(super().make(*args, **kwargs))
 
 
+class TestAdditive(SystemMixin):
+    name, options = "perceptguide", {**TINY, "form": "additive"}
+
+    def make(self, *args, **kwargs):
+        network = super().make(*args, **kwargs)
+        with torch.no_grad():
+            for parameter in network.prompt_parameters():
+                parameter.normal_()
+        return network
+
+    def may_rest(self, parameter_name):
+        return parameter_name.startswith(("added.wide", "added.narrow"))  # each branch uses one of them
+
+
+class TestAdditiveWithoutPrompts(SystemMixin):
+    name, options, prompted_tasks = "perceptguide", {**TINY, "form": "additive", "prompts": False}, ()
+
+
 class TestWithoutPrompts(SystemMixin):
     name, options, prompted_tasks = "perceptguide", {**TINY, "prompts": False}, ()
 
@@ -44,10 +62,36 @@ class TestWithoutPrompts(SystemMixin):
         ({"form": "published", "window": 8}, 66_305_204),
         # One factor for each head of the 12 guided blocks: 2 x (12 + 6 + 3) and 2 x (24 + 12 + 6).
         ({"form": "corrected"}, 66_288_068 + 126),
+        ({"form": "additive"}, 65_043_716),
+        ({"form": "additive", "prompts": False}, 65_020_676),
+        ({"form": "additive", "window": 8}, 65_060_852),
     ],
 )
 def test_published_sizes(options, expected):
     assert count(on_meta("perceptguide", PUBLISHED, vocabulary="published", **options)) == expected
+
+
+@pytest.mark.parametrize(("prompts", "expected"), [(True, 65_044_488), (False, 65_021_448)])
+def test_the_baseline_of_uusic_has_a_4_way_head_besides(prompts, expected):
+    tasks = [*PUBLISHED, TaskSpec("four", TaskKind.CLASSIFICATION, 4)]
+    network = on_meta("perceptguide", tasks, vocabulary="published", form="additive", prompts=prompts)
+    assert count(network) == expected
+    assert sum(parameter.numel() for parameter in network.prompt_parameters()) == (23_040 if prompts else 0)
+
+
+@torch.no_grad()
+def test_each_added_prompt_reaches_the_branches_that_use_it():
+    torch.manual_seed(0)
+    network = build("perceptguide", PUBLISHED, **TINY, vocabulary="published", form="additive").eval()
+    images = torch.randn(1, 3, 64, 64)
+    before = {task.task_id: network(images, task.task_id) for task in PUBLISHED}
+    reached = {"deep": {"mask", "classes"}, "wide": {"classes"}, "middle": {"mask", "classes"}, "narrow": {"mask"}}
+    for name, tasks in reached.items():
+        bias = network.added.get_submodule(name).bias
+        bias += torch.linspace(-1, 1, len(bias))
+        changed = {t for t, answer in before.items() if (network(images, t) - answer).abs().max() > 1e-5}
+        assert changed == tasks, name
+        bias -= torch.linspace(-1, 1, len(bias))
 
 
 def test_prompt_size():
@@ -137,11 +181,13 @@ def test_equal_prompts_give_the_same_answer_alone_and_in_a_batch(form):
         torch.testing.assert_close(network(images, task_id), alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("form", "right"), [("published", False), ("corrected", True)])
+@pytest.mark.parametrize(("form", "training", "right"), [
+    ("published", True, False), ("published", False, True), ("corrected", True, True),
+])  # fmt: skip
 @torch.no_grad()
-def test_the_published_form_mixes_up_prompts_in_the_dense_branch_alone(form, right):
+def test_the_published_form_mixes_up_prompts_in_the_dense_branch_in_training_alone(form, training, right):
     torch.manual_seed(0)
-    network = with_effect(build("perceptguide", CATALOGUE.values(), **TINY, form=form).eval())
+    network = with_effect(build("perceptguide", CATALOGUE.values(), **TINY, form=form).train(training))
     images, indices = torch.randn(3, 3, 64, 64), [0, 5, 20]
     for task_id, expected in (("cardiac_multi", right), ("organ_cls", True)):
         together = run(network, images, task_id, indices)

@@ -5,7 +5,7 @@ import pytest
 from bench.recipes import measure, table
 from bench.rows import write_phantoms
 
-PUBLISHED = ("mh_mtl_official", "ultraupconvnet", "perceptguide", "m2dino", "uniseg")
+PUBLISHED = ("mh_mtl_official", "ultraupconvnet", "perceptguide", "perceptguide_published", "m2dino", "uniseg")
 ONE_GPU = ("atlas_gpu", "atlas_gpu_dinov3", "atlas_gpu_efficientnetv2")
 
 

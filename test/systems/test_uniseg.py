@@ -13,14 +13,25 @@ DENSE = ("cardiac_multi", "thyroid_nodule_det")
 
 class TestUniSeg(SystemMixin):
     name, options, prompted_tasks = "uniseg", TINY, DENSE
+    noise = 1e-4  # instance norms of maps of 2 x 2
 
 
 class TestUniSegOnTimmEncoder(SystemMixin):
     name, options, prompted_tasks = "uniseg", {"encoder": "test_efficientnet", "grid": 2}, DENSE
+    noise = 1e-4  # instance norms of maps of 2 x 2
 
 
 class TestWithoutPrompt(SystemMixin):
     name, options, prompted_tasks = "uniseg", {**TINY, "prompts": False}, ()
+    noise = 1e-4  # instance norms of maps of 2 x 2
+
+
+class TestWithDeepSupervision(SystemMixin):
+    name, options, prompted_tasks = "uniseg", {**TINY, "deep_supervision": True}, DENSE
+    noise = 1e-4  # instance norms of maps of 2 x 2
+    # The coarser outputs are for training alone, so they lie on no path.
+    test_every_parameter_lies_on_a_path_and_in_one_optimiser_group = None
+    test_gradient_reaches_every_parameter_of_the_tasks_path_and_no_other = None
 
 
 def test_size_of_the_reference_network():
@@ -94,15 +105,37 @@ def test_only_the_prompt_makes_masks_of_tasks_differ():
     assert not torch.allclose(network(images, "lung"), network(images, "cervix"), atol=1e-5)
 
 
-def test_deep_supervision_at_five_scales():
+@pytest.mark.parametrize(("options", "sides"), [
+    (TINY, (64, 32, 16, 8, 4)), ({"encoder": "test_efficientnet", "grid": 2}, (16, 8, 4)),
+])  # fmt: skip
+def test_deep_supervision_at_every_scale_of_the_decoder(options, sides):
     torch.manual_seed(0)
-    network = build("uniseg", CATALOGUE.values(), **TINY, deep_supervision=True).train()
+    network = build("uniseg", CATALOGUE.values(), **options, deep_supervision=True).train()
     images = torch.randn(2, 3, 64, 64)
-    outputs = network.supervised_outputs(images, "cardiac_multi")
-    assert [tuple(output.shape) for output in outputs] == [(2, 4, s, s) for s in (64, 32, 16, 8, 4)]
-    torch.testing.assert_close(outputs[0], network(images, "cardiac_multi"))
+    found = network.supervised(images, ["cardiac_multi", "thyroid_nodule_det"])
+    outputs = found["cardiac_multi"]
+    assert [tuple(output.shape) for output in outputs] == [(2, 4, s, s) for s in sides]
+    assert [tuple(output.shape) for output in found["thyroid_nodule_det"]] == [(2, 5, 16, 16)]
     sum(output.square().sum() for output in outputs).backward()
     assert all(conv.weight.grad.any() for conv in network.classify)
+    network.eval()
+    torch.testing.assert_close(network.supervised(images, ["lung"])["lung"][0], network(images, "lung"))
+
+
+def test_without_deep_supervision_the_answer_alone_is_supervised():
+    network = build("uniseg", CATALOGUE.values(), **TINY).eval()
+    images = torch.randn(1, 3, 64, 64)
+    (output,) = network.supervised(images, ["lung"])["lung"]
+    assert torch.equal(output, network(images, "lung"))
+
+
+def test_every_convolution_starts_with_he_s_weights():
+    torch.manual_seed(0)
+    network = build("uniseg", CATALOGUE.values(), features=(16, 16, 32, 32, 64, 64), grid=2, deep_supervision=True)
+    for conv in (*network.decoder.decoder.ups, *network.classify):
+        fan_in = conv.weight[0].numel()  # torch counts that of a transposed convolution by its outputs
+        expected = (2 / (1 + 0.01**2) / fan_in) ** 0.5
+        assert conv.weight.std().item() == pytest.approx(expected, rel=0.25)
 
 
 def test_only_masks_or_no_masks_at_all():

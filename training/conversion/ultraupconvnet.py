@@ -11,13 +11,13 @@ from pathlib import Path
 from torch import Tensor
 
 from challenge.errors import UserError
-from challenge.tasks import CATALOGUE, TaskKind, TaskSpec, nearest
+from challenge.imaging.geometry import Fit
+from challenge.tasks import TaskKind, TaskSpec
 from model.networks import build
 from model.networks.prompts import ULTRAUPCONVNET
 from model.networks.system import System
-from model.networks.task_table import profile
-from training.conversion.checkpoint_files import TRAINED_ON, KeyReport, check_free, fill, some, source_of, write_report
-from training.export.graphs import ExportFacts, export
+from training.conversion.checkpoint_files import KeyReport, check_free, fill, some
+from training.conversion.shared_heads import choose_tasks, fitting_tasks, own_profiles, write_weights
 from training.torch_files import read_state_dict
 
 SYSTEM = "ultraupconvnet"
@@ -30,46 +30,27 @@ _LEAF = r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 _CONV = {"conv": "0", "bn": "1"}
 _BLOCK = {"dwconv": "conv_dw", "norm": "norm", "pwconv1": "mlp.fc1", "pwconv2": "mlp.fc2"}
 _HEADS = {"cls_head_2cls": 2, "cls_head_4cls": 4}
+_OTHERS = ("cardiac", "kidney", "appendix_2cls", "fatty_liver_2cls", "breast_luminal_4cls")
 _DECODER = "decoder.decoder"
 
 
-def published_tasks() -> tuple[TaskSpec, ...]:
-    """Return the challenge's tasks that the published heads and prompts can answer."""
-    return tuple(
-        spec
-        for spec in CATALOGUE.values()
-        if spec.kind in (TaskKind.SEGMENTATION, TaskKind.CLASSIFICATION)
-        and spec.num_classes == 2
-        and profile(spec.task_id).position in ULTRAUPCONVNET.position
-    )
+def published_tasks() -> dict[str, TaskSpec]:
+    """Return the tasks that the published heads and prompts can answer, by id."""
+    return fitting_tasks(ULTRAUPCONVNET, tuple(_HEADS.values()), _OTHERS)
 
 
-def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = ()) -> KeyReport:
+def convert_file(checkpoint: Path, output: Path, names: Sequence[str] = (), fit: Fit = Fit.CROP) -> KeyReport:
     """Write `checkpoint` as frozen weights for the tasks `names` (all that fit, if empty) to the folder `output`.
+
+    `fit` is how images are brought onto the square grid; the authors crop.
 
     Raises UserError if the checkpoint cannot be used, a task does not fit, or `output` already holds weights.
     """
     check_free(output)
-    fitting = {spec.task_id: spec for spec in published_tasks()}
-    for name in names:
-        if name not in fitting:
-            raise UserError(
-                f"UltraUPConvNet cannot answer {name!r}{nearest(name, fitting)}; choose from {', '.join(fitting)}"
-            )
+    tasks = choose_tasks(names, published_tasks(), "UltraUPConvNet")
     state = read_state_dict(checkpoint)
-    system, report = convert(state, [fitting[name] for name in names or fitting])
-    source = source_of(checkpoint)
-    facts = ExportFacts(
-        name=checkpoint.stem,
-        system=SYSTEM,
-        mean=(0.0, 0.0, 0.0),  # trained on values in 0..1
-        std=(1.0, 1.0, 1.0),
-        image_size=224,
-        trained_on=dict.fromkeys(system.tasks, TRAINED_ON),
-        extra={"converted_from": source},
-    )
-    export(system, facts, output)
-    write_report(report, system, source, {"name": SYSTEM, "options": _options(state)}, output)
+    system, report = convert(state, tasks)
+    write_weights(system, report, {"name": SYSTEM, "options": _options(state, tasks)}, checkpoint, output, 224, fit)
     return report
 
 
@@ -79,8 +60,7 @@ def convert(state: Mapping[str, Tensor], tasks: Sequence[TaskSpec]) -> tuple[Sys
     The authors feed BGR. The stem's input channels are reversed, so that RGB gives the same result. Raises UserError
     if a tensor of ours stays empty or the checkpoint has parts that our network lacks.
     """
-    options = _options(state)
-    system = build(SYSTEM, tasks, **options)
+    system = build(SYSTEM, tasks, **_options(state, tasks))
     own = system.state_dict()
     names = {key: [name for name in own_names(key, tasks) if name in own] for key in state}
     left_out = [key for key in state if not names[key] and key.startswith((*NEVER_CALLED, *_HEADS))]
@@ -93,9 +73,10 @@ def convert(state: Mapping[str, Tensor], tasks: Sequence[TaskSpec]) -> tuple[Sys
     return system.eval(), report
 
 
-def _options(state: Mapping[str, Tensor]) -> dict[str, object]:
+def _options(state: Mapping[str, Tensor], tasks: Sequence[TaskSpec]) -> dict[str, object]:
     prompts = any(key.startswith("prompt_") for key in state)
-    return {"encoder": "convnext_tiny", "vocabulary": "published", "prompts": prompts}
+    profiles = own_profiles(tasks)
+    return {"encoder": "convnext_tiny", "vocabulary": "published", "prompts": prompts, "profiles": profiles}
 
 
 def _as_ours(name: str, value: Tensor) -> Tensor:

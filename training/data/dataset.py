@@ -162,7 +162,8 @@ class Dataset:
             case TaskKind.DETECTION:
                 x0, y0, x1, y1 = targets.box(sample) or (0.0, 0.0, 0.0, 0.0)
                 resize = self._store.resize_of(sample)
-                corners = np.clip([(x0, y0), (x1, y1)], 0, (resize.width, resize.height))
+                shown = resize.shown
+                corners = np.clip([(x0, y0), (x1, y1)], (shown.left, shown.top), (shown.right, shown.bottom))
                 grid = torch.tensor(resize.to_grid(corners).reshape(1, 4), dtype=torch.float32)
                 canvas = (resize.size, resize.size)
                 target = tv_tensors.BoundingBoxes(grid, format="XYXY", canvas_size=canvas, clamping_mode=None)

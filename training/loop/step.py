@@ -15,6 +15,7 @@ from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.optim import set_learning_rates
 from training.loop.parts import Parts
+from training.losses.deep_supervision import supervised_loss
 
 
 class Step:
@@ -61,11 +62,11 @@ class Step:
         outputs = self._outputs(self._images(batch, progress), batch)
         losses = {}
         for task_id, positions in self._parts.data.known(draw).items():
-            output = self._ranks.gather_rows(outputs[task_id].float(), len(draw.rows))[positions]
+            scales = [self._ranks.gather_rows(o.float(), len(draw.rows))[positions] for o in outputs[task_id]]
             target = batch.targets[task_id].to(self._parts.device, non_blocking=True)
             target = self._ranks.gather_rows(target, len(draw.rows))[positions]
             target = target.long() if target.dtype is torch.uint8 else target
-            losses[task_id] = self._parts.losses[task_id](output, target)
+            losses[task_id] = supervised_loss(self._parts.losses[task_id], scales, target)
         return losses
 
     def _images(self, batch: Batch, progress: float) -> Tensor:
@@ -79,10 +80,10 @@ class Step:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def _outputs(self, images: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _outputs(self, images: Tensor, batch: Batch) -> dict[str, tuple[Tensor, ...]]:
         reduced = self._precision is not torch.float32
         with torch.autocast(self._parts.device.type, self._precision if reduced else None, enabled=reduced):
-            return self._parts.network.answers(images, batch.targets)
+            return self._parts.network.supervised(images, batch.targets)
 
     def _backward(self, losses: Mapping[str, Tensor], draws: int) -> None:
         """Add the gradients of a batch's balanced losses, one of `draws` in the step."""

@@ -51,7 +51,7 @@ def build_network(
 
 
 def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfig) -> list[nn.Parameter]:
-    """Return what the recipe never trains: all but the prompts, or the encoder's parameters by beginnings of names.
+    """Return what the recipe never trains: all but the prompts, or parameters by beginnings of names.
 
     Raises UserError if such a beginning fits no name, or if the system has no prompts.
     """
@@ -61,7 +61,9 @@ def frozen_parameters(network: System, encoder: EncoderConfig, optim: OptimConfi
             raise UserError("optim.trained is 'prompts', but this system has no prompts to train; perceptguide has")
         return [parameter for parameter in network.parameters() if id(parameter) not in prompts]
     prefixes = encoder.frozen
-    named = dict(network.encoder.named_parameters())
+    named = dict(network.encoder.named_parameters())  # by the encoder's own names, all others by the network's
+    inside = {id(parameter) for parameter in named.values()}
+    named |= {name: parameter for name, parameter in network.named_parameters() if id(parameter) not in inside}
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in named):
             raise UserError(f"encoder.frozen: no parameter begins with {prefix!r}; there are {_some(named, prefix)}")

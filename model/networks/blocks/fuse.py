@@ -5,11 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def he_start(module: nn.Module) -> None:
+    """Start a convolution with He's normal weights for LeakyReLU 0.01, as nnU-Net does; leave other modules alone."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def conv_norm(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution with bias, instance norm, LeakyReLU 0.01: the block of nnU-Net, in 2D."""
     conv = nn.Conv2d(channels_in, channels_out, 3, stride, 1)
-    nn.init.kaiming_normal_(conv.weight, a=0.01)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    he_start(conv)
     return nn.Sequential(conv, nn.InstanceNorm2d(channels_out, affine=True), nn.LeakyReLU(0.01, inplace=True))
 
 

@@ -48,7 +48,8 @@ class WindowAttention(nn.Module):
     """Attention within windows of `window` x `window` tokens, with a relative position bias.
 
     `published_tiling` repeats the whole batch's prompts for the windows, as the authors' code does. The windows are
-    ordered by image, so images with different prompts then use each other's prompts.
+    ordered by image, so images with different prompts then use each other's prompts. This happens in training alone:
+    the authors test one image at a time, and answers must not depend on the other images of a batch.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class WindowAttention(nn.Module):
         if self.guide is None or codes is None:
             return q @ k.transpose(-2, -1)
         hyper, embedded = self.guide(codes)
-        if self.published_tiling:
+        if self.published_tiling and self.training:
             embedded = embedded.repeat(count, 1, 1)
         else:
             embedded = embedded[:, None].expand(-1, count, -1, -1).flatten(0, 1)

@@ -40,8 +40,16 @@ class FinalExpansion(PatchExpanding):
         return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class _Branch(nn.Module):
-    """Three guided stages; each gets its input joined with a skip. `widths`: channels of the stages, in order."""
+def halving(channels: int) -> nn.Sequential:
+    """Return a linear layer to half the channels, without bias, and its layer norm."""
+    return nn.Sequential(nn.Linear(channels, channels // 2, bias=False), nn.LayerNorm(channels // 2))
+
+
+class Branch(nn.Module):
+    """Three guided stages; each gets its input joined with a skip. `widths`: channels of the stages, in order.
+
+    Without `skips` nothing is joined.
+    """
 
     def __init__(
         self,
@@ -55,7 +63,7 @@ class _Branch(nn.Module):
         super().__init__()
         self.prompts = prompts
         sizes = prompts.vocabulary.sizes if prompts is not None else ()
-        self.join = nn.ModuleList(nn.Linear(c + skip, c) for c, skip in zip(widths, skips, strict=True))
+        self.join = nn.ModuleList(nn.Linear(c + skip, c) for c, skip in zip(widths, skips, strict=False))
         self.stages = nn.ModuleList(
             swin_stage(c, 2, own_heads, window, prompt_sizes=sizes, form=form)
             for c, own_heads in zip(widths, heads, strict=True)
@@ -65,14 +73,17 @@ class _Branch(nn.Module):
     def _codes(self, task: Tensor | None) -> Tensor | None:
         return None if self.prompts is None else self.prompts(task)
 
-    def _stage(self, i: int, features: Tensor, skip: Tensor, codes: Tensor | None) -> Tensor:
-        features = self.join[i](torch.cat([features, skip], dim=3))
+    def _joined(self, i: int, features: Tensor, skip: Tensor) -> Tensor:
+        joined: Tensor = self.join[i](torch.cat([features, skip], dim=3))
+        return joined
+
+    def _stage(self, i: int, features: Tensor, codes: Tensor | None = None) -> Tensor:
         for block in self.stages[i].children():
             features = block(features, codes)
         return features
 
 
-class SegmentationBranch(_Branch):
+class SegmentationBranch(Branch):
     """Swin-Unet's decoder, from stride 32 to stride 4."""
 
     def __init__(
@@ -86,12 +97,12 @@ class SegmentationBranch(_Branch):
         """Encoder maps, finest first, and (B,) task indices -> (B, C, S/4, S/4)."""
         codes, features = self._codes(task), s32
         for i, skip in enumerate((s16, s8, s4)):
-            features = self._stage(i, self.expand[i](features), skip, codes)
+            features = self._stage(i, self._joined(i, self.expand[i](features), skip), codes)
         dense: Tensor = self.norm(features).permute(0, 3, 1, 2)
         return dense
 
 
-class ClassificationBranch(_Branch):
+class ClassificationBranch(Branch):
     """The same three stages without upsampling: the skips are pooled to the deepest map's grid."""
 
     def __init__(
@@ -99,16 +110,14 @@ class ClassificationBranch(_Branch):
     ) -> None:
         widths, skips = (8 * channels, 4 * channels, 2 * channels), (4 * channels, 2 * channels, channels)
         super().__init__(widths, skips, heads[:0:-1], window, prompts, form)
-        self.reduce = nn.ModuleList(
-            nn.Sequential(nn.Linear(c, c // 2, bias=False), nn.LayerNorm(c // 2)) for c in widths[:-1]
-        )
+        self.reduce = nn.ModuleList(halving(c) for c in widths[:-1])
 
     def forward(self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor, task: Tensor | None = None) -> Tensor:
         """Encoder maps, finest first, and (B,) task indices -> (B, 2C, S/32, S/32)."""
         codes, features = self._codes(task), s32
         for i, skip in enumerate((s16, s8, s4)):
             pooled = F.avg_pool2d(skip.permute(0, 3, 1, 2), 2 ** (i + 1)).permute(0, 2, 3, 1)
-            features = self._stage(i, features, pooled, codes)
+            features = self._stage(i, self._joined(i, features, pooled), codes)
             if i < len(self.reduce):
                 features = self.reduce[i](features)
         pooled_map: Tensor = self.norm(features).permute(0, 3, 1, 2)

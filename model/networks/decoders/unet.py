@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from model.networks.blocks.fuse import conv_norm
+from model.networks.blocks.fuse import conv_norm, he_start
 
 
 def _stage(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
@@ -34,22 +34,23 @@ class UNetEncoder(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Per level: a transposed convolution without bias to the skip's width, concatenation, two blocks."""
+    """Per level: a transposed convolution without bias to the skip's width, concatenation, two blocks.
 
-    def __init__(self, channels_in: int, skip_channels: Sequence[int]) -> None:
+    It returns its finest map, or with `all_levels` every map, finest first.
+    """
+
+    def __init__(self, channels_in: int, skip_channels: Sequence[int], all_levels: bool = False) -> None:
         super().__init__()
+        self.all_levels = all_levels
         below = (channels_in, *skip_channels)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(c, skip, 2, 2, bias=False) for c, skip in pairwise(below))
+        self.ups.apply(he_start)
         self.blocks = nn.ModuleList(_stage(2 * skip, skip) for skip in skip_channels)
 
-    def levels(self, features: Tensor, *skips: Tensor) -> tuple[Tensor, ...]:
-        """Return the map of every level, coarsest first. `skips` are coarsest first, too."""
-        maps = []
+    def forward(self, features: Tensor, *skips: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Deepest features and skips, coarsest first -> the finest map (B, C, s, s), or all of them."""
+        maps: tuple[Tensor, ...] = ()
         for up, block, skip in zip(self.ups, self.blocks, skips, strict=True):
             features = block(torch.cat([up(features), skip], dim=1))
-            maps.append(features)
-        return tuple(maps)
-
-    def forward(self, features: Tensor, *skips: Tensor) -> Tensor:
-        """Return the finest map (B, C, s, s)."""
-        return self.levels(features, *skips)[-1]
+            maps = (features, *maps)
+        return maps if self.all_levels else features

@@ -6,14 +6,13 @@ published U-Net shape in 2D, 27 tasks and only segmentation it has 21,470,493 pa
 UniSeg has no other kinds of task: their heads are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
-from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map
+from model.networks.blocks.fuse import UniversalPrompt, features_and_own_map, he_start
 from model.networks.decoders.unet import UNetDecoder, UNetEncoder
 from model.networks.encoders import Encoder
 from model.networks.heads.pooled import make_head
@@ -21,24 +20,28 @@ from model.networks.system import DECODER, ENCODER, IMAGES, OUTPUT, TASK, Stage,
 
 _UNET = "unet"
 _FINE, _COARSE, _DEEP = ("f1", "f2"), ("f4", "f8", "f16"), "f32"
+_DECODED_FINE, _DECODED = ("full", "half"), ("dense", "dense8", "dense16")
+"""The decoder's maps at strides 1 and 2, and at 4, 8 and 16. The coarser ones are outputs for deep supervision only."""
 
 
 class PromptedDecoder(nn.Module):
     """U-Net decoder to stride 4, from the deepest features and the task's own map."""
 
-    def __init__(self, channels: int, skip_channels: Sequence[int], prompted: bool) -> None:
+    def __init__(self, channels: int, skip_channels: Sequence[int], prompted: bool, all_levels: bool) -> None:
         super().__init__()
         self.channels = channels
-        self.decoder = UNetDecoder(channels + int(prompted), skip_channels)
+        self.decoder = UNetDecoder(channels + int(prompted), skip_channels, all_levels)
 
-    def levels(self, joined: Tensor, f16: Tensor, f8: Tensor, f4: Tensor, task: Tensor | None = None) -> list[Tensor]:
-        """Return the maps at strides 16, 8 and 4."""
+    def forward(
+        self, joined: Tensor, f16: Tensor, f8: Tensor, f4: Tensor, task: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """(B, C + T, S / 32, S / 32), three encoder maps, (B,) task indices -> (B, C', S / 4, S / 4).
+
+        With `all_levels` the maps at strides 8 and 16 come after it.
+        """
         deep = joined if task is None else features_and_own_map(joined, self.channels, task)
-        return list(self.decoder.levels(deep, f16, f8, f4))
-
-    def forward(self, joined: Tensor, f16: Tensor, f8: Tensor, f4: Tensor, task: Tensor | None = None) -> Tensor:
-        """(B, C + T, S / 32, S / 32), three encoder maps, (B,) task indices -> (B, C', S / 4, S / 4)."""
-        return self.levels(joined, f16, f8, f4, task)[-1]
+        maps: Tensor | tuple[Tensor, ...] = self.decoder(deep, f16, f8, f4)
+        return maps
 
 
 class FirstClasses(nn.Module):
@@ -58,7 +61,7 @@ class UniSeg(System):
 
     `encoder`: `unet` with widths `features` (strides 1 to 32), or a timm name; then decoder and masks end at stride 4.
     `grid`: the prompt's side, S / 32; other image sizes interpolate it. `prompts=False` leaves out the universal
-    prompt, as the authors do for fine-tuning. `deep_supervision` adds the outputs that `supervised_outputs` returns.
+    prompt, as the authors do for fine-tuning. `deep_supervision` adds outputs at coarser scales, for training alone.
     The number of tasks fixes the shape of prompt and FUSE.
     """
 
@@ -82,9 +85,10 @@ class UniSeg(System):
         supervised = skips if deep_supervision else skips[:1]
         self.backbone = backbone
         self.universal_prompt = UniversalPrompt(deep, len(tasks), grid, last_norm) if prompts else None
-        self.decoder = PromptedDecoder(deep, skips[:-4:-1], prompts)
-        self.fine = UNetDecoder(skips[2], skips[1::-1]) if encoder == _UNET else None
+        self.decoder = PromptedDecoder(deep, skips[:-4:-1], prompts, deep_supervision)
+        self.fine = UNetDecoder(skips[2], skips[1::-1], deep_supervision) if encoder == _UNET else None
         self.classify = nn.ModuleList(nn.Conv2d(c, max(masks), 1, bias=False) for c in supervised if masks)
+        self.classify.apply(he_start)
         self.heads = nn.ModuleDict()
 
         fine = _FINE if self.fine else ()
@@ -96,9 +100,10 @@ class UniSeg(System):
             self.indices = {spec.task_id: index for index, spec in enumerate(tasks)}
             self.stages["prompt"] = Stage(self.universal_prompt, (_DEEP,), ("joined",))
             deepest, task_input, start = "joined", (TASK,), (ENCODER, "prompt")
-        self.stages[DECODER] = Stage(self.decoder, (deepest, *_COARSE[::-1], *task_input), ("dense",))
+        shown = None if deep_supervision else 1
+        self.stages[DECODER] = Stage(self.decoder, (deepest, *_COARSE[::-1], *task_input), _DECODED[:shown])
         if self.fine:
-            self.stages["fine"] = Stage(self.fine, ("dense", *_FINE[::-1]), ("full",))
+            self.stages["fine"] = Stage(self.fine, ("dense", *_FINE[::-1]), _DECODED_FINE[:shown])
         if masks:
             self.stages["classify"] = Stage(self.classify[0], ("full" if self.fine else "dense",), ("logits",))
         to_masks = (*start, DECODER, *(("fine",) if self.fine else ()), "classify")
@@ -118,23 +123,13 @@ class UniSeg(System):
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = (*before, name)
 
-    def no_weight_decay(self) -> list[nn.Parameter]:
-        """The universal prompt."""
-        return [self.universal_prompt.prompt] if self.universal_prompt else []
-
-    def supervised_outputs(self, images: Tensor, task_id: str) -> tuple[Tensor, ...]:
-        """Return a segmentation task's logits at every supervised scale, finest first: (B, K, s, s) each.
-
-        The published weights of five scales are 8/15, 4/15, 2/15, 1/15 and 0.
-        """
-        *skips, deep = self.backbone(images)
-        task = None
-        if self.universal_prompt:
-            deep = self.universal_prompt(deep)
-            task = torch.full((len(images),), self.indices[task_id], device=images.device)
-        f4, f8, f16 = skips[-3:]
-        levels = self.decoder.levels(deep, f16, f8, f4, task)
-        if self.fine:
-            levels += self.fine.levels(levels[-1], *skips[1::-1])
-        head = self.heads[task_id]
-        return tuple(head(conv(level)) for conv, level in zip(self.classify, levels[::-1], strict=False))
+    def supervised(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
+        """Return the logits of masks at every supervised scale, finest first, and the raw output of other kinds."""
+        decoded = (*(_DECODED_FINE if self.fine else ()), *_DECODED)
+        found = {}
+        for task_id, values in self.values(images, task_ids).items():
+            coarser = zip(self.classify[1:], decoded[1:], strict=False)
+            is_mask = self.tasks[task_id].kind is TaskKind.SEGMENTATION
+            others = [self.heads[task_id](conv(values[name])) for conv, name in coarser] if is_mask else []
+            found[task_id] = (values[OUTPUT], *others)
+        return found

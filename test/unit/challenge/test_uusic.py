@@ -40,9 +40,18 @@ def parse(*entries, tasks=CATALOGUE):
         ("KidneyUS", "Kidney", SEGMENTATION, "kidney", 2),
         ("Appendix", "Appendix", CLASSIFICATION, "appendix_2cls", 2),
         ("Fatty-Liver", "Liver", CLASSIFICATION, "fatty_liver_2cls", 2),
+        ("MMOTU", "Ovary", SEGMENTATION, "ovary_tumor", 2),
+        ("CCAU", "Carotid", SEGMENTATION, "carotid_artery", 2),
+        ("CUBS", "Carotid", CLASSIFICATION, "carotid_2cls", 2),
+        ("TN3K", "Thyroid", SEGMENTATION, "thyroid_nodule", 2),
+        ("TN3K", "Thyroid", CLASSIFICATION, "thyroid_2cls", 2),
+        ("TG3K", "Thyroid_gland", SEGMENTATION, "thyroid_gland", 2),
+        ("EchoNet-Dynamic", "Heart", SEGMENTATION, "cardiac_multi", 4),
+        ("HMC-QU", "Heart", SEGMENTATION, "cardiac_multi", 4),
+        ("kidneyUS_capsule", "Kidney", SEGMENTATION, "kidney", 2),
     ],
 )
-def test_heads_of_the_seven_organs(dataset, organ, kind, head, classes):
+def test_heads_of_the_organs(dataset, organ, kind, head, classes):
     choice = choose_head(dataset, organ, kind, CATALOGUE)
     assert (choice.spec.task_id, choice.spec.num_classes, choice.note) == (head, classes, None)
 
@@ -56,9 +65,10 @@ def test_heads_of_the_seven_organs(dataset, organ, kind, head, classes):
         ("x", "thyriod", SEGMENTATION, "thyroid_nodule", "taken as 'Thyroid'"),
         ("x", "fetal heart", SEGMENTATION, "cardiac_multi", "taken as 'Heart'"),
         ("x", "BREAST-left", SEGMENTATION, "breast_lesion", "taken as 'Breast'"),
+        ("x", "thyroid gland", SEGMENTATION, "thyroid_nodule", "taken as 'Thyroid'"),
         ("x", "Spleen", SEGMENTATION, "indistinct", "answered as an indistinct one"),
         ("x", "", CLASSIFICATION, "indistinct_2cls", "answered as an indistinct one"),
-        ("Thyroid", "Thyroid", CLASSIFICATION, "indistinct_2cls", "no classification is known for the organ 'Thyroid'"),
+        ("Kidney", "Kidney", CLASSIFICATION, "indistinct_2cls", "no classification is known for the organ 'Kidney'"),
     ],
 )
 def test_unknown_names_get_the_nearest_organ_and_a_note(dataset, organ, kind, head, said):
@@ -88,8 +98,17 @@ def test_every_head_of_the_table_is_described():
                 assert all(spec.kind is kind for spec in table.candidates(dataset, organ, kind))
     assert set(table.datasets.values()) == set(table.organs)
     assert [spec.task_id for spec in table.own_tasks] == [
-        "cardiac", "kidney", "appendix_2cls", "breast_luminal_4cls", "fatty_liver_2cls",
+        "cardiac", "kidney", "thyroid_gland",
+        "appendix_2cls", "breast_luminal_4cls", "carotid_2cls", "fatty_liver_2cls", "thyroid_2cls",
     ]  # fmt: skip
+    assert all(table.organ_of(spec) for spec in table.own_tasks)
+    assert table.organ_of(TaskSpec("indistinct", SEGMENTATION, 2)) is None
+
+
+def test_a_data_set_s_head_shows_the_data_set_s_organ():
+    table = head_table()
+    assert table.organ_of(TaskSpec("breast_luminal_4cls", CLASSIFICATION, 4)) is table.organs["Breast"]
+    assert table.organ_of(TaskSpec("thyroid_gland", SEGMENTATION, 2)) is table.organs["Thyroid_gland"]
 
 
 def test_samples_keep_order_truth_and_place():

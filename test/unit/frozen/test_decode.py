@@ -42,6 +42,23 @@ def test_points_go_back_through_a_letterbox():
     np.testing.assert_allclose(answer.pixels, (256, 64, 0, 0, 512, 128), atol=1e-6)
 
 
+@pytest.mark.parametrize("mask_resize", ["logits", "labels"])
+def test_masks_boxes_and_points_go_back_from_a_crop(mask_resize):
+    resize = Resize.of(512, 128, 256, Fit.CROP)  # shows columns 192..320
+    raw = np.zeros((2, 256, 256), np.float32)
+    raw[1, :, 128:] = 5
+    raw[0, :, :128] = 5
+    expected = np.zeros((128, 512), np.uint8)
+    expected[:, 256:320] = 1
+    np.testing.assert_array_equal(decode(raw, CATALOGUE["lung"], resize, mask_resize=mask_resize).labels, expected)
+    grid = np.zeros((5, 8, 8), np.float32)
+    grid[:4] = np.array([0, 0.5, 1, 1], np.float32)[:, None, None]
+    assert decode(grid, CATALOGUE["thyroid_nodule_det"], resize).pixels == (192, 64, 320, 128)
+    points = decode(np.array([0, 0, 0.5, 0.5, 1, 1], np.float32), CATALOGUE["IUGC"], resize)
+    assert points.pixels == (192, 0, 256, 64, 320, 128)
+    assert points.normalized[:2] == (0.375, 0)
+
+
 def test_mask_has_native_size_and_both_ways_agree_on_plain_halves():
     raw = np.zeros((2, 256, 256), np.float32)
     raw[1, :, 128:] = 5

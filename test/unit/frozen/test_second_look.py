@@ -85,6 +85,11 @@ def test_no_second_look(raw, look):
     assert window_of(raw, TaskKind.SEGMENTATION, resize, Postprocessing(second_look=look)) is None
 
 
+def test_a_crop_has_no_second_look():
+    resize = Resize.of(200, 100, 64, Fit.CROP)
+    assert window_of(mask_logits(16, 4, 9, 4, 9), TaskKind.SEGMENTATION, resize, TWICE) is None
+
+
 def test_an_area_just_small_enough_is_looked_at_again():
     resize, small = Resize.of(200, 100, 64), Postprocessing(second_look=SecondLook(largest_area=0.1))
     assert window_of(mask_logits(16, 4, 9, 4, 9), TaskKind.SEGMENTATION, resize, small)

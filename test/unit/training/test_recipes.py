@@ -49,6 +49,24 @@ def test_every_system_has_its_papers_recipe_and_a_small_one(repository):
         assert {system, f"{system}_small"} <= set(there)
 
 
+@pytest.mark.parametrize("name", ["ultraupconvnet", "perceptguide_published"])
+def test_recipes_of_networks_that_were_trained_on_centre_squares_in_0_to_1(repository, name):
+    data = read(repository, name).data
+    assert (data.fit, data.image_size, data.mean, data.std) == ("crop", 224, (0.0,) * 3, (1.0,) * 3)
+
+
+def test_perceptguide_as_published_mixes_tasks_in_a_step(repository):
+    published, ours = read(repository, "perceptguide_published"), read(repository, "perceptguide")
+    assert published.system.options["form"] == "published"
+    assert published.sampling.tasks_per_step * published.optim.batch_size == ours.optim.batch_size == 32
+
+
+def test_uniseg_is_supervised_at_five_scales(repository):
+    options = read(repository, "uniseg").system.options
+    with torch.device("meta"):
+        assert len(build("uniseg", CATALOGUE.values(), **options).classify) == 5
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_small_recipes_differ_only_in_the_idea(repository, name):
     base, config = read(repository, "mh_mtl_small"), read(repository, name)

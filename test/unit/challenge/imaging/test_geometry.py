@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from challenge.imaging import geometry
-from challenge.imaging.geometry import Fit, Resize
+from challenge.imaging.geometry import Fit, Resize, Window
 from challenge.imaging.resampling import Resampling, antialiased_bilinear, opencv_bilinear
 
 FITS = st.sampled_from(Fit)
@@ -28,13 +28,18 @@ def filled(width: int, height: int, rectangle: Rectangle, value: int = 1) -> np.
 
 
 def assert_survived(mask: np.ndarray, rectangle: Rectangle, resize: Resize, grid: int) -> None:
-    """The borders may have moved by one pixel of the coarser grid and one of the native one, nothing else."""
+    """The borders may have moved by one pixel of the coarser grid and one of the native one, nothing else.
+
+    What a crop does not show is background.
+    """
     x0, y0, x1, y1 = rectangle
-    across = resize.width / resize.inner_width * resize.size / grid + 1
-    down = resize.height / resize.inner_height * resize.size / grid + 1
+    shown = resize.shown
+    across = shown.width / resize.inner_width * resize.size / grid + 1
+    down = shown.height / resize.inner_height * resize.size / grid + 1
     y, x = np.mgrid[: resize.height, : resize.width] + 0.5
-    within = (x > x0 + across) & (x < x1 - across) & (y > y0 + down) & (y < y1 - down)
-    beyond = (x < x0 - across) | (x > x1 + across) | (y < y0 - down) | (y > y1 + down)
+    inside = (x > shown.left) & (x < shown.right) & (y > shown.top) & (y < shown.bottom)
+    within = (x > x0 + across) & (x < x1 - across) & (y > y0 + down) & (y < y1 - down) & inside
+    beyond = (x < x0 - across) | (x > x1 + across) | (y < y0 - down) | (y > y1 + down) | ~inside
     assert mask.shape == (resize.height, resize.width)
     assert mask.dtype == np.uint8
     assert (mask[within] == 1).all()
@@ -82,7 +87,8 @@ def test_points_and_boxes_survive_a_round_trip(
 @given(SIDES, SIDES, FITS)
 def test_the_images_corners_are_the_windows_corners(width: int, height: int, fit: Fit) -> None:
     resize = Resize.of(width, height, 256, fit)
-    corners = resize.to_grid([(0, 0), (width, height)])
+    shown = resize.shown
+    corners = resize.to_grid([(shown.left, shown.top), (shown.right, shown.bottom)])
     right, bottom = resize.left + resize.inner_width, resize.top + resize.inner_height
     np.testing.assert_allclose(corners, [(resize.left, resize.top), (right, bottom)], atol=1e-9)
     assert resize.left >= 0
@@ -97,7 +103,7 @@ def test_masks_and_points_share_one_convention(case: tuple[int, int, Rectangle],
     width, height, (x0, y0, x1, y1) = case
     resize = Resize.of(width, height, 256, fit)
     rows, columns = np.nonzero(resize.mask(filled(width, height, (x0, y0, x1, y1))))
-    (left, top), (right, bottom) = resize.to_grid([(x0, y0), (x1, y1)])
+    (left, top), (right, bottom) = np.clip(resize.to_grid([(x0, y0), (x1, y1)]), 0, 256)
     # Nearest by pixel centres: a grid pixel is set if and only if its centre lies in the rectangle.
     if len(columns):
         assert columns.min() + 0.5 >= left - 1e-6
@@ -125,6 +131,36 @@ def test_a_letterbox_keeps_the_aspect_and_is_centred(width: int, height: int, si
     assert abs(resize.inner_height - height * factor) < 1
     assert abs(size - resize.inner_width - 2 * resize.left) <= 1
     assert abs(size - resize.inner_height - 2 * resize.top) <= 1
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_a_crop_shows_the_centre_square_in_native_proportions(width: int, height: int) -> None:
+    resize = Resize.of(width, height, 64, Fit.CROP)
+    shown = resize.shown
+    assert shown.width == shown.height == min(width, height)
+    assert abs(shown.left + shown.right - width) <= 1
+    assert abs(shown.top + shown.bottom - height) <= 1
+    assert resize.aspect == 1
+
+
+def test_a_crop_by_hand() -> None:
+    resize = Resize.of(200, 100, 50, Fit.CROP)
+    assert resize.shown == Window(50, 0, 150, 100)
+    assert resize.to_grid([(50, 0), (100, 50), (150, 100), (0, 0)]).tolist() == [[0, 0], [25, 25], [50, 50], [-25, 0]]
+    assert resize.to_native([(0, 0), (50, 50)]).tolist() == [[50, 0], [150, 100]]
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, 50:150] = 200
+    assert (resize.image(pixels, Resampling.ANTIALIASED) == 200).all()
+    whole = np.full((50, 50), 3, np.uint8)
+    for labels in (resize.labels_to_native(whole), resize.logits_to_native(one_hot(whole, 4))):
+        assert (labels[:, 50:150] == 3).all()
+        assert not labels[:, :50].any()
+        assert not labels[:, 150:].any()
+
+
+def test_a_huge_crop_costs_no_more_memory_than_its_square() -> None:
+    line = np.full((1, 60_000, 3), 9, np.uint8)
+    assert (Resize.of(60_000, 1, 32, Fit.CROP).image(line, Resampling.ANTIALIASED) == 9).all()
 
 
 def test_images_are_resampled_into_their_window() -> None:

@@ -97,6 +97,15 @@ def test_an_image_is_loaded_as_the_weights_record(metadata, tmp_path):
         assert (loaded.resize.inner_height < 64) is (fit is Fit.LETTERBOX)
         np.testing.assert_array_equal(loaded.pixels, loaded.resize.image(pixels, method))
         assert loaded.reason is None
+        assert loaded.note is None
+
+
+def test_an_image_that_is_cropped_says_so(metadata, tmp_path):
+    for name, (width, height) in {"a.png": (70, 30), "b.png": (30, 30)}.items():
+        Image.new("RGB", (width, height)).save(tmp_path / name)
+    own = replace(metadata, fit=Fit.CROP)
+    assert "only the centre 30x30 of the image's 70x30 pixels" in load(Job("../a.png", ()), tmp_path, own).note
+    assert load(Job("../b.png", ()), tmp_path, own).note is None
 
 
 @pytest.mark.parametrize(("width", "height", "told"), [(70, 30, (70, 30)), (60_000, 60_000, (256, 256))])

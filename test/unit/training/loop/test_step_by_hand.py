@@ -77,6 +77,29 @@ def assert_same(found, expected):
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=noise, msg=name)
 
 
+def test_the_gradient_of_deep_supervision_is_that_of_the_weighted_scales(make):
+    system = {"name": "uniseg", "options": {"features": [4, 4, 4, 4, 4, 6], "grid": 2, "deep_supervision": True}}
+    trainer = make(system=system, optim=STILL, loss={"segmentation": "ce_and_dice"})
+    task_id = next(spec.task_id for spec in trainer.parts.data.tasks if spec.kind == "segmentation")
+    draw = draw_of(task_id, 0, 1)
+    step(trainer, draw)
+    found = gradients(trainer)
+    network, batch = trainer.parts.network, trainer.parts.data[draw]
+    network.zero_grad(set_to_none=True)
+    images = normalise(batch.images, trainer.config.data.mean, trainer.config.data.std)
+    target = batch.targets[task_id].long()
+    outputs = network.supervised(images, [task_id])[task_id]
+    total = torch.zeros(())
+    for output, weight in zip(outputs, (8, 4, 2, 1), strict=False):
+        factor = target.shape[-1] // output.shape[-1]
+        coarser = target[:, factor // 2 :: factor, factor // 2 :: factor]
+        total = total + weight / 15 * trainer.parts.losses[task_id](output, coarser)
+    total.backward()
+    expected = gradients(trainer)
+    assert not [name for name in found if name.startswith("classify.4")]
+    assert_same(found, expected)
+
+
 def test_the_gradient_of_several_draws_is_their_mean_by_the_weights_of_the_recipe(make):
     trainer = make(optim=STILL, sampling={"tasks_per_step": 2}, balance={"kinds": {"segmentation": 3.0}})
     first, second = draw_of("breast_lesion", 0, 1, 2), draw_of("breast_2cls", 0, 1)

@@ -6,6 +6,8 @@ from unit.training.recipes import network_of, tiny_config
 
 from challenge.tasks import CATALOGUE
 from model.networks.heads.pooled import OBJECT_PRIOR
+from training.config import EncoderConfig, OptimConfig
+from training.pretrained.building import frozen_parameters
 
 ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_channels": 32, "channels": 32}}
 
@@ -27,3 +29,11 @@ def test_points_start_at_their_tasks_training_means():
     assert heads[0] == pytest.approx(means["IUGC"])
     assert heads[1] != pytest.approx(means["IUGC"][:4])
     assert not torch.tensor(heads[1]).isnan().any()
+
+
+def test_parts_outside_the_encoder_can_be_fixed_too():
+    network = network_of(tiny_config(), [CATALOGUE["lung"]], {})
+    frozen = frozen_parameters(network, EncoderConfig(frozen=("pyramid", "backbone.conv_stem")), OptimConfig())
+    pyramid = {id(parameter) for parameter in network.pyramid.parameters()}
+    assert pyramid < {id(parameter) for parameter in frozen}
+    assert len(frozen) == len(pyramid) + 1
