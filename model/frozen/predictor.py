@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from model.frozen.options import Options, postprocess_of
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Image.Image | str | os.PathLike[str]
 """An array (H, W) or (H, W, channels), grey or RGB, uint8 or uint16; a Pillow image; or the path of an image file."""
+
+Pictures = list[Any] | tuple[Any, ...]
+"""Several of them. (Any, because a list of arrays is no list of `Picture` for a type checker.)"""
 
 
 class Predictor:
@@ -69,11 +73,11 @@ class Predictor:
     @overload
     def predict(self, image: Picture, tasks: Iterable[str] | None = None) -> dict[str, Prediction]: ...
     @overload
-    def predict(self, image: Sequence[Picture], tasks: Iterable[str] | None = None) -> list[dict[str, Prediction]]: ...
+    def predict(self, image: Pictures, tasks: Iterable[str] | None = None) -> list[dict[str, Prediction]]: ...
     def predict(
-        self, image: Picture | Sequence[Picture], tasks: Iterable[str] | None = None
+        self, image: Picture | Pictures, tasks: Iterable[str] | None = None
     ) -> dict[str, Prediction] | list[dict[str, Prediction]]:
-        """Answer `tasks` (default: all of them) for an image, or for each image of a sequence.
+        """Answer `tasks` (default: all of them) for an image, or for each image of a list or tuple.
 
         The shared encoder runs once for each image. Answers are in native pixels (`challenge.predictions`): `labels`
         (H, W) uint8 of a mask, `probabilities` and `predicted_class`, `pixels` of a box (x0, y0, x1, y1) or of points
@@ -83,7 +87,7 @@ class Predictor:
         predictor; ImageError for an unreadable image or an array of another shape or type.
         """
         names = self._names(tasks)
-        if isinstance(image, Sequence) and not isinstance(image, str):
+        if isinstance(image, list | tuple):
             numbered = [(f"image {number}", each) for number, each in enumerate(image, 1)]
             return [answers for batch in cut(numbered, self._batch_size) for answers in self._answers(batch, names)]
         (answers,) = self._answers([("the image", image)], names)
@@ -115,7 +119,7 @@ class Predictor:
     def _answers(self, images: Sequence[tuple[str, Picture]], names: Sequence[str]) -> list[dict[str, Prediction]]:
         if self._pool is None:
             raise UserError("the predictor is closed; make another one")
-        loaded = list(self._pool.map(lambda each: self._load(*each, names), images))
+        loaded = list(self._pool.map(partial(self._load, names), images))
         answers: dict[str, dict[str, Prediction]] = {name: {} for name, _ in images}
         outputs = list(self._pipeline.outputs(loaded))
         for answer in self._pool.map(self._pipeline.finish, outputs):
@@ -124,7 +128,8 @@ class Predictor:
             answers[answer.sample.image_path][answer.sample.task_id] = answer.prediction
         return [{name: by_task[name] for name in names} for by_task in answers.values()]
 
-    def _load(self, name: str, picture: Picture, names: Sequence[str]) -> Loaded:
+    def _load(self, names: Sequence[str], named: tuple[str, Picture]) -> Loaded:
+        name, picture = named
         image = _decoded(name, picture)
         resize = Resize.of(*image.size, self._metadata.image_size, self._metadata.fit)
         pixels = resize.image(image.pixels, self._metadata.resampling)
