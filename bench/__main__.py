@@ -11,14 +11,19 @@ def command_line() -> click.Group:
     from bench.breakdown import breakdown
     from bench.end_to_end import end_to_end
     from bench.load import load
-    from bench.near_copies import near_copies
     from bench.runtimes import runtimes
     from bench.scaling import scaling
     from bench.scoring import scoring
     from bench.systems import systems
-    from bench.throughput import throughput
+    from bench.training.challenge_folder import challenge_folder
+    from bench.training.loader import loader
+    from bench.training.near_copies import near_copies
+    from bench.training.throughput import throughput
 
-    commands = [breakdown, end_to_end, load, near_copies, runtimes, scaling, scoring, systems, throughput]
+    commands = [
+        breakdown, challenge_folder, end_to_end, load, loader, near_copies, runtimes, scaling, scoring, systems,
+        throughput,
+    ]  # fmt: skip
     return Group("bench", commands, help="Measure the numbers in the documents. Every command prints its results.")
 
 

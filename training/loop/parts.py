@@ -54,7 +54,7 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
     _check(config, source, start)
     device = set_up(config.runtime, ranks)
     train, dev = load_parts(source, config.data, config.runtime, ranks)
-    data = _dataset(config, train)
+    data = dataset_of(config, train)
     means = _means(data)
     network = _network(config, data, means, start, device, ranks)
     shared = shared_modules(network)
@@ -86,7 +86,8 @@ def _check(config: Config, source: DataSource, start: Start | None) -> None:
         check_source(config.encoder.weights)
 
 
-def _dataset(config: Config, train: Part) -> Dataset:
+def dataset_of(config: Config, train: Part) -> Dataset:
+    """Return the training rows as the recipe augments them. Raises UserError if there are none."""
     if not train.samples:
         raise UserError(f"no training row of {train.root} is left: all of them are dev rows")
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
