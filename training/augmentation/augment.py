@@ -7,7 +7,7 @@ is handed in, so that a row looks the same whichever process prepares it.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 from training.augmentation import appearance
 from training.augmentation import ultrasound_effects as ultrasound
 from training.augmentation.point_order import in_order
-from training.augmentation.resample import resample
+from training.augmentation.resample import Resampling
 from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
 
@@ -36,7 +36,7 @@ _JPEG = (15, 60)  # quality
 class Item:
     """A row on the network's grid of S x S pixels.
 
-    `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
+    `image` is (3, S, S) uint8, not always contiguous. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
     NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
     `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
     square of the grid is in native pixels; rotations need it.
@@ -72,7 +72,7 @@ def train_preset(
     A grey picture is worked on as one channel, which takes a third of the time.
     """
     if _is_grey(item.image):
-        item = replace(item, image=tv_tensors.Image(item.image[:1]))
+        item = replace(item, image=tv_tensors.Image(item.image[:1].contiguous()))
     item = _moved(item, rules, config, rng)
     image = _repainted(item.image, config, rng, donor)
     item = replace(item, image=tv_tensors.Image(image.expand(3, -1, -1)))
@@ -118,10 +118,11 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
 
 @dataclass(frozen=True)
 class _Motion:
-    """p -> matrix @ p + offset, in continuous grid pixels x, y."""
+    """p -> matrix @ p + offset, in continuous grid pixels x, y, on a grid of `size` pixels."""
 
     matrix: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+    size: int
 
     @classmethod
     def of(cls, item: Item, degrees: float, scale: float, shift: npt.NDArray[np.float64]) -> "_Motion":
@@ -133,7 +134,7 @@ class _Motion:
         matrix = scale * np.array([[cosine, -sine / item.aspect], [sine * item.aspect, cosine]])
         size = item.image.shape[-1]
         centre = np.full(2, size / 2)
-        return cls(matrix, centre - matrix @ centre + size * shift)
+        return cls(matrix, centre - matrix @ centre + size * shift, size)
 
     def target(self, target: Tensor) -> Tensor:
         """Move a mask, box or points."""
@@ -155,9 +156,13 @@ class _Motion:
     def resampled(self, image: Tensor) -> Tensor:
         """Move an image or a mask; what comes from outside is 0."""
         plain = image.as_subclass(Tensor)
-        is_mask = isinstance(image, tv_tensors.Mask)
-        moved: Tensor = tv_tensors.wrap(resample(plain, self.matrix, self.offset, nearest=is_mask), like=image)
+        sampled = self._resampling.mask(plain) if isinstance(image, tv_tensors.Mask) else self._resampling.image(plain)
+        moved: Tensor = tv_tensors.wrap(sampled, like=image)
         return moved
+
+    @cached_property
+    def _resampling(self) -> Resampling:
+        return Resampling(self.matrix, self.offset, self.size)
 
 
 def _flipped(target: Tensor, axis: int) -> Tensor:

@@ -94,7 +94,7 @@ class Dataset:
         pixels = torch.from_numpy(self._store.image(sample)).permute(2, 0, 1)
         also = tuple(self._target(other) for other in others)
         aspect = self._store.resize_of(sample).aspect
-        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also, aspect)
+        item = Item(tv_tensors.Image(pixels), self._target(sample), also, aspect)
         if self._augment is None:
             return eval_preset(item, rules)
         rng = np.random.default_rng((self._seed, _AUGMENT, *key))
