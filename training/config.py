@@ -184,10 +184,13 @@ class DevConfig:
     """Official scores on the dev rows every `every` steps (0: at the end alone).
 
     The best network so far is kept; training stops after `patience` scorings without a better one (0: never).
+    While training, about `rows` of the dev rows are scored, always the same (0: all). At the end the best network is
+    scored on all of them.
     """
 
     every: CountOrNone = 0
     patience: CountOrNone = 0
+    rows: CountOrNone = 1000
 
 
 @dataclass(frozen=True)
@@ -251,10 +254,11 @@ def from_dict(table: Mapping[str, Any]) -> Config:
 def from_recorded(table: Mapping[str, Any]) -> Config:
     """Read the config that a run or its weights recorded. Raises UserError.
 
-    Keys that decide which rows are dev rows, and that an older run lacks, say what was done then: near-copies were
-    not joined. Its split stays as it was.
+    Keys that decide which rows are dev rows and which are scored, and that an older run lacks, say what was done then:
+    near-copies were not joined, and all dev rows were scored while training. It stays so.
     """
-    return from_dict({**table, "data": {"near_copies": 0.0, **table.get("data", {})}})
+    older = {"data": {"near_copies": 0.0}, "dev": {"rows": 0}}
+    return from_dict({**table, **{name: {**keys, **table.get(name, {})} for name, keys in older.items()}})
 
 
 def with_overrides(config: Config, overrides: tuple[str, ...]) -> Config:

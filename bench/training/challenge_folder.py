@@ -164,7 +164,9 @@ def _write_manifests(folder: Path, by_kind: Mapping[str, Sequence[Row]]) -> None
 @click.command("challenge-folder")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--rows", default=ROWS, show_default=True, type=click.IntRange(1), help="Rows of all tasks together.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed gives the same bytes.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed gives the same bytes."
+)
 @click.option("--processes", type=click.IntRange(1), help="Processes that draw.  [default: one per core]")
 def challenge_folder(folder: Path, rows: int, seed: int, processes: int | None) -> None:
     """Write a data folder of the challenge's size and mix, all of it drawn: about 2 GB."""

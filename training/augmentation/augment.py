@@ -36,10 +36,10 @@ _JPEG = (15, 60)  # quality
 class Item:
     """A row on the network's grid of S x S pixels.
 
-    `image` is (3, S, S) uint8, not always contiguous. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
-    NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
-    `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
-    square of the grid is in native pixels; rotations need it.
+    `image` is (3, S, S) uint8, not always contiguous. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a
+    KeyPoints (M, 2) with NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or
+    a class, () int64. `also` are the same image's targets for other tasks, which move with it. `aspect` is how much
+    wider than high a square of the grid is in native pixels; rotations need it.
     """
 
     image: tv_tensors.Image

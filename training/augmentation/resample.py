@@ -1,4 +1,4 @@
-"""One affine resampling of an image and its masks. Written here because torchvision's costs a matrix product per pixel."""
+"""One affine resampling of an image and its masks. torchvision's costs a matrix product per pixel."""
 
 import numpy as np
 import numpy.typing as npt

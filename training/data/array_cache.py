@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from challenge.host.disk import on_disk
+
 Array = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """(width, height) of what an array was made from."""
@@ -82,6 +84,21 @@ class ArrayCache:
         self._room = self._capacity - len(stored) - len(others) + min(len(others), max(0, excess))
         self._paths = {key: file.path for key, file in stored.items()}
         return {key: file.size for key, file in stored.items()}
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes that one array takes on disk."""
+        return on_disk(len(self._header) + int(np.prod(self._shape)))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return self._folder
+
+    @property
+    def room(self) -> int:
+        """How many more arrays may be added."""
+        return max(0, self._room)
 
     def add(self, key: str, array: Array, size: Size) -> bool:
         """Store an array and return True, or return False if the cache is full. Raises OSError."""

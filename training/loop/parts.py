@@ -15,6 +15,7 @@ from training.config import Config, LossConfig
 from training.data.dataset import Dataset
 from training.data.rows import DataSource, Part, load_parts
 from training.data.sampling import TaskSampler
+from training.data.split import subset
 from training.distributed import Ranks
 from training.loop.device import set_up
 from training.loop.optim import make_optimizer
@@ -32,7 +33,10 @@ from training.task_names import check_task_names
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run. `shared` are the modules that several tasks use, `frozen` parameters never learn."""
+    """The parts of a run. `shared` are the modules that several tasks use, `frozen` parameters never learn.
+
+    `scorer` scores all dev rows, `quick_scorer` those that are scored while training (`dev.rows`).
+    """
 
     device: torch.device
     data: Dataset
@@ -45,6 +49,7 @@ class Parts:
     balance: TaskBalance
     optimizer: torch.optim.Optimizer
     scorer: DevScorer
+    quick_scorer: DevScorer
     facts: RunFacts
 
 
@@ -62,6 +67,8 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
     for module in shared if config.runtime.compile else ():
         module.compile()
     balance = TaskBalance(data.tasks, config.balance).to(device)
+    scorer = DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()})
+    quick = subset(dev.samples, config.dev.rows, config.data.split_seed, dev.store.contents)
     return Parts(
         device=device,
         data=data,
@@ -73,7 +80,8 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
         losses={spec.task_id: _loss(config.loss, data, spec) for spec in data.tasks},
         balance=balance,
         optimizer=make_optimizer(network, config.optim, balance),
-        scorer=DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()}),
+        scorer=scorer,
+        quick_scorer=scorer.on(quick) if config.dev.rows else scorer,
         facts=_facts(start, data, means, Digests.of(train, dev, start.state if start else None)),
     )
 
