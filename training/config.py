@@ -198,7 +198,8 @@ class RuntimeConfig:
     """How a recipe is run. A resumed run may change these settings.
 
     `device` is `auto`, `cpu` or `cuda`; `precision` `float32`, `bfloat16` or `float16` (autocast). `workers` are
-    processes that prepare batches; `cache_gigabytes` bounds the image cache on disk.
+    processes that prepare batches; `cache_gigabytes` bounds the image cache on disk. `augment_on` says where grey
+    values are augmented: by the `workers`, image by image, or on the `device`, batch by batch.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -208,6 +209,7 @@ class RuntimeConfig:
     deterministic: bool = False
     workers: Annotated[int, Range(0, 1024)] = 0
     cache_gigabytes: Annotated[float, Range(0, 1e6)] = 16.0
+    augment_on: Literal["workers", "device"] = "workers"
 
 
 @dataclass(frozen=True)

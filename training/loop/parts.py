@@ -100,7 +100,8 @@ def dataset_of(config: Config, train: Part) -> Dataset:
         raise UserError(f"no training row of {train.root} is left: all of them are dev rows")
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
     rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
-    return Dataset(train.samples, train.store, rules, config.augment, config.seed, config.sampling.joint)
+    paint_later = config.runtime.augment_on == "device"
+    return Dataset(train.samples, train.store, rules, config.augment, config.seed, config.sampling.joint, paint_later)
 
 
 def _means(data: Dataset) -> dict[str, list[float]]:

@@ -134,7 +134,7 @@ def test_a_subset_keeps_groups_together_and_does_not_depend_on_the_order(rows, s
 
 def test_a_subset_has_the_same_part_of_every_class_but_some_rows_of_each():
     sizes = {"0": 300, "1": 90, "2": 3}
-    rows = [sample(f"image {label} {i:03d}.png", label=label) for label, size in sizes.items() for i in range(size)]
+    rows = [sample(f"image {label}{i:03d}.png", label=label) for label, size in sizes.items() for i in range(size)]
     some = subset(rows, 131, seed=0)
     counts = [sum(s.cells["mask"] == label for s in some) for label in sizes]
     assert counts == [100, 30, 3]
