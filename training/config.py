@@ -259,7 +259,7 @@ def from_recorded(table: Mapping[str, Any]) -> Config:
     Keys that decide which rows are dev rows and which are scored, and that an older run lacks, say what was done then:
     near-copies were not joined, and all dev rows were scored while training. It stays so.
     """
-    older = {"data": {"near_copies": 0.0}, "dev": {"rows": 0}}
+    older: dict[str, dict[str, Any]] = {"data": {"near_copies": 0.0}, "dev": {"rows": 0}}
     return from_dict({**table, **{name: {**keys, **table.get(name, {})} for name, keys in older.items()}})
 
 

@@ -77,7 +77,7 @@ def _resolution(x: Tensor, drawn: Sequence[tuple[list[int], str]]) -> Tensor:
     coarse = []
     for image, (small, mode) in zip(x, drawn, strict=True):
         shrunk = F.interpolate(image[None], size=small, mode="bilinear", antialias=True)
-        coarse.append(F.interpolate(shrunk, size=tuple(x.shape[2:]), mode=mode))
+        coarse.append(F.interpolate(shrunk, size=(x.shape[-2], x.shape[-1]), mode=mode))
     return torch.cat(coarse)
 
 

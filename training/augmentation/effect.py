@@ -5,7 +5,8 @@ process can paint whole batches on its device. One image is a batch of one.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ Paint = Callable[[Tensor, Sequence[Any]], Tensor]
 """(B, C, S, S) float32 in 0..1 and what was drawn for each image -> the same shape, not yet clipped."""
 
 
-class Effect(NamedTuple):
+@dataclass(frozen=True)
+class Effect:
     """A change of grey values. `marks` may turn one channel into three."""
 
     draw: Draw

@@ -52,7 +52,7 @@ def _brightness_contrast(x: Tensor, drawn: Sequence[tuple[float, float]]) -> Ten
 
 
 def _gamma(x: Tensor, drawn: Sequence[float]) -> Tensor:
-    return x ** column(drawn, x)
+    return x.pow(column(drawn, x))
 
 
 def _draw_noise(rng: np.random.Generator, shape: Shape) -> Floats:
@@ -91,10 +91,10 @@ def _jpeg(x: Tensor, drawn: Sequence[int]) -> Tensor:
     if x.shape[1] == 1:
         return _stored(x - _MIDDLE, drawn, _LUMINANCE) + _MIDDLE
     to_stored = torch.tensor(_BRIGHTNESS_AND_COLOURS, dtype=x.dtype, device=x.device)
-    brightness, colours = torch.einsum("ij,bjhw->bihw", to_stored, x).split([1, 2], dim=1)
-    small = _stored(avg_pool2d(colours, 2, ceil_mode=True), drawn, _CHROMINANCE)
+    planes = torch.einsum("ij,bjhw->bihw", to_stored, x)
+    small = _stored(avg_pool2d(planes[:, 1:], 2, ceil_mode=True), drawn, _CHROMINANCE)
     read = [
-        _stored(brightness - _MIDDLE, drawn, _LUMINANCE) + _MIDDLE,
+        _stored(planes[:, :1] - _MIDDLE, drawn, _LUMINANCE) + _MIDDLE,
         interpolate(small, scale_factor=2, mode="bilinear")[..., : x.shape[2], : x.shape[3]],
     ]
     return torch.einsum("ij,bjhw->bihw", to_stored.inverse(), torch.cat(read, dim=1))
@@ -114,8 +114,9 @@ def _stored(x: Tensor, drawn: Sequence[int], table: Sequence[int]) -> Tensor:
 
 def _transformed(x: Tensor, matrix: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C, H / 8, 8, W): `matrix` @ block @ its transpose, for every block of 8 x 8 pixels."""
-    rows = matrix @ x.unflatten(2, (-1, _SIDE))
-    return (rows.unflatten(4, (-1, _SIDE)) @ matrix.T).flatten(4, 5)
+    images, channels, height, width = x.shape
+    rows = matrix @ x.reshape(images, channels, height // _SIDE, _SIDE, width)
+    return (rows.reshape(-1, _SIDE) @ matrix.T).reshape(rows.shape)
 
 
 @lru_cache(maxsize=1)

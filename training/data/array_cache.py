@@ -51,10 +51,10 @@ class _File:
 
 def _header(shape: tuple[int, ...]) -> bytes:
     """Return how the file of an array begins. Comparing it takes a fifth of the time in which NumPy parses it."""
+    array = np.zeros(shape, np.uint8)
     stream = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)
-    return stream.getvalue()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()[: -array.nbytes]
 
 
 class ArrayCache:
@@ -128,5 +128,5 @@ class ArrayCache:
         except OSError:
             return None
         head, values = data[: len(self._header)], data[len(self._header) :]
-        is_whole = head.tobytes() == self._header and path.stem.endswith(f"-{zlib.crc32(values):08x}")
+        is_whole = head.tobytes() == self._header and path.stem.endswith(f"-{zlib.crc32(values.data):08x}")
         return values.reshape(self._shape) if is_whole else None
