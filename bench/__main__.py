@@ -13,19 +13,23 @@ def command_line() -> click.Group:
     from bench.breakdown import breakdown
     from bench.end_to_end import end_to_end
     from bench.load import load
-    from bench.near_copies import near_copies
     from bench.predictor import predictor
     from bench.recipes import recipes
     from bench.runtimes import runtimes
     from bench.scaling import scaling
     from bench.scoring import scoring
     from bench.systems import systems
-    from bench.throughput import throughput
+    from bench.training.challenge_folder import challenge_folder
+    from bench.training.loader import loader
+    from bench.training.near_copies import near_copies
+    from bench.training.throughput import throughput
 
     commands = [
         breakdown,
+        challenge_folder,
         end_to_end,
         load,
+        loader,
         near_copies,
         predictor,
         recipes,

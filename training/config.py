@@ -188,10 +188,13 @@ class DevConfig:
     """Official scores on the dev rows every `every` steps (0: at the end alone).
 
     The best network so far is kept; training stops after `patience` scorings without a better one (0: never).
+    While training, about `rows` of the dev rows are scored, always the same (0: all). At the end the best network is
+    scored on all of them.
     """
 
     every: CountOrNone = 0
     patience: CountOrNone = 0
+    rows: CountOrNone = 1000
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,8 @@ class RuntimeConfig:
     """How a recipe is run. A resumed run may change these settings.
 
     `device` is `auto`, `cpu` or `cuda`; `precision` `float32`, `bfloat16` or `float16` (autocast). `workers` are
-    processes that prepare batches; `cache_gigabytes` bounds the image cache on disk.
+    processes that prepare batches; `cache_gigabytes` bounds the image cache on disk. `augment_on` says where grey
+    values are augmented: by the `workers`, image by image, or on the `device`, batch by batch.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -209,6 +213,7 @@ class RuntimeConfig:
     deterministic: bool = False
     workers: Annotated[int, Range(0, 1024)] = 0
     cache_gigabytes: Annotated[float, Range(0, 1e6)] = 16.0
+    augment_on: Literal["workers", "device"] = "workers"
 
 
 @dataclass(frozen=True)
@@ -255,10 +260,11 @@ def from_dict(table: Mapping[str, Any]) -> Config:
 def from_recorded(table: Mapping[str, Any]) -> Config:
     """Read the config that a run or its weights recorded. Raises UserError.
 
-    Keys that decide which rows are dev rows, and that an older run lacks, say what was done then: near-copies were
-    not joined. Its split stays as it was.
+    Keys that decide which rows are dev rows and which are scored, and that an older run lacks, say what was done then:
+    near-copies were not joined, and all dev rows were scored while training. It stays so.
     """
-    return from_dict({**table, "data": {"near_copies": 0.0, **table.get("data", {})}})
+    older: dict[str, dict[str, Any]] = {"data": {"near_copies": 0.0}, "dev": {"rows": 0}}
+    return from_dict({**table, **{name: {**keys, **table.get(name, {})} for name, keys in older.items()}})
 
 
 def with_overrides(config: Config, overrides: tuple[str, ...]) -> Config:

@@ -24,7 +24,7 @@ class DiskFullError(Exception):
         """Return the error for a run that has `answered` of `rows` and needs about `needed` bytes more."""
         return cls(
             f"no room is left in {folder} after {answered} of {rows} rows: the others need about {on_disk(needed):,} "
-            f"bytes, {_free(folder):,} are free; make room and run the same command with --resume"
+            f"bytes, {free_bytes(folder):,} are free; make room and run the same command with --resume"
         )
 
     @classmethod
@@ -32,11 +32,11 @@ class DiskFullError(Exception):
         """Return the error for a command that must be repeated: `purpose` needs about `needed` bytes in `folder`."""
         return cls(
             f"no room is left in {folder} for {purpose}: about {on_disk(needed):,} bytes are needed, "
-            f"{_free(folder):,} are free; make room and run the same command again"
+            f"{free_bytes(folder):,} are free; make room and run the same command again"
         )
 
 
-def _free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Return the free bytes on the disk of `folder`, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free

@@ -7,39 +7,34 @@ is handed in, so that a row looks the same whichever process prepares it.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from training.augmentation import appearance
-from training.augmentation import ultrasound_effects as ultrasound
+from training.augmentation.appearance import Donor
+from training.augmentation.painting import Painting, draw_painting, painted
 from training.augmentation.point_order import in_order
-from training.augmentation.resample import resample
+from training.augmentation.resample import Resampling
 from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
 
 _TRIES = 5
 _LEAST_VISIBLE = 0.6  # of a box's area; less, and the object may no longer be what the label says
-_GAMMA = (0.7, 1.4)
-_NOISE = 0.08
-_BLUR = (0.4, 1.6)  # standard deviation in grid pixels
-_JPEG = (15, 60)  # quality
 
 
 @dataclass(frozen=True)
 class Item:
     """A row on the network's grid of S x S pixels.
 
-    `image` is (3, S, S) uint8. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a KeyPoints (M, 2) with
-    NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or a class, () int64.
-    `also` are the same image's targets for other tasks, which move with it. `aspect` is how much wider than high a
-    square of the grid is in native pixels; rotations need it.
+    `image` is (3, S, S) uint8, not always contiguous. `target` is a Mask (S, S) uint8, a BoundingBoxes (1, 4) XYXY, a
+    KeyPoints (M, 2) with NaN for missing points (both float32, in continuous grid pixels: the first pixel is 0..1), or
+    a class, () int64. `also` are the same image's targets for other tasks, which move with it. `aspect` is how much
+    wider than high a square of the grid is in native pixels; rotations need it.
     """
 
     image: tv_tensors.Image
@@ -55,10 +50,6 @@ class Item:
         return Item(image, first, tuple(others), self.aspect)
 
 
-Donor = Callable[[np.random.Generator], Tensor]
-"""Returns another training image, (3, S, S) uint8."""
-
-
 def _black(rng: np.random.Generator) -> Tensor:
     """Return an image without a style."""
     return torch.zeros(3, 8, 8, dtype=torch.uint8)
@@ -67,16 +58,24 @@ def _black(rng: np.random.Generator) -> Tensor:
 def train_preset(
     item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator, donor: Donor = _black
 ) -> Item:
-    """Move (as far as the task allows), change the grey values, put the points into their order.
+    """Move (as far as the task allows), change the grey values, put the points into their order."""
+    item, painting = drawn_preset(item, rules, config, rng, donor)
+    image = painted(item.image.as_subclass(Tensor)[None], [painting])[0]
+    return replace(item, image=tv_tensors.Image(image.expand(3, -1, -1)))
 
-    A grey picture is worked on as one channel, which takes a third of the time.
+
+def drawn_preset(
+    item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.Generator, donor: Donor = _black
+) -> tuple[Item, Painting]:
+    """Do as `train_preset`, but return what is to be painted, for `painted` to do it later.
+
+    A grey picture is worked on as one channel, which takes a third of the time: the item's image has one then.
     """
     if _is_grey(item.image):
-        item = replace(item, image=tv_tensors.Image(item.image[:1]))
+        item = replace(item, image=tv_tensors.Image(item.image[:1].contiguous()))
     item = _moved(item, rules, config, rng)
-    image = _repainted(item.image, config, rng, donor)
-    item = replace(item, image=tv_tensors.Image(image.expand(3, -1, -1)))
-    return replace(item, target=in_order(item.target, rules.pairs))
+    painting = draw_painting(config, rng, (item.image.shape[0], item.image.shape[-1]), donor)
+    return replace(item, target=in_order(item.target, rules.pairs)), painting
 
 
 def _is_grey(image: Tensor) -> bool:
@@ -118,10 +117,11 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
 
 @dataclass(frozen=True)
 class _Motion:
-    """p -> matrix @ p + offset, in continuous grid pixels x, y."""
+    """p -> matrix @ p + offset, in continuous grid pixels x, y, on a grid of `size` pixels."""
 
     matrix: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
+    size: int
 
     @classmethod
     def of(cls, item: Item, degrees: float, scale: float, shift: npt.NDArray[np.float64]) -> "_Motion":
@@ -133,7 +133,7 @@ class _Motion:
         matrix = scale * np.array([[cosine, -sine / item.aspect], [sine * item.aspect, cosine]])
         size = item.image.shape[-1]
         centre = np.full(2, size / 2)
-        return cls(matrix, centre - matrix @ centre + size * shift)
+        return cls(matrix, centre - matrix @ centre + size * shift, size)
 
     def target(self, target: Tensor) -> Tensor:
         """Move a mask, box or points."""
@@ -155,9 +155,13 @@ class _Motion:
     def resampled(self, image: Tensor) -> Tensor:
         """Move an image or a mask; what comes from outside is 0."""
         plain = image.as_subclass(Tensor)
-        is_mask = isinstance(image, tv_tensors.Mask)
-        moved: Tensor = tv_tensors.wrap(resample(plain, self.matrix, self.offset, nearest=is_mask), like=image)
+        sampled = self._resampling.mask(plain) if isinstance(image, tv_tensors.Mask) else self._resampling.image(plain)
+        moved: Tensor = tv_tensors.wrap(sampled, like=image)
         return moved
+
+    @cached_property
+    def _resampling(self) -> Resampling:
+        return Resampling(self.matrix, self.offset, self.size)
 
 
 def _flipped(target: Tensor, axis: int) -> Tensor:
@@ -187,60 +191,3 @@ def _clamped(target: Tensor) -> Tensor:
         return target
     clamped: Tensor = F.clamp_bounding_boxes(target, clamping_mode="hard")
     return clamped
-
-
-def _repainted(
-    image: tv_tensors.Image, config: AugmentConfig, rng: np.random.Generator, donor: Donor
-) -> tv_tensors.Image:
-    """Grey values. Brightness, contrast and noise are the official recipe's (arXiv 2602.01055)."""
-    effects: list[tuple[float, ultrasound.Effect]] = [
-        (config.style, lambda x, rng: appearance.style_of(x, donor(rng).float() / 255, rng)),
-        (config.grey_curve, appearance.grey_curve),
-        (config.brightness_contrast, lambda x, rng: _brightness_contrast(x, config.change, rng)),
-        (config.gamma, lambda x, rng: x ** rng.uniform(*_GAMMA)),
-        (config.depth_gain, ultrasound.depth_gain),
-        (config.shadow, ultrasound.shadow),
-        (config.haze, ultrasound.haze),
-        (config.speckle, ultrasound.speckle),
-        (config.noise, _noise),
-        (config.blur, _blur),
-        (config.resolution, appearance.resolution),
-        (config.marks, appearance.marks),
-        (config.jpeg, _jpeg),
-    ]
-    chosen = [effect for probability, effect in effects if probability and rng.random() < probability]
-    if not chosen:
-        return image
-    x = image.as_subclass(Tensor).float() / 255
-    for effect in chosen:
-        x = effect(x, rng).clamp(0, 1)
-    return tv_tensors.Image((x * 255).round().to(torch.uint8))
-
-
-def _brightness_contrast(x: Tensor, change: float, rng: np.random.Generator) -> Tensor:
-    contrast, brightness = map(float, rng.uniform(-change, change, 2))
-    return x * (1 + contrast) + brightness
-
-
-def _noise(x: Tensor, rng: np.random.Generator) -> Tensor:
-    amplitude = rng.uniform(0, _NOISE)
-    return x + amplitude * torch.from_numpy(rng.standard_normal(x.shape, np.float32))
-
-
-def _blur(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Fewer details, as of a coarser probe or a picture that was scaled down once."""
-    sigma = float(rng.uniform(*_BLUR))
-    reach = math.ceil(2 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    size = x.shape[-1]
-    # Sums of shifted images: a convolution of one channel takes ten times as long.
-    padded = pad(x[None], (reach,) * 4, mode="reflect")[0]
-    down = sum((weight * padded[:, i : i + size] for i, weight in enumerate(kernel)), torch.zeros(()))
-    return sum((weight * down[:, :, i : i + size] for i, weight in enumerate(kernel)), torch.zeros(()))
-
-
-def _jpeg(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """The blocks of a picture that was stored small."""
-    stored: Tensor = F.jpeg((x * 255).round().to(torch.uint8), int(rng.integers(*_JPEG)))
-    return stored.float() / 255

@@ -1,4 +1,4 @@
-"""One affine resampling of an image or a mask. Written here because torchvision's costs a matrix product per pixel."""
+"""One affine resampling of an image and its masks. torchvision's costs a matrix product per pixel."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,35 +9,28 @@ from torch import Tensor
 Matrix = npt.NDArray[np.float64]
 
 
-def resample(image: Tensor, matrix: Matrix, offset: Matrix, *, nearest: bool) -> Tensor:
-    """Move what is at p to `matrix` @ p + `offset`, p = (x, y) in continuous pixels (the first pixel is 0..1).
+class Resampling:
+    """Moves what is at p to `matrix` @ p + `offset`, p = (x, y) in continuous pixels (the first pixel is 0..1).
 
-    `image` is (..., S, S) uint8: an image (C, S, S), bilinear, or with `nearest` a mask (S, S). The result has its
-    shape and type; what comes from outside is 0.
+    `size` is the side S. The places where the pixels come from are computed once, for an image and all of its masks.
     """
-    x, y = _sources(image.shape[-1], np.asarray(np.linalg.inv(matrix), np.float64), offset)
-    return _nearest(image, x, y) if nearest else _bilinear(image, x, y)
 
+    def __init__(self, matrix: Matrix, offset: Matrix, size: int) -> None:
+        inverse = np.linalg.inv(matrix)
+        rows = np.column_stack([inverse, -inverse @ offset]) * (2 / size)
+        centres = torch.arange(size, dtype=torch.float32) + 0.5
+        # In grid_sample's units: -1 and 1 are the outer borders of the image.
+        self._places = torch.empty(1, size, size, 2)
+        for axis, (across, down, first) in enumerate(rows.tolist()):
+            torch.add(across * centres, (down * centres + (first - 1))[:, None], out=self._places[0, :, :, axis])
 
-def _sources(size: int, inverse: Matrix, offset: Matrix) -> tuple[Tensor, Tensor]:
-    """Return where each pixel of the result comes from, x and y, each (S, S)."""
-    centres = torch.arange(size, dtype=torch.float32) + 0.5
-    start = -inverse @ offset
-    x, y = (
-        (float(row[0]) * centres)[None, :] + (float(row[1]) * centres + float(first))[:, None]
-        for row, first in zip(inverse, start, strict=True)
-    )
-    return x, y
+    def image(self, image: Tensor) -> Tensor:
+        """(C, S, S) uint8 -> the same, bilinear; what comes from outside is 0."""
+        return self._sampled(image, "bilinear").round().to(torch.uint8)
 
+    def mask(self, mask: Tensor) -> Tensor:
+        """(S, S) uint8 -> the same, each pixel from the nearest; what comes from outside is 0."""
+        return self._sampled(mask[None], "nearest")[0].to(torch.uint8)
 
-def _nearest(mask: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The mask gets a border of 0 from which everything outside is taken."""
-    side = mask.shape[-1] + 2
-    column, row = ((place + 1).clamp(0, side - 1).to(torch.int64) for place in (x, y))
-    return F.pad(mask, (1, 1, 1, 1)).flatten()[row * side + column]
-
-
-def _bilinear(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    grid = torch.stack([x, y], dim=-1) * (2 / image.shape[-1]) - 1
-    moved = F.grid_sample(image[None].float(), grid[None], mode="bilinear", align_corners=False)[0]
-    return moved.round().to(torch.uint8)
+    def _sampled(self, image: Tensor, mode: str) -> Tensor:
+        return F.grid_sample(image[None].float(), self._places, mode=mode, align_corners=False)[0]

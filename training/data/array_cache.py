@@ -5,6 +5,7 @@ or not at all, and any number of processes may use a cache at once. A file may v
 room, or be damaged: `read` then returns nothing, and the reader makes the array again.
 """
 
+import io
 import os
 import zlib
 from collections.abc import Collection
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from challenge.host.disk import on_disk
 
 Array = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -46,6 +49,14 @@ class _File:
             return 0
 
 
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Return how the file of an array begins. Comparing it takes a fifth of the time in which NumPy parses it."""
+    array = np.zeros(shape, np.uint8)
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()[: -array.nbytes]
+
+
 class ArrayCache:
     """Arrays of `shape` (uint8) below `folder`, at most `limit_bytes` of them.
 
@@ -57,6 +68,7 @@ class ArrayCache:
         self._capacity = max(1, limit_bytes // int(np.prod(shape)))
         self._room = self._capacity
         self._paths: dict[str, Path] = {}
+        self._header = _header(shape)
         folder.mkdir(parents=True, exist_ok=True)
 
     def open_for(self, keys: Collection[str]) -> dict[str, Size]:
@@ -72,6 +84,21 @@ class ArrayCache:
         self._room = self._capacity - len(stored) - len(others) + min(len(others), max(0, excess))
         self._paths = {key: file.path for key, file in stored.items()}
         return {key: file.size for key, file in stored.items()}
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes that one array takes on disk."""
+        return on_disk(len(self._header) + int(np.prod(self._shape)))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        return self._folder
+
+    @property
+    def room(self) -> int:
+        """How many more arrays may be added."""
+        return max(0, self._room)
 
     def add(self, key: str, array: Array, size: Size) -> bool:
         """Store an array and return True, or return False if the cache is full. Raises OSError."""
@@ -97,8 +124,9 @@ class ArrayCache:
         if path is None:
             return None
         try:
-            array: Array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            data: Array = np.fromfile(path, np.uint8)
+        except OSError:
             return None
-        is_whole = array.shape == self._shape and array.dtype == np.uint8
-        return array if is_whole and path.stem.endswith(f"-{zlib.crc32(array.tobytes()):08x}") else None
+        head, values = data[: len(self._header)], data[len(self._header) :]
+        is_whole = head.tobytes() == self._header and path.stem.endswith(f"-{zlib.crc32(values.data):08x}")
+        return values.reshape(self._shape) if is_whole else None

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torchvision import tv_tensors
 from challenge import targets
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind, TaskSpec
-from training.augmentation.augment import Item, eval_preset, train_preset
+from training.augmentation.augment import Item, drawn_preset, eval_preset
+from training.augmentation.painting import Painting, painted
 from training.augmentation.point_order import in_order
 from training.augmentation.settings import AugmentConfig
 from training.augmentation.task_rules import TaskRules
@@ -26,16 +27,19 @@ class Batch:
 
     Masks (B, S, S) uint8 class indices; classes (B,) int64; boxes (B, 4) and points (B, 2M) float32 in 0..1 of the
     image, NaN for a missing point. A task other than the drawn one has zeros where an image has no row for it.
+    `paintings` are what is still to be painted on the images, one each (`training.augmentation.painting`), if any.
     """
 
     images: Tensor
     targets: Mapping[str, Tensor]
+    paintings: Sequence[Painting] = ()
 
 
 class Dataset:
     """Rows by task. `rules` tell what each task allows; without `augment` nothing is random.
 
-    With `joint` a draw's images come with the targets of every task that has a row for them.
+    With `joint` a draw's images come with the targets of every task that has a row for them. With `paint_later` batches
+    say what is to be painted on their images, and whoever takes them paints it.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Dataset:
         augment: AugmentConfig | None = None,
         seed: int = 0,
         joint: bool = False,
+        paint_later: bool = False,
     ) -> None:
         self.samples: dict[str, list[Sample]] = defaultdict(list)
         self._by_image: dict[str, dict[str, Sample]] = defaultdict(dict)
@@ -54,6 +59,7 @@ class Dataset:
             if joint:
                 self._by_image[sample.image_path][sample.task_id] = sample
         self._store, self._rules, self._augment, self._seed = store, rules, augment, seed
+        self._paint_later = paint_later
 
     @property
     def tasks(self) -> list[TaskSpec]:
@@ -74,8 +80,9 @@ class Dataset:
         own = draw.share(rank, ranks)
         rows = [self._row(own.task_id, row, key) for row, key in zip(own.rows, own.keys, strict=True)]
         blanks = {task_id: torch.zeros_like(self._plain(self.samples[task_id][0])) for task_id in self.known(draw)}
-        targets = {t: torch.stack([known.get(t, blank) for _, known in rows]) for t, blank in blanks.items()}
-        return Batch(torch.stack([image for image, _ in rows]), targets)
+        targets = {t: torch.stack([known.get(t, blank) for _, known, _ in rows]) for t, blank in blanks.items()}
+        paintings = [painting for _, _, painting in rows] if self._paint_later else []
+        return Batch(torch.stack([image for image, _, _ in rows]), targets, paintings)
 
     def known(self, draw: Draw) -> dict[str, list[int]]:
         """Return the tasks that a draw's images teach, the drawn one first, each with the positions of its images."""
@@ -87,6 +94,11 @@ class Dataset:
 
     def item(self, task_id: str, row: int, key: Sequence[int] = ()) -> Item:
         """Return one row, augmented by the random numbers that (seed, *key) gives, if the dataset augments."""
+        item, painting = self._drawn(task_id, row, key)
+        return replace(item, image=tv_tensors.Image(_finished(item.image, painting)))
+
+    def _drawn(self, task_id: str, row: int, key: Sequence[int]) -> tuple[Item, Painting]:
+        """Return one row, moved, and what is to be painted on its image, which may have one channel."""
         sample = self.samples[task_id][row]
         others, rules = self._others(sample), self._rules[task_id]
         for other in others:
@@ -94,11 +106,11 @@ class Dataset:
         pixels = torch.from_numpy(self._store.image(sample)).permute(2, 0, 1)
         also = tuple(self._target(other) for other in others)
         aspect = self._store.resize_of(sample).aspect
-        item = Item(tv_tensors.Image(pixels.contiguous()), self._target(sample), also, aspect)
+        item = Item(tv_tensors.Image(pixels), self._target(sample), also, aspect)
         if self._augment is None:
-            return eval_preset(item, rules)
+            return eval_preset(item, rules), {}
         rng = np.random.default_rng((self._seed, _AUGMENT, *key))
-        return train_preset(item, rules, self._augment, rng, self._any_image)
+        return drawn_preset(item, rules, self._augment, rng, self._any_image)
 
     def _any_image(self, rng: np.random.Generator) -> Tensor:
         """Return the image (3, S, S) uint8 of some row, every task being as likely as any other."""
@@ -109,13 +121,14 @@ class Dataset:
         tasks = self._by_image.get(sample.image_path, {})
         return [other for task_id, other in tasks.items() if task_id != sample.task_id]
 
-    def _row(self, task_id: str, row: int, key: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return an image and its targets, as the losses take them, by task."""
-        item, sample = self.item(task_id, row, key), self.samples[task_id][row]
+    def _row(self, task_id: str, row: int, key: Sequence[int]) -> tuple[Tensor, dict[str, Tensor], Painting]:
+        """Return an image, its targets as the losses take them, by task, and what is to be painted on the image."""
+        item, painting = self._drawn(task_id, row, key)
+        sample = self.samples[task_id][row]
         known = {task_id: _as_target(item.target)}
         for other, target in zip(self._others(sample), item.also, strict=True):
             known[other.task_id] = _as_target(in_order(target, self._rules[other.task_id].pairs))
-        return item.image.as_subclass(Tensor), known
+        return _finished(item.image, {} if self._paint_later else painting), known, painting
 
     def _plain(self, sample: Sample) -> Tensor:
         """Return a row's target without augmentation, as the losses take it."""
@@ -177,6 +190,11 @@ class Dataset:
 
 
 _AUGMENT = 1  # keeps these random numbers apart from the sampler's
+
+
+def _finished(image: Tensor, painting: Painting) -> Tensor:
+    """(1 or 3, S, S) uint8 -> (3, S, S) uint8 with everything painted."""
+    return painted(image.as_subclass(Tensor)[None], [painting])[0].expand(3, -1, -1)
 
 
 def _as_target(target: Tensor) -> Tensor:

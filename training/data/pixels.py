@@ -1,6 +1,7 @@
 """Images and masks on the network's grid: decoded and resized once, kept in the cache."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from challenge.host.disk import is_full
 from challenge.host.progress import progress
 from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Fit, Resize
@@ -20,6 +22,7 @@ from challenge.manifest import Sample
 from challenge.paths import find_image
 from training.config import DataConfig
 from training.data.array_cache import ArrayCache
+from training.data.cache_room import Needs, check_room, no_room
 from training.data.row_files import (
     FileSet,
     Reading,
@@ -41,6 +44,7 @@ Made = TypeVar("Made")
 
 _VERSION = 3  # of what is cached: count up whenever decoding or resizing changes
 _IN_FLIGHT = 256
+_SAMPLE = 32  # files that are decoded to estimate the time of all
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ class PixelStore:
         images, masks = set(map(image_of, samples)), set(self._masks_of.values())
         self._images = _Files(images_cache, data_root, images, self._decode_image, "images")
         self._masks = _Files(masks_cache, data_root, masks, self._decode_mask, "masks")
+        check_room([self._images.needs, self._masks.needs], cache)
+        for files in (self._images, self._masks):
+            files.fill()
 
     @property
     def contents(self) -> Mapping[str, str]:
@@ -130,7 +137,7 @@ class _Files:
     """Files of one shape in one cache."""
 
     def __init__(self, cache: ArrayCache, root: Path, sets: Collection[FileSet], decode: Decode, label: str) -> None:
-        self._cache, self._decode = cache, decode
+        self._cache, self._decode, self._label = cache, decode, label
         self._unread: dict[FileSet, Unread] = {}
         self.keys: dict[FileSet, str] = {}
         ordered = sorted(sets)
@@ -141,8 +148,12 @@ class _Files:
             else:
                 self.keys[files] = key
         self._sizes = cache.open_for(set(self.keys.values()))
-        missing = {key: files for files, key in self.keys.items() if key not in self._sizes}
-        self._fill(missing, label)
+        self._missing = {key: files for files, key in self.keys.items() if key not in self._sizes}
+
+    @property
+    def needs(self) -> Needs:
+        """What filling the cache takes."""
+        return Needs(self._label, len(self._missing), self._cache.room, self._cache.bytes_each, self._seconds())
 
     def size(self, files: FileSet) -> Size | Unread:
         """Return the native size of what the files were decoded to, or why they could not be."""
@@ -157,10 +168,20 @@ class _Files:
         array = self._cache.read(self.keys[files])
         return self._decode(files).pixels if array is None else array
 
-    def _fill(self, missing: Mapping[str, FileSet], label: str) -> None:
-        """Decode what the cache lacks and store what has room."""
+    def _seconds(self) -> float:
+        """Return the time in which threads would decode what is missing, by decoding a few files of it."""
+        if len(self._missing) <= _SAMPLE:
+            return 0.0
+        some = [*self._missing.values()][:: len(self._missing) // _SAMPLE]
+        start = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda files: attempt(partial(self._decode, files)), some))
+        return (time.monotonic() - start) * len(self._missing) / len(some)
+
+    def fill(self) -> None:
+        """Decode what the cache lacks and store what has room. Raises DiskFullError."""
         notes: dict[str, list[FileSet]] = defaultdict(list)
-        unstored = 0
+        missing, label = self._missing, self._label
         decoded = in_parallel(
             lambda files: attempt(partial(self._decode, files)), [*missing.values()], f"decoding {label}"
         )
@@ -171,12 +192,17 @@ class _Files:
             for note in result.notes:
                 notes[note].append(files)
             self._sizes[key] = (result.resize.width, result.resize.height)
-            unstored += not self._cache.add(key, result.pixels, self._sizes[key])
+            self._store(key, result.pixels)
         for note, sets in notes.items():
             logger.warning("%d %s (the first: %s): %s", len(sets), label, sets[0].names[0], note)
-        if unstored:
-            logger.warning("%d of %d %s do not fit into the cache and are decoded each time; raise "
-                           "runtime.cache_gigabytes", unstored, len(self._sizes), label)  # fmt: skip
+
+    def _store(self, key: str, pixels: Pixels) -> None:
+        try:
+            self._cache.add(key, pixels, self._sizes[key])
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise no_room(self._cache.folder, len(self._missing) * self._cache.bytes_each) from error
 
 
 def in_parallel(work: Callable[[Given], Made], items: Sequence[Given], label: str) -> Iterator[Made]:

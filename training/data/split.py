@@ -16,6 +16,9 @@ for near-copies.
 """
 
 
+_LEAST = 4
+
+
 def split(
     samples: Sequence[Sample], dev_fraction: float, seed: int, content: Content | None = None
 ) -> tuple[list[Sample], list[Sample]]:
@@ -56,6 +59,25 @@ def folds(
         ([s for s in samples if fold[_key(s)] != number], [s for s in samples if fold[_key(s)] == number])
         for number in range(count)
     ]
+
+
+def subset(samples: Sequence[Sample], count: int, seed: int, content: Content | None = None) -> list[Sample]:
+    """Return about `count` of the rows, or all of them if there are no more. The same seed gives the same rows.
+
+    Rows that share a group or an image stay together. Every stratum of tasks and labels has the same part of its
+    rows, but at least `_LEAST` if it has so many: a class without a row would have no score.
+    """
+    if len(samples) <= count:
+        return list(samples)
+    chosen: set[tuple[str, str]] = set()
+    for components in _strata(samples, seed, content):
+        wanted, taken = max(_LEAST, sum(map(len, components)) * count / len(samples)), 0
+        for rows in components:
+            if taken + len(rows) / 2 > wanted and taken:
+                break
+            taken += len(rows)
+            chosen.update(map(_key, rows))
+    return [sample for sample in samples if _key(sample) in chosen]
 
 
 def without_shared(

@@ -15,6 +15,7 @@ from training.config import Config, LossConfig
 from training.data.dataset import Dataset
 from training.data.rows import DataSource, Part, load_parts, tasks_in
 from training.data.sampling import TaskSampler
+from training.data.split import subset
 from training.distributed import Ranks
 from training.loop.device import set_up
 from training.loop.optim import make_optimizer
@@ -32,7 +33,10 @@ from training.task_names import check_task_names
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run. `shared` are the modules that several tasks use, `frozen` parameters never learn."""
+    """The parts of a run. `shared` are the modules that several tasks use, `frozen` parameters never learn.
+
+    `scorer` scores all dev rows, `quick_scorer` those that are scored while training (`dev.rows`).
+    """
 
     device: torch.device
     data: Dataset
@@ -45,6 +49,7 @@ class Parts:
     balance: TaskBalance
     optimizer: torch.optim.Optimizer
     scorer: DevScorer
+    quick_scorer: DevScorer
     facts: RunFacts
 
 
@@ -54,7 +59,7 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
     _check(config, source, start)
     device = set_up(config.runtime, ranks)
     train, dev = load_parts(source, config.data, config.runtime, ranks)
-    data = _dataset(config, train)
+    data = dataset_of(config, train)
     means = _means(data)
     network = _network(config, data, means, start, device, ranks)
     shared = shared_modules(network)
@@ -62,6 +67,8 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
     for module in shared if config.runtime.compile else ():
         module.compile()
     balance = TaskBalance(data.tasks, config.balance).to(device)
+    scorer = DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()})
+    quick = subset(dev.samples, config.dev.rows, config.data.split_seed, dev.store.contents)
     return Parts(
         device=device,
         data=data,
@@ -73,7 +80,8 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
         losses={spec.task_id: _loss(config.loss, data, spec) for spec in data.tasks},
         balance=balance,
         optimizer=make_optimizer(network, config.optim, balance),
-        scorer=DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()}),
+        scorer=scorer,
+        quick_scorer=scorer.on(quick) if config.dev.rows else scorer,
         facts=_facts(start, data, means, Digests.of(train, dev, start.state if start else None)),
     )
 
@@ -88,12 +96,14 @@ def _check(config: Config, source: DataSource, start: Start | None) -> None:
     build_network(config.system, config.encoder, config.loss, tasks, {}, start)
 
 
-def _dataset(config: Config, train: Part) -> Dataset:
+def dataset_of(config: Config, train: Part) -> Dataset:
+    """Return the training rows as the recipe augments them. Raises UserError if there are none."""
     if not train.samples:
         raise UserError(f"no training row of {train.root} is left: all of them are dev rows")
     specs = {s.task_id: TaskSpec(s.task_id, s.kind, s.num_classes) for s in train.samples}
     rules = {task_id: rules_of(spec, config.tasks) for task_id, spec in specs.items()}
-    return Dataset(train.samples, train.store, rules, config.augment, config.seed, config.sampling.joint)
+    paint_later = config.runtime.augment_on == "device"
+    return Dataset(train.samples, train.store, rules, config.augment, config.seed, config.sampling.joint, paint_later)
 
 
 def _means(data: Dataset) -> dict[str, list[float]]:

@@ -78,12 +78,15 @@ def is_finished(config: Config, source: DataSource, output: Path, ranks: Ranks) 
 def resumed_recipe(state: RunState, config: Config) -> Config:
     """Return the recipe to resume a run with: `config`, with the split that the run began with.
 
-    A run that is older than `data.near_copies` did not join near-copies, and goes on without. Raises UserError if the
-    run's recipe is another, except for settings that do not change the result.
+    A run that is older than `data.near_copies` did not join near-copies, and goes on without. One that is older than
+    `dev.rows` scored all dev rows, and goes on so. Raises UserError if the run's recipe is another, except for settings
+    that do not change the result.
     """
     if not state.config.data.near_copies and config.data.near_copies:
         logger.warning("the run began without data.near_copies and goes on without, so that its dev rows stay the same")
         config = replace(config, data=replace(config.data, near_copies=0.0))
+    if not state.config.dev.rows:
+        config = replace(config, dev=replace(config.dev, rows=0))
     before, now = (replace(recipe, runtime=RuntimeConfig(), extra_tasks=()) for recipe in (state.config, config))
     if before != now:
         raise UserError("the run was started with another config; use the same one, or another output folder")

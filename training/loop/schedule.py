@@ -27,3 +27,7 @@ class Schedule:
             return max(by_steps, self._start)
         passed = (self._clock() - self._began) / (60 * self._minutes)
         return max(by_steps, self._start + (1 - self._start) * passed)
+
+    def seconds_left(self) -> float | None:
+        """Return the rest of the time budget; None if there is none."""
+        return None if self._minutes is None else max(0.0, 60 * self._minutes - (self._clock() - self._began))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.augmentation.augment import normalise
+from training.augmentation.painting import painted
 from training.config import Config
 from training.data.dataset import Batch
 from training.data.sampling import Draw
@@ -72,6 +73,8 @@ class Step:
     def _images(self, batch: Batch, progress: float) -> Tensor:
         config = self._config
         images = batch.images.to(self._parts.device, non_blocking=True)
+        if batch.paintings:
+            images = painted(images, batch.paintings)
         images = normalise(images, config.data.mean, config.data.std)
         if progress < config.optim.small_until:
             size = config.optim.small_size

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from challenge.errors import UserError
 from challenge.host.progress import progress
 from challenge.host.signals import Stopped, StopRequest
+from model.networks.system import System
 from training.config import Config
 from training.data.dataset import Batch
 from training.data.loader import steps
@@ -26,12 +28,14 @@ from training.loop.optim import total_steps
 from training.loop.parts import Parts
 from training.loop.schedule import Schedule
 from training.loop.step import Step
+from training.loop.time_left import Plan, TimeLeft
 from training.run_folder import checkpoint_file
 from training.run_folder.checkpoint_state import Resume, RunState
 from training.run_folder.digests import check_resumed
 from training.run_folder.run_facts import Counters, RunFacts
 from training.run_folder.run_log import RunLog
-from training.run_folder.run_report import write_report
+from training.run_folder.run_report import ALL_ROWS, write_report
+from training.selection.dev_scores import DevScorer
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ class Trainer:
         self.log = RunLog(output) if self.ranks.is_first else None
         self._step = Step(config, parts, self.ranks)
         self._cpu_before = 0.0  # seconds, of the processes whose work this one resumes
+        scorers = (parts.quick_scorer, parts.scorer)
+        rows = [len(scorer.part.samples) for scorer in scorers]
+        self._time_left = TimeLeft(Plan.of(config, total_steps(config.optim, config.sampling), *rows))
         self._lap = (0, time.monotonic())  # images seen and time when the speed was last measured
 
     @property
@@ -85,8 +92,9 @@ class Trainer:
         schedule = Schedule(count, max_minutes, self.position.progress)
         loader = steps(self.parts.data, self.parts.sampler, self.ranks, self.config.runtime.workers)
         self._start_lap()
+        self._time_left.begin()
         with StopRequest() as stop, closing(loader):
-            for _ in progress(range(self.step, count), label="steps"):
+            for _ in progress(range(self.step, count), label="steps", left=partial(self._seconds_left, schedule)):
                 if self.is_over:
                     break
                 draws, batches, self.position.sampler = next(loader)
@@ -112,9 +120,12 @@ class Trainer:
         return losses
 
     def finish(self) -> None:
-        """Score the last network if that was not done, and write the report: table, curves."""
+        """Score the last network if that was not done, else the best on all rows; write the report: table, curves."""
         if not self.config.dev.every:
-            self._score()
+            self._score(self.parts.scorer)
+            self.save()
+        elif len(self.parts.quick_scorer.part.samples) < len(self.parts.scorer.part.samples):
+            self._score_best()
             self.save()
         if self.ranks.is_first:
             write_report(self.output, self.parts.network.tasks, self.parts.data.sizes)
@@ -127,19 +138,36 @@ class Trainer:
         if scoring or self.is_over or self.step % self.config.checkpoint_every == 0:
             self._log()
             if scoring:
-                self._score()
+                self._time_left.stepped(self.step)
+                self._score(self.parts.quick_scorer)
+                self._time_left.scored()
             self.save()
             self._start_lap()
+        if scoring:
+            self._time_left.begin()
+        else:
+            self._time_left.stepped(self.step)
+
+    def _seconds_left(self, schedule: Schedule) -> float | None:
+        """Return how long the run still takes, all scorings included; a time budget may shorten the steps."""
+        seconds, budget = self._time_left.seconds(self.step), schedule.seconds_left()
+        return min(seconds, budget) if seconds is not None and budget is not None else seconds
 
     def _start_lap(self) -> None:
         self._lap = (self.position.images_seen, time.monotonic())
 
-    def _score(self) -> None:
-        """Score the dev rows; keep the network if it is the best so far."""
-        scorer, ema, position = self.parts.scorer, self.parts.ema, self.position
+    @property
+    def _scored(self) -> System:
+        """The network that is scored: the EMA where there is one."""
+        ema = self.parts.ema
+        return cast(System, ema.module) if ema else self.parts.network
+
+    def _score(self, scorer: DevScorer) -> None:
+        """Score dev rows; keep the network if it is the best so far."""
+        position = self.position
         if not scorer.part.samples:
             return
-        scores = scorer.score(ema.module if ema else self.parts.network) if self.ranks.is_first else None
+        scores = scorer.score(self._scored) if self.ranks.is_first else None
         selection = self.ranks.agree(scores.selection if scores else 0.0)
         is_best = selection > position.best
         position.best, position.stale = max(position.best, selection), 0 if is_best else position.stale + 1
@@ -149,6 +177,22 @@ class Trainer:
             logger.info("step %d: dev selection %.4f%s", self.step, selection, ", the best so far" if is_best else "")
             if is_best:
                 checkpoint_file.save(self.output / checkpoint_file.BEST, self.state())
+
+    def _score_best(self) -> None:
+        """Score the best network so far on all dev rows, and record that in its checkpoint and in the log."""
+        if not self.log:
+            return
+        best = checkpoint_file.load(self.output / checkpoint_file.BEST)
+        last = {name: value.clone() for name, value in self._scored.state_dict().items()}
+        self._scored.load_state_dict(best.weights)
+        scores = self.parts.scorer.score(self._scored)
+        self._scored.load_state_dict(last)
+        self.facts = replace(self.facts, dev={task_id: dict(own) for task_id, own in scores.tasks.items()})
+        self.position.best = scores.selection
+        step = best.counters.steps
+        self.log.write({"step": step, "selection": scores.selection, "dev": scores.tasks, ALL_ROWS: True})
+        logger.info("the best network, of step %d: dev selection %.4f on all rows", step, scores.selection)
+        checkpoint_file.save(self.output / checkpoint_file.BEST, replace(best, facts=self.facts))
 
     def _log(self) -> None:
         """Write the mean losses since the last line, the rates and the speed. Raises UserError if a loss diverged."""

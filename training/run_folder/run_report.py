@@ -17,20 +17,27 @@ from training.text_files import write_text
 logger = logging.getLogger(__name__)
 
 TABLE, CURVES = "scores.md", "curves.png"
+ALL_ROWS = "all_rows"
+"""Key of the log's line with the best network's scores on all dev rows, if only some were scored while training."""
 
 
 def write_report(run: Path, tasks: Mapping[str, TaskSpec], rows: Mapping[str, int]) -> None:
     """Write `run/scores.md` and `run/curves.png` from the run's log."""
     lines = read_log(run / FILE)
     scored = [line for line in lines if "dev" in line]
-    best = max(scored, key=lambda line: line["selection"], default=None)
+    best = next((line for line in reversed(scored) if line.get(ALL_ROWS)), None)
+    best = best or max(scored, key=lambda line: line["selection"], default=None)
     table = score_table(best, tasks, rows)
     if best and (unscored := [task_id for task_id in rows if task_id not in best["dev"]]):
         logger.warning("no dev rows: %s; these tasks are in no mean", ", ".join(unscored))
     write_text(run / TABLE, table)
     for line in table.splitlines():
         logger.info("%s", line)
-    draw_curves(lines, run / CURVES, {task_id: spec.kind for task_id, spec in tasks.items()})
+    draw_curves(
+        [line for line in lines if not line.get(ALL_ROWS)],
+        run / CURVES,
+        {task_id: spec.kind for task_id, spec in tasks.items()},
+    )
 
 
 def score_table(

@@ -1,14 +1,15 @@
 """Official scores on the dev rows, in native pixels, by the same decoding and formulas as the submission's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from challenge.host.progress import progress
 from challenge.imaging.geometry import Fit
@@ -33,6 +34,9 @@ from training.data.rows import Part
 Raw = npt.NDArray[np.float32]
 
 _BATCH = 16
+
+Batch = Mapping[str, Sequence[Sample]]
+"""Rows by task: those of the same images, in the same order, for every task."""
 
 Scores = Mapping[str, Mapping[str, float]]
 """Official scores by task and by the official script's names."""
@@ -59,60 +63,86 @@ class DevScorer:
     means: Mapping[str, tuple[float, ...]]
     view: Callable[[Sample, Pixels], Pixels] | None = None
     refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
-    _priors: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    _priors: dict[str, Mapping[str, float]] = field(default_factory=dict, init=False)
+
+    def on(self, samples: Sequence[Sample]) -> "DevScorer":
+        """Return the scorer of some of the rows."""
+        return replace(self, part=replace(self.part, samples=samples))
 
     @torch.no_grad()
     def score(self, network: System, tasks: Iterable[str] = ()) -> DevScores:
-        """Return the scores of `network` (put into eval mode for it) on all dev rows, or on those of `tasks`."""
+        """Return the scores of `network` (put into eval mode for it) on all dev rows, or on those of `tasks`.
+
+        An image is read and encoded once for all of its tasks.
+        """
         was_training = network.training
         network.eval()
         wanted = sorted(set(tasks) or {sample.task_id for sample in self.part.samples})
-        specs, scores = {}, {}
-        for task_id in progress(wanted, label="dev scores"):
-            samples = self._rows(task_id)
-            specs[task_id] = network.tasks[task_id]
-            scores[task_id] = _official(specs[task_id], self._cases(network, specs[task_id], samples))
+        cases = self._cases(network, set(wanted))
         network.train(was_training)
+        specs = {task_id: network.tasks[task_id] for task_id in wanted}
+        scores = {
+            task_id: _official(spec, [cases[sample] for sample in self._rows(task_id)])
+            for task_id, spec in specs.items()
+        }
         points = [task_id for task_id, spec in specs.items() if spec.kind is TaskKind.REGRESSION]
         return DevScores(scores, selection(specs, scores, {task_id: self.prior(task_id)["MRE"] for task_id in points}))
 
-    def _cases(self, network: System, spec: TaskSpec, samples: list[Sample]) -> list[Case]:
-        refinement = self.refinements.get(spec.task_id, Postprocessing())
-
-        def measure(sample: Sample, raw: Raw, look: Look | None) -> Case:
-            resize = self.part.store.resize_of(sample)
-            return self._case(sample, answer(raw, spec, resize, look=look, postprocessing=refinement)[0])
-
-        cases: list[Case] = []
+    def _cases(self, network: System, tasks: Set[str]) -> dict[Sample, Case]:
+        """Measure every row. Threads measure one batch while the network answers the next."""
+        batches = _batches(sample for sample in self.part.samples if sample.task_id in tasks)
+        cases: dict[Sample, Case] = {}
+        waiting: list[tuple[Sample, Future[Case]]] = []
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(samples), _BATCH):
-                rows = samples[start : start + _BATCH]
-                raw = self._raw(network, spec, rows, [self.part.store.image(sample) for sample in rows])
-                crops = pool.map(partial(self._crop, spec, refinement), rows, raw)
-                cases += pool.map(measure, rows, raw, self._looks(network, spec, rows, list(crops)))
-        return cases
+            for batch in progress(batches, label="dev scores"):
+                begun = list(self._begun(network, batch, pool))
+                cases |= {sample: future.result() for sample, future in waiting}
+                waiting = begun
+            return cases | {sample: future.result() for sample, future in waiting}
 
-    def _raw(self, network: System, spec: TaskSpec, rows: Sequence[Sample], images: Sequence[Pixels]) -> Raw:
-        """Return the raw outputs for images of `rows` on the network's grid, joined with those of their views."""
-        refinement = self.refinements.get(spec.task_id, Postprocessing())
+    def _begun(self, network: System, batch: Batch, pool: Executor) -> Iterator[tuple[Sample, Future[Case]]]:
+        """Let the network answer a batch. Yield its rows, whose cases are being measured."""
+        images = [self.part.store.image(sample) for sample in next(iter(batch.values()))]
+        for task_id, raw in self._raw(network, batch, images).items():
+            rows, spec = batch[task_id], network.tasks[task_id]
+            crops = list(pool.map(partial(self._crop, spec), rows, raw))
+            looks = self._looks(network, spec, rows, crops)
+            for sample, output, look in zip(rows, raw, looks, strict=True):
+                yield sample, pool.submit(self._measured, spec, sample, output, look)
+
+    def _measured(self, spec: TaskSpec, sample: Sample, raw: Raw, look: Look | None) -> Case:
+        resize, refinement = self.part.store.resize_of(sample), self._refinement(spec.task_id)
+        return self._case(sample, answer(raw, spec, resize, look=look, postprocessing=refinement)[0])
+
+    def _raw(self, network: System, batch: Batch, images: Sequence[Pixels]) -> dict[str, Raw]:
+        """Return the raw outputs for a batch's images on the network's grid, by task, joined with those of views."""
+        rows = next(iter(batch.values()))
         if self.view:
             images = [self.view(sample, image) for sample, image in zip(rows, images, strict=True)]
         pixels, aspects = np.stack(images), [self.part.store.resize_of(sample).aspect for sample in rows]
-        of_views = {
-            name: self._answers(network, spec, VIEWS[name].images(pixels, aspects)) for name in refinement.views
-        }
-        return refinement.join_views(self._answers(network, spec, pixels), of_views, spec.kind, aspects)
+        raws = self._answers(network, pixels, batch)
+        of_views: dict[str, dict[str, Raw]] = defaultdict(dict)
+        for name, view in VIEWS.items():
+            if asked := [task_id for task_id in batch if name in self._refinement(task_id).views]:
+                for task_id, raw in self._answers(network, view.images(pixels, aspects), asked).items():
+                    of_views[task_id][name] = raw
+        for task_id, found in of_views.items():
+            kind = network.tasks[task_id].kind
+            raws[task_id] = self._refinement(task_id).join_views(raws[task_id], found, kind, aspects)
+        return raws
 
-    def _answers(self, network: System, spec: TaskSpec, pixels: Pixels) -> Raw:
-        """Return the network's raw outputs for (B, S, S, 3) uint8."""
+    def _answers(self, network: System, pixels: Pixels, tasks: Iterable[str]) -> dict[str, Raw]:
+        """Return the network's raw outputs for (B, S, S, 3) uint8, by task."""
         grids = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(next(network.parameters()).device)
-        raw: Raw = network(normalise(grids, self.data.mean, self.data.std), spec.task_id).float().cpu().numpy()
-        return raw
+        return _arrays(network.answers(normalise(grids, self.data.mean, self.data.std), tasks))
 
-    def _crop(self, spec: TaskSpec, refinement: Postprocessing, sample: Sample, raw: Raw) -> Crop | None:
+    def _refinement(self, task_id: str) -> Postprocessing:
+        return self.refinements.get(task_id, Postprocessing())
+
+    def _crop(self, spec: TaskSpec, sample: Sample, raw: Raw) -> Crop | None:
         """Return what the second look sees of a row's image, decoded from its file; None if there is none."""
         resize = self.part.store.resize_of(sample)
-        window = window_of(raw, spec.kind, resize, refinement)
+        window = window_of(raw, spec.kind, resize, self._refinement(spec.task_id))
         if window is None:
             return None
         fit, resampling = Fit(self.data.fit), Resampling(self.data.resampling)
@@ -125,7 +155,8 @@ class DevScorer:
         looks: list[Look | None] = [None] * len(crops)
         there = [(number, crop) for number, crop in enumerate(crops) if crop]
         if there:
-            again = self._raw(network, spec, [rows[number] for number, _ in there], [crop.pixels for _, crop in there])
+            batch = {spec.task_id: [rows[number] for number, _ in there]}
+            again = self._raw(network, batch, [crop.pixels for _, crop in there])[spec.task_id]
             for (number, crop), raw in zip(there, again, strict=True):
                 looks[number] = Look(crop.window, crop.resize, raw) if np.isfinite(raw).all() else None
         return looks
@@ -168,6 +199,25 @@ def selection(specs: Mapping[str, TaskSpec], tasks: Scores, prior_mre: Mapping[s
                 value = max(0.0, 1 - scores["MRE"] / max(prior_mre[task_id], 1e-9))
         by_kind[specs[task_id].kind].append(value)
     return float(np.mean([np.mean(values) for values in by_kind.values()])) if by_kind else 0.0
+
+
+def _batches(samples: Iterable[Sample]) -> list[Batch]:
+    """Return batches of images that have the same tasks."""
+    by_image: dict[str, dict[str, Sample]] = defaultdict(dict)
+    for sample in samples:
+        by_image[sample.image_path][sample.task_id] = sample
+    alike: dict[tuple[str, ...], list[dict[str, Sample]]] = defaultdict(list)
+    for rows in by_image.values():
+        alike[tuple(sorted(rows))].append(rows)
+    return [
+        {task_id: [rows[task_id] for rows in images[start : start + _BATCH]] for task_id in tasks}
+        for tasks, images in alike.items()
+        for start in range(0, len(images), _BATCH)
+    ]
+
+
+def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Raw]:
+    return {task_id: output.float().cpu().numpy() for task_id, output in outputs.items()}
 
 
 def _official(spec: TaskSpec, cases: list[Case]) -> dict[str, float]:

@@ -71,3 +71,19 @@ def test_error_of_the_source_is_not_swallowed() -> None:
 
     with pytest.raises(ValueError, match="no more"):
         list(progress(broken(), terminal=False))
+
+
+def test_a_source_may_say_itself_how_long_it_takes(caplog: pytest.LogCaptureFixture) -> None:
+    left = iter([None, 100.0, 50.0])
+    with caplog.at_level(logging.INFO, logger="challenge.host.progress"):
+        list(progress(range(3), terminal=False, clock=Clock(30.0), left=lambda: next(left)))
+    assert [message.rsplit(", ", 1)[-1] for message in caplog.messages[:3]] == [
+        "1 min 00 s left",
+        "1 min 40 s left",
+        "50 s left",
+    ]
+
+
+def test_the_bar_shows_what_the_source_says(capsys: pytest.CaptureFixture[str]) -> None:
+    list(progress(range(3), terminal=True, left=lambda: 125.0))
+    assert "left, 2 min 05 s" in capsys.readouterr().err

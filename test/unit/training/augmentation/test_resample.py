@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from training.augmentation.resample import resample
+from training.augmentation.resample import Resampling
 
 SIZE = 48
 
@@ -30,7 +30,7 @@ def test_images_are_moved_as_torchvision_moves_them(moved, channels):
     rows = np.column_stack([np.linalg.inv(moved[0]), -np.linalg.inv(moved[0]) @ moved[1]])
     expected = F.perspective(image, None, None, InterpolationMode.BILINEAR,
                              coefficients=[*rows.ravel().tolist(), 0.0, 0.0])  # fmt: skip
-    found = resample(image, *moved, nearest=False)
+    found = Resampling(*moved, SIZE).image(image)
     assert found.dtype == torch.uint8
     assert (found.int() - expected.int()).abs().max() <= 1
 
@@ -38,7 +38,7 @@ def test_images_are_moved_as_torchvision_moves_them(moved, channels):
 @pytest.mark.parametrize("moved", MOTIONS)
 def test_a_class_of_a_mask_comes_from_where_its_pixel_was(moved):
     mask = torch.randint(0, 4, (SIZE, SIZE), dtype=torch.uint8, generator=torch.manual_seed(1))
-    found = resample(mask, *moved, nearest=True)
+    found = Resampling(*moved, SIZE).mask(mask)
     assert found.shape == mask.shape
     inverse = np.linalg.inv(moved[0])
     for row in range(0, SIZE, 5):

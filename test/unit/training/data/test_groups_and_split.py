@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from challenge.manifest import Row, Sample
 from challenge.tasks import TaskKind
 from training.data.groups import group_of, guessed_group
-from training.data.split import folds, split, without_shared
+from training.data.split import folds, split, subset, without_shared
 
 
 def sample(path, task_id="organ_cls", group="", label="", line=2):
@@ -120,3 +120,21 @@ def test_the_guess_agrees_with_the_known_groups_of_the_real_data(ultrasound_data
     # The lung videos whose names hold a word and no number.
     assert len(torn) <= 10
     assert all(group.startswith("pocus-") for group in torn)
+
+
+@settings(deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 5), count=st.integers(1, 90))
+def test_a_subset_keeps_groups_together_and_does_not_depend_on_the_order(rows, seed, count):
+    some = subset(rows, count, seed)
+    left_out = [s for s in rows if s not in some]
+    assert_apart(some, left_out)
+    assert (not left_out) if count >= len(rows) else some
+    assert sorted(map(id, subset(list(reversed(rows)), count, seed))) == sorted(map(id, some))
+
+
+def test_a_subset_has_the_same_part_of_every_class_but_some_rows_of_each():
+    sizes = {"0": 300, "1": 90, "2": 3}
+    rows = [sample(f"image {label}{i:03d}.png", label=label) for label, size in sizes.items() for i in range(size)]
+    some = subset(rows, 131, seed=0)
+    counts = [sum(s.cells["mask"] == label for s in some) for label in sizes]
+    assert counts == [100, 30, 3]

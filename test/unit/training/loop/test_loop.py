@@ -33,6 +33,8 @@ from training.loop.runs import FOLDS, cross_validate, train_run
 from training.loop.schedule import Schedule
 from training.loop.trainer import Trainer
 from training.run_folder import checkpoint_file
+from training.run_folder.run_log import read_log
+from training.run_folder.run_report import ALL_ROWS
 from training.run_folder.trainable import load_network
 
 NOT_REPRODUCIBLE = ("images_per_second", "cpu_seconds")
@@ -359,3 +361,25 @@ def test_the_loss_of_a_perfect_start_is_known(source, tmp_path):
         output = trainer.parts.network.eval()(torch.zeros(1, 3, 64, 64), "fetal_head_biometry")[0]
     assert (output - mean).abs().max() < 0.2
     assert math.isfinite(trainer.parts.facts.means["fetal_head_biometry"][0])
+
+
+def test_some_dev_rows_choose_the_network_and_all_of_them_judge_it(source, tmp_path):
+    val = tmp_path / "val"
+    write_folder(val, seed=9, per_task=8, only=TASKS)
+    config = tiny_config(optim={"images": 48}, dev={"every": 4, "rows": 8})
+    trainer = train_run(config, replace(source, val_root=val), tmp_path / "run", Ranks())
+    quick, whole = trainer.parts.quick_scorer, trainer.parts.scorer
+    assert 0 < len(quick.part.samples) < len(whole.part.samples)
+    assert {s.task_id for s in quick.part.samples} == set(TASKS)
+    lines = [line for line in read_log(tmp_path / "run" / "log.jsonl") if "dev" in line]
+    assert [line.get(ALL_ROWS, False) for line in lines] == [False] * (len(lines) - 1) + [True]
+    chosen = max(lines[:-1], key=lambda line: line["selection"])
+    network, best = load_network(tmp_path / "run")
+    assert best.counters.steps == lines[-1]["step"] == chosen["step"]
+    # As official scores were before: by the whole network on all rows.
+    assert best.facts.dev == lines[-1]["dev"] == whole.score(network).tasks
+    assert quick.score(network).selection == pytest.approx(chosen["selection"])
+    assert f"(selection {lines[-1]['selection']:.4f})" in (tmp_path / "run" / "scores.md").read_text()
+    last = checkpoint_file.load(tmp_path / "run" / checkpoint_file.LAST)
+    for name, value in trainer.parts.network.state_dict().items():
+        assert torch.equal(value, last.network[name])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from unit.training.recipes import TASKS, parts_of, tiny_config
+from unit.training.recipes import TASKS, network_of, parts_of, tiny_config
 
 from challenge import targets
 from challenge.imaging.geometry import Fit
@@ -73,6 +73,9 @@ class Oracle(nn.Module):
         start = self.asked.get(task_id, 0)
         self.asked[task_id] = start + len(images)
         return torch.stack([self.answer(sample) for sample in rows[start : start + len(images)]])
+
+    def answers(self, images, task_ids):
+        return {task_id: self(images, task_id) for task_id in task_ids}
 
     def answer(self, sample):
         resize = self.part.store.resize_of(sample)
@@ -215,3 +218,34 @@ def test_scoring_leaves_the_mode_of_the_network(part):
         network = Oracle(part, knows=True).train(mode)
         DevScorer(part, config.data, {TASKS[3]: (0.5,) * 8}).score(network)
         assert network.training is mode
+
+
+class Counting(Oracle):
+    """Counts the images that it encodes."""
+
+    encoded = 0
+
+    def answers(self, images, task_ids):
+        self.encoded += len(images)
+        return super().answers(images, task_ids)
+
+
+def test_an_image_is_encoded_once_for_all_of_its_tasks_and_every_row_is_scored_as_alone(part):
+    means = {TASKS[3]: (0.5,) * 8}
+    network = Counting(part, knows=True)
+    together = DevScorer(part, tiny_config().data, means).score(network)
+    assert network.encoded == len({sample.image_path for sample in part.samples}) < len(part.samples)
+    for task_id in TASKS:
+        alone = DevScorer(part, tiny_config().data, means).score(Oracle(part, knows=True), [task_id])
+        assert alone.tasks[task_id] == together.tasks[task_id]
+
+
+def test_scores_of_a_real_network_do_not_depend_on_how_images_are_batched(part, monkeypatch):
+    specs = [TaskSpec(s.task_id, s.kind, s.num_classes) for s in {s.task_id: s for s in part.samples}.values()]
+    network = network_of(tiny_config(), specs, {TASKS[2]: MEAN_BOX, TASKS[3]: MEAN_POINTS})
+    scorer = DevScorer(part, tiny_config().data, {})
+    together = scorer.score(network).tasks
+    monkeypatch.setattr("training.selection.dev_scores._BATCH", 1)
+    for task_id in TASKS:
+        alone = scorer.score(network, [task_id]).tasks[task_id]
+        assert together[task_id] == pytest.approx(alone, rel=1e-4, abs=1e-4)

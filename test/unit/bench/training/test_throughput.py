@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from bench.throughput import variants
+from bench.training.throughput import variants
 from training.config import RuntimeConfig
 
 
