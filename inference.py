@@ -22,7 +22,7 @@ from challenge.profile import PROFILES, choose_profile
 from model.frozen.interface import Model
 from model.frozen.metadata import task_lines
 from model.frozen.options import AUTO, POSTPROCESS_VARIABLE, Options, postprocess_of
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 from model.frozen.predictor import Predictor
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport, written_at_end

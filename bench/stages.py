@@ -12,11 +12,11 @@ from challenge.imaging.decode import DecodedImage, read_image
 from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.paths import find_image
-from model.frozen.decode import answer
 from model.frozen.engine import open_engine
 from model.frozen.loading import Batch, plan
 from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
+from model.frozen.outputs.decode import answer
 from model.frozen.pipeline import Answer, Pipeline
 from model.frozen.router import Router
 from model.frozen.run.journal import Identity, open_journal

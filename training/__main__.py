@@ -7,7 +7,7 @@ import click
 from challenge import cli
 from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 from training import options
 from training.conversion.commands import CONVERSIONS
 

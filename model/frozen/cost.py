@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.frozen.loading import Batch, Job
 from model.frozen.metadata import WeightsMetadata
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from model.frozen.joining import join
 from model.frozen.metadata import WeightsMetadata
+from model.frozen.outputs.joining import join
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array, Runtime
 

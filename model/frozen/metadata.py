@@ -14,9 +14,9 @@ from challenge.host.lfs import is_lfs_pointer
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.joining import HOW
-from model.frozen.postprocess import Postprocess, Postprocessing
-from model.frozen.views import VIEWS
+from model.frozen.outputs.joining import HOW
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.views import VIEWS
 
 SCHEMA = 4
 FILE = "weights.json"

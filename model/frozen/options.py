@@ -6,7 +6,7 @@ from pathlib import Path
 
 from challenge.errors import UserError
 from challenge.profile import FMC_UIA, Profile
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 
 AUTO = "auto"
 POSTPROCESS_VARIABLE = "FMC_UIA_POSTPROCESS"

@@ -17,14 +17,14 @@ from challenge.imaging.geometry import Resize
 from challenge.manifest import Sample
 from challenge.predictions import Prediction
 from challenge.tasks import TaskSpec
-from model.frozen.decode import answer, fallback, prior
 from model.frozen.loading import Batch, Job, Loaded, cut, load, native_image, prefetch
 from model.frozen.metadata import WeightsMetadata
-from model.frozen.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.decode import answer, fallback, prior
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.second_look import Crop, Look, window_of
+from model.frozen.outputs.views import VIEWS
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array
-from model.frozen.second_look import Crop, Look, window_of
-from model.frozen.views import VIEWS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tiny import export_tiny, export_tiny_ensemble
 
 from challenge.tasks import TaskKind
 from model.frozen.metadata import read_metadata, write_metadata
-from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing, SecondLook
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from challenge.imaging.decode import read_image
 from challenge.imaging.geometry import Resize
 from challenge.predictions import MaskPrediction
 from model.frozen import loading
-from model.frozen.decode import answer
-from model.frozen.joining import join
 from model.frozen.metadata import read_metadata
 from model.frozen.options import Options
+from model.frozen.outputs.decode import answer
+from model.frozen.outputs.joining import join
 from model.frozen.router import Router
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport

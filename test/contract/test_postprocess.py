@@ -10,7 +10,7 @@ from PIL import Image
 
 from inference import main
 from model.frozen.options import Options
-from model.frozen.postprocess import Postprocess, largest_component_of
+from model.frozen.outputs.postprocess import Postprocess, largest_component_of
 
 ROWS = (("organ_cls", "classification", "6"), ("thyroid_nodule_det", "detection", "1"), ("IUGC", "Regression", "3"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from challenge.tasks import TaskKind
 from model.frozen.options import Options
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 from model.frozen.run.merge import merge
 from model.frozen.run.report import RunReport
 from model.frozen.run.submission import run_submission

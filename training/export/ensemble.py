@@ -21,7 +21,7 @@ from model.frozen.metadata import (
     in_folder,
     write_metadata,
 )
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from training.export.model_card import write_model_card

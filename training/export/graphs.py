@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, write_metadata
-from model.frozen.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing
 from model.networks.system import IMAGES, TASK, Stage, System
 from training.export.folding import fold_padding
 

@@ -15,7 +15,7 @@ from challenge.errors import UserError
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from model.frozen.metadata import FILE, WeightsMetadata
-from model.frozen.postprocess import Postprocess
+from model.frozen.outputs.postprocess import Postprocess
 from model.networks.system import System
 from training.config import to_dict
 from training.export.graphs import ExportFacts, export

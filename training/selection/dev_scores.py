@@ -21,10 +21,10 @@ from evaluate.scores.cases import Case
 from evaluate.scores.columns import task_score
 from evaluate.scores.metric_table import Column
 from evaluate.scores.one_case import measure_one
-from model.frozen.decode import answer, fallback
-from model.frozen.postprocess import Postprocessing
-from model.frozen.second_look import Crop, Look, window_of
-from model.frozen.views import VIEWS
+from model.frozen.outputs.decode import answer, fallback
+from model.frozen.outputs.postprocess import Postprocessing
+from model.frozen.outputs.second_look import Crop, Look, window_of
+from model.frozen.outputs.views import VIEWS
 from model.networks.system import System
 from training.augmentation.augment import normalise
 from training.config import DataConfig

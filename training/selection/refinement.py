@@ -1,4 +1,4 @@
-"""Choosing what the answers of trained runs gain by (`model.frozen.postprocess`), task by task, on their dev rows."""
+"""Choosing what the answers of runs gain by (`model.frozen.outputs.postprocess`), task by task, on their dev rows."""
 
 import json
 import statistics
@@ -10,8 +10,8 @@ from pathlib import Path
 from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.scores.metric_table import Metric, metrics_of
-from model.frozen.postprocess import Postprocessing, SecondLook
-from model.frozen.views import FLIP, VIEWS
+from model.frozen.outputs.postprocess import Postprocessing, SecondLook
+from model.frozen.outputs.views import FLIP, VIEWS
 from model.networks.system import System
 from training.augmentation.task_rules import TaskRules, rules_of
 from training.data.rows import DataSource, Fold

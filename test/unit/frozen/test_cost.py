@@ -7,7 +7,7 @@ from challenge.tasks import CATALOGUE
 from model.frozen.cost import Cost
 from model.frozen.loading import plan
 from model.frozen.metadata import read_metadata
-from model.frozen.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing
 
 
 def samples(*pairs):

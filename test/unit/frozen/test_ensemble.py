@@ -7,8 +7,8 @@ import pytest
 from tiny import export_tiny_ensemble
 
 from model.frozen.ensemble import Ensemble, network_of
-from model.frozen.joining import join
 from model.frozen.metadata import TaskMetadata, read_metadata, verify, write_metadata
+from model.frozen.outputs.joining import join
 from model.frozen.router import Router
 from model.frozen.runtimes.onnx import OnnxRuntime
 from model.frozen.runtimes.openvino import OpenVinoRuntime

@@ -6,7 +6,7 @@ import pytest
 
 from challenge.errors import WeightsError
 from model.frozen.metadata import read_metadata, verify, write_metadata
-from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing, SecondLook
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from challenge.imaging.resampling import Resampling
 from challenge.manifest import Row, Sample
 from challenge.tasks import TaskKind, TaskSpec
 from model.frozen import loading, pipeline
-from model.frozen.decode import answer
 from model.frozen.loading import load, plan
 from model.frozen.metadata import TaskMetadata, WeightsMetadata
+from model.frozen.outputs.decode import answer
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing, SecondLook
+from model.frozen.outputs.second_look import Crop, Look, window_of
 from model.frozen.pipeline import Pipeline
-from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
-from model.frozen.second_look import Crop, Look, window_of
 
 SIZE, GRID = 64, 16
 TWICE = Postprocessing(second_look=SecondLook())

@@ -12,7 +12,7 @@ from unit.training.recipes import tiny_config
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind
 from model.frozen.metadata import Member, TaskMetadata, read_metadata, verify
-from model.frozen.postprocess import Postprocess, Postprocessing
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks

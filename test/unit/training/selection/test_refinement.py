@@ -10,7 +10,7 @@ from unit.training.recipes import TASKS, tiny_config
 from challenge.errors import UserError
 from challenge.tasks import CATALOGUE, TaskKind, TaskSpec
 from model.frozen.metadata import read_metadata
-from model.frozen.postprocess import Postprocess, Postprocessing, SecondLook
+from model.frozen.outputs.postprocess import Postprocess, Postprocessing, SecondLook
 from training.__main__ import main
 from training.augmentation.task_rules import TaskRules
 from training.data.rows import DataSource

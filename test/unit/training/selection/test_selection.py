@@ -9,8 +9,8 @@ from challenge import targets
 from challenge.imaging.geometry import Fit
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.postprocess import Postprocessing, SecondLook
-from model.frozen.second_look import Crop, window_of
+from model.frozen.outputs.postprocess import Postprocessing, SecondLook
+from model.frozen.outputs.second_look import Crop, window_of
 from training.augmentation.augment import normalise
 from training.data.rows import DataSource
 from training.selection.dev_scores import DevScorer, selection

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
 from challenge.tasks import TaskKind
-from model.frozen.joining import HOW, join
+from model.frozen.outputs.joining import HOW, join
 
 LOGITS = arrays(np.float32, (3, 2, 4), elements=st.floats(-50, 50, width=32))
 

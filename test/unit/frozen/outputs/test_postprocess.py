@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from model.frozen.postprocess import (
+from model.frozen.outputs.postprocess import (
     Postprocess,
     Postprocessing,
     SecondLook,

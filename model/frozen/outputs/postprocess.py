@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from challenge.tasks import TaskKind
-from model.frozen.joining import join
-from model.frozen.views import FLIP, VIEWS
+from model.frozen.outputs.joining import join
+from model.frozen.outputs.views import FLIP, VIEWS
 
 Floats = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.bool_]
@@ -42,7 +42,7 @@ class Postprocess(StrEnum):
 
 @dataclass(frozen=True)
 class SecondLook:
-    """Where a second look goes (`model.frozen.second_look`).
+    """Where a second look goes (`model.frozen.outputs.second_look`).
 
     `zoom` is the crop's size in boxes around what was found, and `least_side` the least size in sides of the image.
     An image gets no second look if more than `largest_area` of it was found to belong to the structure.

@@ -4,7 +4,7 @@ import pytest
 from challenge.imaging.geometry import Fit, Resize
 from challenge.predictions import BlankMask
 from challenge.tasks import CATALOGUE
-from model.frozen.decode import decode, fallback, prior
+from model.frozen.outputs.decode import decode, fallback, prior
 
 RESIZE = Resize.of(512, 128, 256)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from challenge.imaging.geometry import Fit, Floats, Pixels, Resize, Window
 from challenge.imaging.resampling import Resampling
 from challenge.tasks import TaskKind
-from model.frozen.postprocess import Postprocessing, SecondLook
+from model.frozen.outputs.postprocess import Postprocessing, SecondLook
 
 Corners = npt.NDArray[np.float64]
 """(2, 2): x and y of a box's first and last corner."""

@@ -17,8 +17,8 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.postprocess import Postprocessing
-from model.frozen.second_look import Look, best_box, join_boxes, join_masks
+from model.frozen.outputs.postprocess import Postprocessing
+from model.frozen.outputs.second_look import Look, best_box, join_boxes, join_masks
 
 Floats = npt.NDArray[np.float32]
 

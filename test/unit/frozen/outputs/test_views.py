@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from challenge.tasks import TaskKind
-from model.frozen.postprocess import Postprocessing
-from model.frozen.views import FLIP, VIEWS
+from model.frozen.outputs.postprocess import Postprocessing
+from model.frozen.outputs.views import FLIP, VIEWS
 
 SIZE = 64
 AFFINE = [name for name in VIEWS if name != FLIP]

@@ -9,9 +9,9 @@ from challenge.imaging.geometry import Fit, Resize, Window
 from challenge.imaging.resampling import Resampling
 from challenge.predictions import BoxPrediction, MaskPrediction
 from challenge.tasks import TaskKind, TaskSpec
-from model.frozen.decode import answer
-from model.frozen.postprocess import Postprocessing, SecondLook
-from model.frozen.second_look import Crop, Look, window_of
+from model.frozen.outputs.decode import answer
+from model.frozen.outputs.postprocess import Postprocessing, SecondLook
+from model.frozen.outputs.second_look import Crop, Look, window_of
 
 TWICE = Postprocessing(second_look=SecondLook())
 MASK = TaskSpec("mask", TaskKind.SEGMENTATION, 2)

@@ -1,0 +1,1 @@
+"""From raw outputs to predictions: post-processing, views, second looks, decoding to native pixels."""
