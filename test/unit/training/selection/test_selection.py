@@ -137,7 +137,7 @@ def test_the_mirror_image_is_asked_too_where_that_helps_and_answers_are_turned_b
             answers = torch.stack([self.answer(sample) for sample in self.part.samples if sample.task_id == task_id])
             return answers.flip(-1) if len(seen) == 2 else answers
 
-    mirrored = {"breast_lesion": Postprocessing(flip=True)}
+    mirrored = {"breast_lesion": Postprocessing(views=("flip",))}
     scores = DevScorer(part, config.data, {}, refinements=mirrored).score(Watched(part, knows=True), ["breast_lesion"])
     assert torch.equal(seen[1], seen[0].flip(-1))
     assert not torch.equal(seen[1], seen[0])
