@@ -363,11 +363,12 @@ def test_the_loss_of_a_perfect_start_is_known(source, tmp_path):
     assert math.isfinite(trainer.parts.facts.means["fetal_head_biometry"][0])
 
 
-def test_some_dev_rows_choose_the_network_and_all_of_them_judge_it(source, tmp_path):
-    val = tmp_path / "val"
-    write_folder(val, seed=9, per_task=8, only=TASKS)
-    config = tiny_config(optim={"images": 48}, dev={"every": 4, "rows": 8})
-    trainer = train_run(config, replace(source, val_root=val), tmp_path / "run", Ranks())
+def test_some_dev_rows_choose_the_network_and_all_of_them_judge_it(tmp_path):
+    write_folder(tmp_path / "data", seed=9, per_task=16, only=TASKS)
+    data = {"dev_fraction": 0.6, "near_copies": 0.0}
+    config = tiny_config(optim={"images": 48}, data=data, dev={"every": 4, "rows": 8})
+    source = DataSource(tmp_path / "data", tmp_path / "cache")
+    trainer = train_run(config, source, tmp_path / "run", Ranks())
     quick, whole = trainer.parts.quick_scorer, trainer.parts.scorer
     assert 0 < len(quick.part.samples) < len(whole.part.samples)
     assert {s.task_id for s in quick.part.samples} == set(TASKS)
