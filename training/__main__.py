@@ -266,14 +266,17 @@ def score(
 @options.run_cache
 @click.option("--changes", type=click.Choice(["corruptions", "machines"]), default="corruptions", show_default=True,
               help="Poorer pictures (augmentation has them too), or other machines (it does not).")  # fmt: skip
-def robustness(run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, changes: str) -> None:
+@click.option("--refined", is_flag=True, help="With the post-processing that `refine` chose for the run.")
+def robustness(
+    run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, changes: str, refined: bool
+) -> None:
     """Print the official scores on images as other machines, hospitals and exports would have made them."""
     from training.data.rows import DataSource
     from training.studies.robustness import CHANGES, table
     from training.studies.robustness import robustness as measure
 
     source = DataSource(data_root, cache or run_folder / "cache", val_root)
-    for line in table(measure(run_folder, source, CHANGES[changes]), CHANGES[changes]):
+    for line in table(measure(run_folder, source, CHANGES[changes], refined=refined), CHANGES[changes]):
         click.echo(line)
 
 

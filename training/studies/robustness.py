@@ -15,6 +15,7 @@ from evaluate.scores.metric_table import Metric, metrics_of
 from training.data.pixels import Pixels
 from training.data.rows import DataSource
 from training.selection.dev_scores import DevScores
+from training.selection.refinement import read_refinements
 from training.selection.run_scores import open_run
 from training.studies import corruptions, other_machines
 from training.studies.corruptions import Change
@@ -63,12 +64,16 @@ class Robustness:
         return self.metric.text(value) if self.metric else f"{value:.4f}"
 
 
-def robustness(run: Path, source: DataSource, changes: Mapping[str, Change]) -> Iterator[Robustness]:
+def robustness(
+    run: Path, source: DataSource, changes: Mapping[str, Change], *, refined: bool = False
+) -> Iterator[Robustness]:
     """Score the run's network on the dev rows of `source`, clean and changed; yield every task in kind order.
 
-    The last is the selection over all tasks.
+    The last is the selection over all tasks. `refined` adds the post-processing that was chosen for the run.
     """
     network, _, scorer = open_run(run, source)
+    if refined:
+        scorer = replace(scorer, refinements=read_refinements(run))
     clean = scorer.score(network)
     found: dict[str, DevScores] = {}
     for name, change in changes.items():

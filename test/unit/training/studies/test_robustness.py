@@ -5,10 +5,12 @@ import pytest
 from click.testing import CliRunner
 from unit.training.recipes import TASKS, tiny_config
 
+from model.frozen.outputs.postprocess import Postprocessing
 from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.loop.runs import train_run
+from training.selection.dev_scores import DevScorer, DevScores
 from training.studies.robustness import CHANGES
 
 
@@ -67,3 +69,21 @@ def test_the_table_has_every_task_and_change(kind, four_kinds, tmp_path):
         clean, *changed = line.strip("| ").split(" | ")[-len(CHANGES[kind]) - 2 :]
         assert float(changed[-1]) == pytest.approx(np.mean([float(value) for value in changed[:-1]]), abs=0.01)
         assert clean != "n/a"
+
+
+def test_refined_scores_are_those_with_the_recorded_post_processing(four_kinds, tmp_path, monkeypatch):
+    run, asked = tmp_path / "run", set()
+    train_run(tiny_config(optim={"images": 8}), DataSource(four_kinds, tmp_path / "cache"), run, Ranks())
+    (run / "refinements.json").write_text('{"breast_2cls": {"views": ["flip"]}}')
+
+    def score(scorer, network):
+        asked.add(scorer.refinements.get("breast_2cls"))
+        return scored
+
+    scored = DevScores({"breast_2cls": {"AUC": 0.5}}, 0.5)
+    monkeypatch.setattr(DevScorer, "score", score)
+    arguments = ["robustness", run, "--data-root", four_kinds, "--cache", tmp_path / "cache", "--changes", "machines"]
+    for more, expected in (((), {None}), (("--refined",), {Postprocessing(views=("flip",))})):
+        asked.clear()
+        CliRunner().invoke(main, [*map(str, arguments), *more], catch_exceptions=False)
+        assert asked == expected
