@@ -20,6 +20,8 @@ _INK, _SOFT, _LINE, _PAPER = "#010101", "#020202", "#030303", "#050505"
 _SERIES = tuple(f"#0401{index:02x}" for index in range(8))
 _VARIABLES = {_INK: "var(--ink)", _SOFT: "var(--soft)", _LINE: "var(--line)", _PAPER: "var(--card)"}
 _VARIABLES |= {colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)}
+_WIDTH = 3.7
+"""Inches. A page scales a chart to the width that there is: text in a wider one would be too small on a phone."""
 _LONGEST = 24
 """Characters of a name in a chart."""
 # Matplotlib writes no <metadata> if each of its entries is None.
@@ -176,10 +178,10 @@ def _colour(index: int) -> str:
     return _SERIES[index % len(_SERIES)]
 
 
-def _svg(draw: Callable[[Figure], None], title: str, height: float = 2.75) -> str:
+def _svg(draw: Callable[[Figure], None], title: str, height: float = 2.45) -> str:
     style: Any = {**_STYLE, "svg.hashsalt": title}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(4.3, height), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure)
         for axes in figure.axes:
             axes.tick_params(length=0)

@@ -2,6 +2,8 @@
 
 import jinja2
 
+from evaluate.pages.case_text import file_name_html
+
 
 def make_environment() -> jinja2.Environment:
     """Return an environment for `pages/templates` that escapes every value and refuses unknown names."""
@@ -12,5 +14,5 @@ def make_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["file_name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
+    environment.filters["file_name_html"] = file_name_html  # escaped already, so it stands before `safe`
     return environment

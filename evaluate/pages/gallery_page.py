@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.pages.case_text import score_words
+from evaluate.pages.case_text import file_name, file_name_html, score_words
 from evaluate.pages.gallery_cards import Card
 from evaluate.pages.overlays import class_colour
 from evaluate.scores.metric_table import Column, headline
@@ -158,7 +158,7 @@ def _chips(task: Task) -> Iterator[str]:
 
 def _figure(task: Task, card: Card, reasons: Reasons) -> str:
     sample = card.sample
-    name = sample.image_path.replace("\\", "/").rsplit("/", 1)[-1]
+    name = escape(file_name(sample.image_path))
     reason = reasons.get((sample.image_path, sample.task_id))
     remarks = [f"fallback: {reason}"] if reason else [card.problem] if card.problem else []
     prior = " (prior: untrained head)" if task.is_prior else ""
@@ -166,12 +166,12 @@ def _figure(task: Task, card: Card, reasons: Reasons) -> str:
     caption = "\n".join([f"{task.task_id}{prior}: {said}", f"{sample.image_path} ({sample.row})", *remarks])
     lines = [f"<b>{escape(card.verdict)}</b>"] if card.verdict else []
     lines += [card.bars or f"<div>{escape(card.answer)}</div>"] if card.answer else []
-    lines += [f'<div title="{escape(sample.image_path)}">{escape(name)}</div>']
+    lines += [f'<div title="{escape(sample.image_path)}">{file_name_html(sample.image_path)}</div>']
     lines += [f'<span class="badge bad">{escape(remark)}</span>' for remark in remarks]
     good = "" if card.good is None else f' data-good="{card.good:.6g}"'
     plain = f' data-plain="{card.plain}"' if card.plain else ""
     return (
-        f'<figure data-name="{escape(name)}"{good}><button type="button" data-caption="{escape(caption)}"{plain}>'
+        f'<figure data-name="{name}"{good}><button type="button" data-caption="{escape(caption)}"{plain}>'
         f'<img loading="lazy" width="{card.width}" height="{card.height}" '
         f'alt="{escape(f"{task.task_id}: {said}")}" src="{card.drawn}"></button>'
         f"<figcaption>{''.join(lines)}</figcaption></figure>"

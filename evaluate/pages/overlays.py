@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ PALETTE: tuple[Colour, ...] = (
 
 # Everything is drawn at twice the size and halved at the end, which smooths the lines.
 _SUPERSAMPLING = 2
+_FAR = 0.08
+"""A true point is far from the predicted one at this share of the longer side."""
 _HALO = (8, 10, 14)
 _PANEL = (17, 20, 26)
 _INK = (240, 243, 247)
@@ -52,7 +54,7 @@ def overlay(
     size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
     canvas = image.convert("RGB").resize((size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING), Image.Resampling.BICUBIC)
     scale = canvas.width / image.width, canvas.height / image.height
-    line = max(2.0, side * _SUPERSAMPLING / 170)
+    line = max(2.0, side * _SUPERSAMPLING / 130)
     # The truth is drawn last and thinner: where both agree, it is a pale core in a coloured line.
     for answer, is_truth in ((prediction, False), (truth, True)):
         width = line / 2 if is_truth else line
@@ -62,7 +64,8 @@ def overlay(
             case BoxPrediction():
                 _draw_box(canvas, answer.pixels, scale, width, is_truth)
             case PointsPrediction():
-                _draw_points(canvas, answer.pixels, scale, width, is_truth)
+                numbered = _far_points(answer, prediction, scale, canvas.size) if is_truth else None
+                _draw_points(canvas, answer.pixels, scale, width, is_truth, numbered)
             case _:
                 pass
     if isinstance(prediction, ClassPrediction) and prediction.probabilities:
@@ -151,9 +154,25 @@ def _draw_box(
     draw.rectangle(corners, outline=class_colour(1, pale=is_truth), width=line)
 
 
+def _far_points(
+    truth: PointsPrediction, prediction: Prediction | None, scale: tuple[float, float], size: tuple[int, int]
+) -> set[int]:
+    """Return the indices of true points that are far from the predicted ones: swapped ends would look right else."""
+    if not isinstance(prediction, PointsPrediction) or len(prediction.pixels) != len(truth.pixels):
+        return set()
+    steps = (np.subtract(truth.pixels, prediction.pixels).reshape(-1, 2) * scale) / max(size)
+    return {index for index, distance in enumerate(np.hypot(*steps.T)) if distance > _FAR}
+
+
 def _draw_points(
-    canvas: Image.Image, pixels: Sequence[float], scale: tuple[float, float], width: float, is_truth: bool
+    canvas: Image.Image,
+    pixels: Sequence[float],
+    scale: tuple[float, float],
+    width: float,
+    is_truth: bool,
+    numbered: Container[int] | None,
 ) -> None:
+    """Draw dots, joined in pairs. The points of the indices `numbered` have their number, all of them if it is None."""
     native = list(zip(pixels[0::2], pixels[1::2], strict=True))
     known = [math.isfinite(x) and math.isfinite(y) for x, y in native]
     points = [_on_canvas(canvas, x, y, scale) for x, y in native]
@@ -163,24 +182,28 @@ def _draw_points(
             pair = points[first : first + 2]
             draw.line(pair, fill=_HALO, width=line * 2)
             draw.line(pair, fill=class_colour(first // 2 + 1, pale=is_truth), width=line)
-    font = text_font(max(canvas.size) / 28)
-    for number, ((x, y), is_known) in enumerate(zip(points, known, strict=True), start=1):
+    for index, ((x, y), is_known) in enumerate(zip(points, known, strict=True)):
         if not is_known:
             continue
-        colour, radius = class_colour((number + 1) // 2, pale=is_truth), width * 1.6
+        colour, radius = class_colour(index // 2 + 1, pale=is_truth), width * 1.6
         draw.ellipse(_around(x, y, radius + line / 2), fill=_HALO)
         draw.ellipse(_around(x, y, radius), fill=colour)
-        if not is_truth:
-            offset = radius + line
-            draw.text(
-                (x + offset, y - offset),
-                str(number),
-                fill=_INK,
-                font=font,
-                anchor="ls",
-                stroke_width=line // 2,
-                stroke_fill=_HALO,
-            )
+        if numbered is None or index in numbered:
+            _draw_number(canvas, index + 1, (x, y), radius + line, is_truth)
+
+
+def _draw_number(canvas: Image.Image, number: int, place: tuple[float, float], offset: float, is_truth: bool) -> None:
+    """Write a point's number to its upper right, that of a true point in a pale tone to its lower left."""
+    side = -1 if is_truth else 1
+    ImageDraw.Draw(canvas).text(
+        (place[0] + side * offset, place[1] - side * offset),
+        str(number),
+        fill=class_colour((number + 1) // 2, pale=True) if is_truth else _INK,
+        font=text_font(max(canvas.size) / 28),
+        anchor="rt" if is_truth else "ls",
+        stroke_width=max(1, round(max(canvas.size) / 400)),
+        stroke_fill=_HALO,
+    )
 
 
 def _on_canvas(canvas: Image.Image, x: float, y: float, scale: tuple[float, float]) -> tuple[float, float]:

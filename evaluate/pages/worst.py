@@ -14,7 +14,7 @@ from challenge.manifest import Sample, read_manifest
 from challenge.readers import Submission, open_submission
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.outputs import write_output
-from evaluate.pages.case_text import described, goodness
+from evaluate.pages.case_text import described, file_name, goodness
 from evaluate.pages.overlays import Colour, class_colour, overlay, text_font
 from evaluate.pages.rows import read_row
 from evaluate.scores.cases import Case, Outcome
@@ -84,17 +84,13 @@ def _tile(
         ) from error
     score, detail = described(case, names)
     several = spec.kind is TaskKind.SEGMENTATION and spec.num_classes > 2
-    words = [(f"{case.task_id}: {score}", _INK), *_wrapped(detail, _INK), *_wrapped(_file_name(case), _SOFT)]
+    words = [(f"{case.task_id}: {score}", _INK), *_wrapped(detail, _INK), *_wrapped(file_name(case.image_path), _SOFT)]
     words += [(name, class_colour(index)) for index, name in enumerate(names[1:] if several else (), start=1)]
     tile = Image.new("RGB", (_SIDE, drawn.height + _LINE * len(words) + 6), _PAPER)
     for number, (text, ink) in enumerate(words):
         ImageDraw.Draw(tile).text((2, 3 + _LINE * number), text, fill=ink, font=text_font(13))
     tile.paste(drawn, ((_SIDE - drawn.width) // 2, tile.height - drawn.height))
     return tile
-
-
-def _file_name(case: Case) -> str:
-    return case.image_path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _wrapped(text: str, ink: Colour) -> Iterator[tuple[str, Colour]]:

@@ -86,15 +86,19 @@ def _spec(sample: Sample) -> TaskSpec:
 def _sheet(
     root: Path, samples: Sequence[Sample], masks: Mapping[Key, FileSet], names: Sequence[str], path: Path
 ) -> None:
-    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)]
-    columns = min(4, len(chosen))
-    rows = math.ceil(len(chosen) / columns)
-    figure = new_figure(3.2 * columns, 3.2 * rows + 0.8)
+    chosen = np.linspace(0, len(samples) - 1, min(_SHEET, len(samples))).round().astype(int)
+    examples = [_example(root, samples[index], masks, names) for index in chosen]
+    columns = min(4, len(examples))
+    rows = math.ceil(len(examples) / columns)
+    tallest = max(picture.height / picture.width for picture, _ in examples)
+    figure = new_figure(3.2 * columns, (3 * min(tallest, 1.4) + 0.35) * rows + 0.8)
     figure.suptitle(literal(f"{samples[0].task_id} ({samples[0].kind}), {len(samples)} rows"))
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+    places = figure.subplots(rows, columns, squeeze=False)
+    for axes in places.flat:
         axes.axis("off")
-        if chosen:
-            _example(axes, root, chosen.pop(0), masks, names)
+    for axes, (picture, title) in zip(places.flat, examples, strict=False):
+        axes.imshow(np.asarray(picture))
+        axes.set_title(literal(title), fontsize=7)
     if keys := _keys(samples[0].kind, names):
         figure.legend(handles=keys, loc="outside lower center", ncols=min(5, len(keys)), frameon=False)
     figure.savefig(path, dpi=90)
@@ -114,16 +118,15 @@ def _keys(kind: TaskKind, names: Sequence[str]) -> list[Any]:
     return [patch(label, class_colour(index)) for index, label in enumerate(labels, start=1)]
 
 
-def _example(axes: Any, root: Path, sample: Sample, masks: Mapping[Key, FileSet], names: Sequence[str]) -> None:
+def _example(root: Path, sample: Sample, masks: Mapping[Key, FileSet], names: Sequence[str]) -> tuple[Image.Image, str]:
+    """Return a row's image with its truth, and its title: the file's name, and the class of a label."""
     image = Image.fromarray(read_image(find_image(root, sample.image_path)).pixels)
     truth = _truth(sample, root, masks, image.size)
-    # Outlines run inside their shapes, so that those of neighbours do not hide each other.
-    shown = None if isinstance(truth, ClassPrediction) else truth
-    axes.imshow(np.asarray(overlay(image, shown, side=_SIDE)))
     title = textwrap.fill(Path(sample.image_path).name, 46)
+    # Outlines run inside their shapes, so that those of neighbours do not hide each other.
     if isinstance(truth, ClassPrediction):
-        title = f"{names[truth.predicted_class]}\n{title}"
-    axes.set_title(literal(title), fontsize=7)
+        return overlay(image, None, side=_SIDE), f"{names[truth.predicted_class]}\n{title}"
+    return overlay(image, truth, side=_SIDE), title
 
 
 def _truth(sample: Sample, root: Path, masks: Mapping[Key, FileSet], size: tuple[int, int]) -> Prediction | None:
@@ -154,26 +157,31 @@ def _overview(inspection: Inspection, names: ClassNames, path: Path) -> None:
             linewidths=0,
         )
     counts.set_yticks(range(len(labels)), labels, fontsize=8)
-    counts.invert_yaxis()
-    counts.set(xlim=(0, 1.1 * largest), title="Rows per task, and of each class (grey: without a label)", xlabel="rows")
+    counts.set(xlim=(0, 1.1 * largest), ylim=(len(labels) - 0.4, -0.6), xlabel="rows")
+    counts.set(title="Rows per task, and of each class (grey: without a label)")
+    counts.xaxis.get_major_locator().set_params(integer=True)
     sizes.set(title="Image sizes (larger marks: more images)", xlabel="width", ylabel="height")
     figure.legend(*sizes.get_legend_handles_labels(), loc="outside right center", fontsize=8, markerscale=0.9)
     figure.savefig(path, dpi=100)
 
 
 def _bar(axes: Any, place: int, samples: Sequence[Sample], names: ClassNames, largest: int) -> None:
-    """Draw a task's rows as a bar; the parts are the classes of a label, with their names where there is room."""
+    """Draw a task's rows as a bar; the parts are the classes of a label. A name without room stands behind the bar."""
     spec, left = _spec(samples[0]), 0
     parts = _parts(samples)
+    behind = [f"{sum(parts):,}"]
     for index, count in enumerate(parts):
         unlabelled = spec.kind is TaskKind.CLASSIFICATION and index == spec.num_classes
         colour = (150, 150, 150) if unlabelled else class_colour(index + 1)
         axes.barh(place, count, left=left, color=rgb(colour), edgecolor="white", linewidth=0.8)
         name = names.get(spec, index) if len(parts) > 1 and not unlabelled else ""
-        if name and count / largest > 0.013 * len(name):
+        if name and count / largest > 0.0135 * len(name):
             axes.text(left + count / 2, place, literal(name), ha="center", va="center", fontsize=7)
+        elif name and count:
+            behind.append(f"{name} {count:,}")
         left += count
-    axes.text(left + 0.01 * largest, place, f"{left:,}", va="center", fontsize=7)
+    text = ": ".join([behind[0], *filter(None, [", ".join(behind[1:])])])
+    axes.text(left + 0.01 * largest, place, literal(text), va="center", fontsize=7)
 
 
 def _parts(samples: Sequence[Sample]) -> list[int]:

@@ -73,6 +73,7 @@ def draw_curves(lines: list[dict[str, Any]], path: Path, kinds: Mapping[str, Tas
     """Draw over the steps: the loss of every task, its headline score on the dev rows, selection and learning rates.
 
     `kinds` are those of the tasks; without them there are no dev curves. What the log does not hold gets no panel.
+    What was scored only once is drawn as bars.
     """
     panels = list(_panels(lines, kinds or {}))
     names = sorted({name for panel in panels if panel.by_task for name in panel.curves})
@@ -85,14 +86,13 @@ def draw_curves(lines: list[dict[str, Any]], path: Path, kinds: Mapping[str, Tas
         figure.savefig(path, dpi=110)
         return
     places = figure.subplots(rows, columns, squeeze=False).ravel()
+    last = max(step for panel in panels for curve in panel.curves.values() for step, _ in curve)
     for axes, panel in zip(places, panels, strict=False):
-        _draw_panel(axes, panel, looks)
-    for axes in places[len(panels) :]:
-        axes.remove()
-    handles = {label: handle for axes in figure.axes for handle, label in _handles(axes) if label in looks}
-    if handles:
-        labels = [literal(name) for name in handles]
-        figure.legend(list(handles.values()), labels, loc="outside right center", fontsize=8, handlelength=3)
+        if panel.is_scored_once:
+            _draw_bars(axes, panel, looks)
+        else:
+            _draw_curves(axes, panel, looks, last)
+    _draw_legend(figure, places[len(panels) :], looks)
     figure.savefig(path, dpi=110)
 
 
@@ -102,12 +102,17 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One panel: curves by name. If they are `by_task`, the legend beside all panels names them."""
+    """One panel: curves by name. If they are `by_task`, the legend of all panels names them."""
 
     title: str
     curves: Mapping[str, Curve]
     by_task: bool = True
     is_log: bool = False
+
+    @property
+    def is_scored_once(self) -> bool:
+        """Whether all values are of the same step, so that there is no curve."""
+        return len({step for curve in self.curves.values() for step, _ in curve}) == 1
 
 
 def _panels(lines: Sequence[Mapping[str, Any]], kinds: Mapping[str, TaskKind]) -> Iterator[_Panel]:
@@ -140,17 +145,51 @@ def _curves(points: Iterable[tuple[int, Mapping[str, float | None]]]) -> dict[st
     return dict(curves)
 
 
-def _draw_panel(axes: Any, panel: _Panel, looks: Mapping[str, Look]) -> None:
+def _draw_curves(axes: Any, panel: _Panel, looks: Mapping[str, Look], last: int) -> None:
+    """Draw the panel's curves; the axis runs to the `last` step of the log, the same in all panels."""
     for name, curve in sorted(panel.curves.items()):
         steps, values = zip(*curve, strict=True)
         style = {"color": looks[name].colour, "linestyle": looks[name].line} if panel.by_task else {}
         # A curve of few points, such as a dev score of a short run, needs marks to be seen.
         marker = "o" if len(curve) < 12 else ""
         axes.plot(steps, values, marker=marker, markersize=3, linewidth=1.2, label=name, **style)
-    axes.set(title=panel.title, xlabel="step", yscale="log" if panel.is_log else "linear")
+    axes.set(xlabel="step", yscale="log" if panel.is_log else "linear")
+    axes.set_title(panel.title, fontsize=11)
+    axes.set_xlim(0, 1.02 * max(last, 1))
     axes.grid(alpha=0.3)
     if not panel.by_task and len(panel.curves) > 1:
         axes.legend(fontsize=8)
+
+
+def _draw_bars(axes: Any, panel: _Panel, looks: Mapping[str, Look]) -> None:
+    """Draw a bar with its value for each name: one point of a curve says less."""
+    names = sorted(panel.curves)
+    (step, _), *_others = panel.curves[names[0]]
+    values = [panel.curves[name][0][1] for name in names]
+    colours = [looks[name].colour for name in names] if panel.by_task else None
+    bars = axes.barh(range(len(names)), values, height=0.7, color=colours)
+    axes.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
+    axes.set_yticks(range(len(names)), [literal(name) for name in names], fontsize=8)
+    axes.set(xlabel=f"at step {step}, the only one with a score", ylim=(max(len(names), 5) - 0.5, -0.5))
+    axes.set_title(panel.title, fontsize=11)
+    axes.margins(x=0.15)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _draw_legend(figure: Any, free: Sequence[Any], looks: Mapping[str, Look]) -> None:
+    """Draw the legend of the tasks in a `free` place, or else beside all panels; empty the other free places."""
+    for axes in free[1:]:
+        axes.remove()
+    for axes in free[:1]:
+        axes.axis("off")
+    handles = {label: handle for axes in figure.axes for handle, label in _handles(axes) if label in looks}
+    if not handles:
+        return
+    entries = list(handles.values()), [literal(name) for name in handles]
+    if len(free):
+        free[0].legend(*entries, loc="center", fontsize=8, handlelength=3, ncols=1 + (len(handles) > 16))
+    else:
+        figure.legend(*entries, loc="outside right center", fontsize=8, handlelength=3)
 
 
 def _handles(axes: Any) -> Iterator[tuple[Any, str]]:

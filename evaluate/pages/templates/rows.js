@@ -28,7 +28,8 @@ function listRows() {
     const row = list.insertRow();
     cell(row, entry.task);
     cell(row, entry.score, entry.detail);
-    cell(row, entry.image);
+    const place = Math.max(entry.image.lastIndexOf("/"), entry.image.lastIndexOf("\\")) + 1;
+    cell(row, entry.image.slice(place), entry.image.slice(0, place));
     cell(row, entry.row);
     cell(row, entry.group === entry.image ? "" : entry.group);
   }

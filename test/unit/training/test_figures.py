@@ -9,6 +9,7 @@ from PIL import Image
 
 from challenge.tasks import TaskKind
 from training.figures import distinct, literal, new_figure
+from training.run_folder import run_report
 from training.run_folder.run_report import _panels, draw_curves
 from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, TaskComparison
 from training.studies.aggregation_report import draw as draw_comparisons
@@ -71,3 +72,44 @@ def test_panels_are_those_that_the_log_has_curves_for(tmp_path):
     draw_curves([loss, dev, rates], tmp_path / "curves.png", kinds)
     with Image.open(tmp_path / "curves.png") as picture:
         assert min(picture.size) > 100
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn."""
+    made = []
+    monkeypatch.setattr(run_report, "new_figure", lambda *size: made.append(new_figure(*size)) or made[-1])
+    return made
+
+
+def test_scores_of_one_step_are_bars_and_curves_share_their_axis(tmp_path, figures):
+    kinds = dict.fromkeys(NAMES, TaskKind.SEGMENTATION)
+    losses = [{"step": step, "loss": dict.fromkeys(NAMES, 0.5), "lr": {"encoder": 1e-3}} for step in (100, 900)]
+    dev = {"step": 900, "dev": {name: {"DSC": 0.25} for name in NAMES}, "selection": 0.5}
+    draw_curves([*losses, dev], tmp_path / "curves.png", kinds)
+    loss, dice, selection, rate = figures[0].axes
+    assert [bar.get_width() for bar in dice.patches] == [0.25] * len(NAMES)
+    assert {text.get_text() for text in dice.texts} == {"0.25"}
+    assert "step 900" in dice.get_xlabel()
+    assert len(selection.patches) == 1
+    assert len(loss.lines) == len(NAMES)
+    assert loss.get_xlim() == rate.get_xlim()
+    assert loss.get_xlim()[1] > 900
+    draw_curves([*losses, dev | {"step": 100}, dev], tmp_path / "curves.png", kinds)
+    dice = figures[1].axes[1]
+    assert len(dice.lines) == len(NAMES)
+    assert not dice.patches
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_the_legend_stands_in_the_free_panel_or_beside_all_panels(tmp_path, figures, kinds):
+    tasks = {"lung": TaskKind.SEGMENTATION, "FUGC": TaskKind.REGRESSION}
+    dev = {"lung": {"DSC": 0.5}} | ({"FUGC": {"MRE": 9.0}} if kinds == 2 else {})
+    lines = [
+        {"step": step, "loss": {"lung": 0.5}, "dev": dev, "selection": 0.4, "lr": {"encoder": 1e-3}} for step in (1, 2)
+    ]
+    draw_curves(lines, tmp_path / "curves.png", tasks)
+    free = [axes for axes in figures[0].axes if not axes.axison]
+    assert len(free) == (kinds == 2)  # five panels leave a place of six free, four leave none
+    [legend] = [axes.get_legend() for axes in free] or figures[0].legends
+    assert {text.get_text() for text in legend.get_texts()} == set(dev)

@@ -160,6 +160,19 @@ def test_points_are_numbered() -> None:
     assert ink(20, 50, 100, 50) > 1.5 * ink(20, 50)
 
 
+def test_a_true_point_that_is_far_from_the_predicted_one_has_its_number() -> None:
+    """Swapped ends: the lines lie on each other, so only the numbers tell."""
+
+    def numbers(*truth: float) -> np.ndarray:
+        """The pixels that a number of the truth covers; those of the prediction stand on the other side of a point."""
+        drawn = np.asarray(overlay(GREY, points(20, 50, 180, 50), points(*truth))).astype(int)
+        plain = np.asarray(overlay(GREY, points(20, 50, 180, 50))).astype(int)
+        return (np.abs(drawn - plain).max(axis=2) > 30)[165:, :]  # below the line and its dots
+
+    assert numbers(180, 50, 20, 50).sum() > numbers(20, 50, 180, 50).sum() + 20
+    assert numbers(20, 50, 180, 50).sum() == numbers(21, 50, 179, 50).sum()
+
+
 def test_class_bars_are_below_the_picture() -> None:
     drawn = overlay(GREY, ClassPrediction((0.2, 0.7, 0.1), 1))
     assert drawn.width == 640
