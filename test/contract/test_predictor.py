@@ -1,5 +1,6 @@
 """`Predictor` answers as the folder run does, from arrays, Pillow images and paths, and from several threads."""
 
+import os
 import re
 import subprocess
 import sys
@@ -166,3 +167,20 @@ def test_the_example_script_writes_a_mask_and_says_the_class(repository, phantom
     mask = read_image(tmp_path / "mask.png")
     assert mask.size == read_image(image).size
     assert set(np.unique(mask.pixels)) <= {0, 255}
+
+
+def test_the_lines_of_the_readme_work_as_typed(repository, phantom_folder, tmp_path):
+    (block,) = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "phantoms").symlink_to(phantom_folder)
+    # rglob does not follow the link; `make run` makes a folder there.
+    block = block.replace('Path("out/phantoms")', 'Path("out/phantoms").resolve()')
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path, check=False,
+                          env={**os.environ, "PYTHONPATH": str(repository)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shape, probabilities, box = done.stdout.splitlines()
+    height, width = eval(shape)
+    assert sum(eval(probabilities)) == pytest.approx(1)
+    x0, y0, x1, y1 = eval(box)
+    assert 0 <= x0 <= x1 <= width
+    assert 0 <= y0 <= y1 <= height
