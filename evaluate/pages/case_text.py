@@ -1,7 +1,6 @@
 """How good one answer is: as a number to sort by, in words, and as bars of class probabilities; file names."""
 
 import math
-import re
 from collections.abc import Sequence
 from html import escape
 
@@ -83,11 +82,6 @@ def class_name(names: Sequence[str], index: int | None) -> str:
 def file_name(image_path: str) -> str:
     """Return the last part of a path from a manifest, which may have been written on Windows."""
     return image_path.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def file_name_html(image_path: str) -> str:
-    """Return the file name as HTML that may be broken into lines after `_` and `-`."""
-    return re.sub("([_-])", r"\1<wbr>", escape(file_name(image_path)))
 
 
 def _row(name: str, probability: float, *, is_said: bool, is_true: bool) -> str:

@@ -1,6 +1,7 @@
 """Charts as inline SVG in the page's colours and font, so that they follow its light and dark themes."""
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.dom import minidom
@@ -24,6 +25,8 @@ _WIDTH = 3.7
 """Inches. A page scales a chart to the width that there is: text in a wider one would be too small on a phone."""
 _LONGEST = 24
 """Characters of a name in a chart."""
+_SHORT = 19
+"""Characters of a label in a legend, two of which fit beside each other."""
 # Matplotlib writes no <metadata> if each of its entries is None.
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _STYLE = {
@@ -86,7 +89,7 @@ def cumulative(values: Sequence[Floats], labels: Sequence[str], title: str, unit
                 np.minimum(np.arange(len(series) + 2), len(series)) / len(series),
                 where="post",
                 color=_colour(index),
-                label=f"{label}, median {np.median(series):.1f} px".lstrip(", "),
+                label=f"{short_name(label)}, median {np.median(series):.1f} px".lstrip(", "),
             )
         axes.set(xlim=(0, limit), ylim=(0, 1.02), xlabel=f"{unit}, up to the 95th percentile", ylabel="share of images")
         _legend_below(figure)
@@ -137,7 +140,7 @@ def differences(rows: Sequence[str], runs: Mapping[str, Sequence[Interval | None
         if len(runs) > 1:
             _legend_below(figure)
 
-    return _svg(draw, title, height=0.75 + 0.26 * len(rows) + (0.2 * len(runs) if len(runs) > 1 else 0))
+    return _svg(draw, title, height=0.75 + 0.26 * len(rows) + (0.2 if len(runs) > 1 else 0))
 
 
 def roc(curves: Sequence[tuple[Floats, Floats, str]], title: str) -> str:
@@ -170,8 +173,11 @@ def short_name(name: str) -> str:
 
 
 def _legend_below(figure: Figure) -> None:
-    """Put the legend under the axes, where it hides no curve."""
-    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.2)
+    """Put the legend under the axes, where it hides no curve; long labels stand below each other and are not cut."""
+    labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
+    columns = 2 if max(map(len, labels), default=0) <= _SHORT else 1
+    figure.set_figheight(figure.get_figheight() + 0.15 * (math.ceil(len(labels) / columns) - 1))
+    figure.legend(loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.2)
 
 
 def _colour(index: int) -> str:

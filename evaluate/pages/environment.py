@@ -2,7 +2,7 @@
 
 import jinja2
 
-from evaluate.pages.case_text import file_name_html
+from evaluate.pages.case_text import file_name
 
 
 def make_environment() -> jinja2.Environment:
@@ -14,5 +14,5 @@ def make_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["file_name_html"] = file_name_html  # escaped already, so it stands before `safe`
+    environment.filters["file_name"] = file_name
     return environment

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from challenge.tasks import TaskKind, TaskSpec
-from evaluate.pages.case_text import file_name, file_name_html, score_words
+from evaluate.pages.case_text import file_name, score_words
 from evaluate.pages.gallery_cards import Card
 from evaluate.pages.overlays import class_colour
 from evaluate.scores.metric_table import Column, headline
@@ -166,7 +166,7 @@ def _figure(task: Task, card: Card, reasons: Reasons) -> str:
     caption = "\n".join([f"{task.task_id}{prior}: {said}", f"{sample.image_path} ({sample.row})", *remarks])
     lines = [f"<b>{escape(card.verdict)}</b>"] if card.verdict else []
     lines += [card.bars or f"<div>{escape(card.answer)}</div>"] if card.answer else []
-    lines += [f'<div title="{escape(sample.image_path)}">{file_name_html(sample.image_path)}</div>']
+    lines += [f'<div title="{escape(sample.image_path)}">{name}</div>']
     lines += [f'<span class="badge bad">{escape(remark)}</span>' for remark in remarks]
     good = "" if card.good is None else f' data-good="{card.good:.6g}"'
     plain = f' data-plain="{card.plain}"' if card.plain else ""

@@ -9,7 +9,7 @@ import numpy as np
 from challenge.tasks import TaskKind, TaskSpec
 from evaluate.metrics.classification import auc
 from evaluate.pages.case_text import goodness
-from evaluate.pages.charts import Floats, cumulative, roc, roc_curve, shares, success
+from evaluate.pages.charts import Floats, cumulative, roc, roc_curve, shares, short_name, success
 from evaluate.scores.cases import BoxCase, Case, LabelCase, MaskCase, Outcome, PointsCase
 
 
@@ -57,7 +57,7 @@ def _labels(spec: TaskSpec, cases: Sequence[LabelCase], names: Sequence[str]) ->
         positive = true == index
         if positive.any() and not positive.all():
             area = float(auc(probabilities[:, index], positive))
-            curves.append((*roc_curve(probabilities[:, index], positive), f"{names[index]}: {area:.3f}"))
+            curves.append((*roc_curve(probabilities[:, index], positive), f"{short_name(names[index])}: {area:.3f}"))
     return [Chart("ROC, one class against the rest", roc(curves, f"{spec.task_id}: ROC curves with their areas"))]
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from unit.evaluate.folders import read_csv, write_csv
 
 from challenge.class_names import ClassNames
 from challenge.errors import UserError
+from evaluate.pages import charts
 from evaluate.pages.case_text import goodness
 from evaluate.pages.charts import cumulative, differences, roc, roc_curve, shares, success
 from evaluate.pages.pictures import Encoding, selected
@@ -288,3 +290,18 @@ def test_curves_run_to_the_end_of_the_axis_and_are_not_under_the_legend() -> Non
     near, far, *keys = curves
     assert max(x for x, _ in near) >= max(x for x, _ in far) - 10
     assert all(y > max(y for _, y in (*near, *far)) for key in keys for _, y in key)
+
+
+@pytest.mark.parametrize("name", ["near", "left ventricle", "a class with a name that is far too long"])
+def test_a_legend_is_as_narrow_as_its_chart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr(charts, "_inlined", lambda svg, title: svg)
+    cumulative([np.arange(20.0)] * 3, [name] * 3, "t", "px")
+    [figure] = drawn
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert box.y1 < figure.axes[0].get_window_extent().y0
