@@ -13,7 +13,8 @@ COMMANDS = sorted(command_line().commands)
 
 def test_the_commands_are_these():
     assert COMMANDS == [
-        "breakdown", "end-to-end", "load", "near-copies", "runtimes", "scaling", "scoring", "systems", "throughput",
+        "breakdown", "challenge-folder", "end-to-end", "load", "loader", "near-copies", "predictor", "recipes",
+        "runtimes", "scaling", "scoring", "systems", "throughput",
     ]  # fmt: skip
 
 
