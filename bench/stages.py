@@ -56,7 +56,8 @@ class TimedRuntime(Runtime):
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Runtime.run`."""
-        stage = "encoder" if graph == ENCODER else "heads" if is_head_stage(graph) else "decoder"
+        own = graph.rpartition("/")[2]  # of an ensemble: member-1/encoder
+        stage = "encoder" if own == ENCODER else "heads" if is_head_stage(own) else "decoder"
         with self._clock.time(stage):
             return self._runtime.run(graph, inputs)
 

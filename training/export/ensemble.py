@@ -46,7 +46,8 @@ def export_runs(
 ) -> WeightsMetadata:
     """Export one run by `export_run`, or several runs into `output/member-N`, with what joins them in `output`.
 
-    The arguments are those of `export_run`; `scores_file` holds the scores of the joined answers. The files are moved
+    A run whose recipe chose tasks (`data.tasks`) answers those alone. The arguments are those of `export_run`;
+    `scores_file` holds the scores of the joined answers. The files are moved
     to `output` after all of them were written and checked. Raises UserError for unreadable files, if the networks
     cannot answer together, or if `output` holds anything and `overwrite` is not set.
     """
@@ -58,14 +59,18 @@ def export_runs(
     scores = read_scores(scores_file)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
-        folder, members = Path(name), []
+        folder, members, learned = Path(name), [], set()
         for number, run in enumerate(runs, 1):
             own = f"member-{number}"
             logger.info("%s becomes %s", run, own)
             written = export(run, folder / own, None)
+            learned |= {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
+            written = _of_its_tasks(written, folder / own)
             digest = hashlib.sha256((folder / own / FILE).read_bytes()).hexdigest()
             members.append(Member(own, digest, in_folder(written, own)))
         metadata = joined(members, runs, scores)
+        if lost := learned.intersection(metadata.prior_tasks):
+            logger.warning("no run chose %s in data.tasks, though it was learned; the prior answers", sorted(lost))
         _check_shapes(metadata, runs, folder)
         write_metadata(metadata, folder)
         licences = {read_licence(folder / member.folder) for member in members}
@@ -101,6 +106,34 @@ def joined(members: Sequence[Member], names: Sequence[object], scores: Mapping[s
         extra=_joined_extra([one.extra for one in several]),
     )
     return ensemble_of(shared, members, Path(FILE))
+
+
+def _of_its_tasks(written: WeightsMetadata, folder: Path) -> WeightsMetadata:
+    """Return what a member says if its recipe's `data.tasks` chose some tasks: others answer the rest.
+
+    A second phase per kind moves the encoder away from the heads of the other kinds, which it keeps.
+    """
+    chosen = written.extra["recipe"]["data"]["tasks"]
+    left = {
+        task_id
+        for task_id, task in written.tasks.items()
+        if chosen and task_id not in chosen and task.spec.kind.lower() not in chosen
+    }
+    if not left:
+        return written
+    tasks = {
+        task_id: TaskMetadata(task.spec, (), "prior") if task_id in left else task
+        for task_id, task in written.tasks.items()
+    }
+    used = {name for task in tasks.values() for name in task.path}
+    for name, graph in written.graphs.items():
+        if name not in used:
+            (folder / graph.file).unlink()
+    graphs = {name: graph for name, graph in written.graphs.items() if name in used}
+    metadata = replace(written, tasks=tasks, graphs=graphs)
+    write_metadata(metadata, folder)
+    write_model_card(metadata, {}, folder)
+    return metadata
 
 
 def _joined_task(several: Sequence[TaskMetadata]) -> TaskMetadata:

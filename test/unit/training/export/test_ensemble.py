@@ -17,7 +17,8 @@ from training.__main__ import main
 from training.data.rows import DataSource
 from training.distributed import Ranks
 from training.export.ensemble import export_runs, joined
-from training.loop.runs import cross_validate
+from training.loop.runs import cross_validate, train_run
+from training.run_folder.trainable import read_start
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,35 @@ def test_an_ensemble_goes_into_an_empty_folder_or_replaces_all_of_an_earlier_one
     export_runs(folds[:1], tmp_path, None, None, overwrite=True)
     assert not list(tmp_path.glob("member-*"))
     verify(read_metadata(tmp_path), tmp_path)
+
+
+def test_runs_of_a_second_phase_answer_the_tasks_that_they_chose(four_kinds, tmp_path):
+    source = DataSource(four_kinds, tmp_path / "cache")
+    first = tiny_config(optim={"images": 8})
+    train_run(first, source, tmp_path / "first", Ranks())
+    start, _ = read_start(tmp_path / "first")
+    runs = []
+    for names in (("segmentation",), ("breast_2cls", "detection", "regression")):
+        runs.append(tmp_path / names[0])
+        train_run(replace(first, data=replace(first.data, tasks=names)), source, runs[-1], Ranks(), start=start)
+    metadata = export_runs(runs, tmp_path / "weights", None, None)
+    verify(metadata, tmp_path / "weights")
+    answering = {
+        task_id: [member.folder for member in metadata.members if member.metadata.tasks[task_id].answers == "network"]
+        for task_id, task in metadata.tasks.items()
+        if task.answers == "network"
+    }
+    assert answering == {
+        "breast_lesion": ["member-1"],
+        "breast_2cls": ["member-2"],
+        "breast_lesion_det": ["member-2"],
+        "fetal_head_biometry": ["member-2"],
+    }
+    (masks, others) = (tmp_path / "weights" / member.folder / "heads" for member in metadata.members)
+    assert (masks / "breast_lesion.onnx").is_file()
+    assert not (others / "breast_lesion.onnx").exists()
+    for member in metadata.members:  # each is complete by itself
+        verify(read_metadata(tmp_path / "weights" / member.folder), tmp_path / "weights" / member.folder)
 
 
 @pytest.fixture(scope="module")
