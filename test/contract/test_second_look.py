@@ -55,9 +55,9 @@ def test_without_it_masks_and_boxes_differ_and_nothing_else(whole, looking, repo
     assert "detection_predictions.json" in differ
     assert any(name.startswith("Segmentation") for name in differ)
     assert not differ & {"classification_predictions.json", "regression_predictions.json"}
-    old = answer(phantom_folder, tmp_path / "old", repository / "weights")
-    assert (old.second_looks, old.postprocess) == (0, "none")
-    assert contents(tmp_path / "old") == once
+    shipped = answer(phantom_folder, tmp_path / "shipped", repository / "weights", postprocess=Postprocess.NONE)
+    assert (shipped.second_looks, shipped.postprocess) == (0, "none")
+    assert contents(tmp_path / "shipped") == once
 
 
 def test_a_stopped_and_resumed_run_gives_the_same_bytes(whole, looking, phantom_folder, tmp_path):
