@@ -93,6 +93,6 @@ def test_unknown_encoders_and_options_are_named():
     with pytest.raises(UserError, match="no_such_net"):
         build("mh_mtl", CATALOGUE.values(), encoder="no_such_net")
     with pytest.raises(UserError, match="strides"):
-        build("mh_mtl", CATALOGUE.values(), encoder="vit_tiny_patch16_224")
+        build("mh_mtl", CATALOGUE.values(), encoder="vit_tiny_r_s16_p8_224")
     with pytest.raises(UserError, match="depth"):
         build("mh_mtl", CATALOGUE.values(), depth=3)
