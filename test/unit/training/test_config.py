@@ -96,7 +96,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
         (f"[optim]\nimages = {'9' * 9000}", "not valid TOML"),
         ("[optim]\nema_decay = 1.0", "'optim.ema_decay' must be at least 0 and below 1"),
         ("[data]\ndev_fraction = nan", "'data.dev_fraction' must be at least 0 and below 1, not nan"),
-        ("[data]\nfit = 'strech'", r"one of stretch, letterbox, not 'strech' \(did you mean 'stretch'\?\)"),
+        ("[data]\nfit = 'strech'", r"one of stretch, letterbox, crop, not 'strech' \(did you mean 'stretch'\?\)"),
         ("[data]\nstd = [0.2, 0.2]", "'data.std' must be a list of 3 values"),
         ("[data]\nstd = [0.2, 0.2, 0.0]", "'data.std' must be above 0"),
         ("[system]\nname = 'mhmtl'", r"did you mean 'mh_mtl'\?"),
