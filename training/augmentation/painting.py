@@ -37,7 +37,8 @@ def _effects(config: AugmentConfig, donor: Donor) -> dict[str, Effect]:
 
 
 def _no_donor(_: np.random.Generator) -> Tensor:
-    raise NotImplementedError("painting draws nothing")
+    """Stand in where nothing is drawn: painting uses the donor that was drawn before."""
+    raise AssertionError("an effect drew a donor image while it was painted")
 
 
 _PAINTS: Mapping[str, Paint] = {name: effect.paint for name, effect in _effects(AugmentConfig(), _no_donor).items()}

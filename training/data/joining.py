@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from challenge.manifest import Sample
-from training.data.disjoint_sets import DisjointSets
 from training.data.groups import group_of
 from training.data.near_copies import NearCopy
-from training.data.split import Content
+from training.data.split import Content, DisjointSets
 
 
 @dataclass(frozen=True)

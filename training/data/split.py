@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 from challenge.manifest import Sample
-from training.data.disjoint_sets import DisjointSets
 from training.data.groups import group_of
 
 Content = Mapping[str, str]
@@ -17,6 +16,25 @@ for near-copies.
 
 
 _LEAST = 4
+
+
+class DisjointSets:
+    """Which keys are joined, directly or through others (union-find). A key that was never joined is alone."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, key: str) -> str:
+        """Return the key that stands for the set of `key`."""
+        parent = self._parent
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    def join(self, one: str, other: str) -> None:
+        """Make one set of the sets of two keys; `other`'s key stands for it."""
+        self._parent[self.find(one)] = self.find(other)
 
 
 def split(
