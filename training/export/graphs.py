@@ -17,6 +17,7 @@ from model.frozen.metadata import Graph, TaskMetadata, WeightsMetadata, write_me
 from model.frozen.outputs.postprocess import Postprocess, Postprocessing
 from model.networks.system import IMAGES, TASK, Stage, System
 from training.export.folding import fold_padding
+from training.export.rearranging import rearranged
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,9 @@ def export(network: System, facts: ExportFacts, output: Path) -> WeightsMetadata
                 if after in values:
                     continue
                 stage = network.stages[name]
-                module = (
-                    FromPixels(stage.module, facts.mean, facts.std).eval() if IMAGES in stage.inputs else stage.module
-                )
+                module = rearranged(stage.module)
+                if IMAGES in stage.inputs:
+                    module = FromPixels(module, facts.mean, facts.std).eval()
                 inputs = tuple(values[before][key] for key in stage.inputs)
                 result = module(*inputs)
                 outputs = (result,) if isinstance(result, Tensor) else result

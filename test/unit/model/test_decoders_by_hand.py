@@ -31,14 +31,15 @@ def larger(x, side, corners):
 def test_the_pyramid_adds_from_the_top_down_and_merges_its_levels():
     pyramid = FPN((2, 2, 2, 2), 2, 2, dropout=0.5).eval()
     pyramid.laterals = plain(4)
-    pyramid.levels = nn.ModuleList(nn.Upsample(scale_factor=2**n) for n in (3, 2, 1, 0))
+    pyramid.levels = nn.ModuleList(nn.Upsample(scale_factor=factor) for factor in (4, 2, 1, 1))
     f4, f8, f16, f32 = maps(16, 8, 4, 2)
     top16 = f16 + f32.repeat_interleave(2, 2).repeat_interleave(2, 3)
     top8 = f8 + top16.repeat_interleave(2, 2).repeat_interleave(2, 3)
     top4 = f4 + top8.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    expected = top4
-    for top, factor in ((top8, 2), (top16, 4), (f32, 8)):
-        expected = expected + top.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    coarser = top8
+    for top, factor in ((top16, 2), (f32, 4)):
+        coarser = coarser + top.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    expected = top4 + larger(coarser, 16, corners=True)
     torch.testing.assert_close(pyramid(f4, f8, f16, f32), expected)
     assert [len(level) for level in FPN((2, 2, 2, 2), 2, 2).levels] == [3, 2, 1, 1]
     dropped = pyramid.train()(*maps(16, 8, 4, 2, channels=2))
