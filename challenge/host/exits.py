@@ -11,6 +11,7 @@ import click
 from challenge.errors import UserError
 from challenge.host.console import lasting_streams, printable, say
 from challenge.host.disk import DiskFullError
+from challenge.host.shortage import shortage
 from challenge.host.signals import Stopped
 
 _OWN_PACKAGES = frozenset({"challenge", "model", "evaluate", "training", "bench", "inference"})
@@ -62,6 +63,9 @@ def _exit_code(command: Callable[[], object]) -> int:
         )
         return Exit.USER
     except Exception as error:  # the last resort: the last line must be one sentence
+        if reason := shortage(error):
+            say(f"{reason}; an interrupted run continues with --resume")
+            return Exit.UNEXPECTED
         return _unexpected(error)
 
 
