@@ -72,7 +72,9 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
     "were tested in it.",
 )
 @click.option(
-    "--tensorrt", type=FOLDER, help="With --precision float16: compute with TensorRT and keep its engines in this folder."
+    "--tensorrt",
+    type=FOLDER,
+    help="With --precision float16: compute with TensorRT and keep its engines in this folder.",
 )
 @click.option(
     "--mask-resize",

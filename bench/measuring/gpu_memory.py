@@ -23,12 +23,13 @@ class GpuMemory:
     def __init__(self) -> None:
         self._lock, self._most = Lock(), 0.0
         self._process: subprocess.Popen[str] | None = None
+        self._thread = Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> "GpuMemory":
         if shutil.which(_NVIDIA_SMI):
             command = [*_query("memory.used"), f"--loop-ms={_EVERY_MS}"]
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own words)
-            Thread(target=self._read, daemon=True).start()
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""Limits of the system on open files, threads and memory (`ulimit`): raised where possible, else told in one sentence."""
+"""Limits on open files, threads and memory (`ulimit`): raised where possible, else told in one sentence."""
 
 import errno
 import resource

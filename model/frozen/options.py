@@ -30,7 +30,8 @@ def _from_environment() -> Postprocess | None:
 class Options:
     """The options that `inference.py --help` explains. No `tasks` means all; `ray` is a cluster's address.
 
-    `tensorrt` is the folder of TensorRT's engines. `postprocess` is None for what the weights recommend; without it, `POSTPROCESS_VARIABLE` decides.
+    `postprocess` is None for what the weights recommend; without it, `POSTPROCESS_VARIABLE` decides. `tensorrt` is the
+    folder of TensorRT's engines, None without TensorRT.
     """
 
     weights: Path

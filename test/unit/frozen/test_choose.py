@@ -174,9 +174,7 @@ def test_float16_needs_onnx_and_auto_goes_on_without(gpu, tiny_weights, metadata
     assert "because float16 without TensorRT needs the package onnx" in caplog.text
 
 
-def test_tensorrt_keeps_its_engines_where_the_user_says_and_leaves_heads_to_cuda(
-    gpu, tiny_weights, metadata, tmp_path
-):
+def test_tensorrt_keeps_its_engines_where_the_user_says_and_leaves_heads_to_cuda(gpu, tiny_weights, metadata, tmp_path):
     sessions, folder = gpu(TENSORRT, CUDA), tmp_path / "made" / "engines"
     runtime = open_runtime(tiny_weights, metadata, "auto", "float16", folder)
     assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", "float16", (TENSORRT, CUDA, CPU))
