@@ -33,7 +33,7 @@ __all__ = ["Model", "Predictor", "main", "run"]
 
 logger = logging.getLogger("inference")
 
-_OPEN_FILES = 64  # a run needs about 20
+_OPEN_FILES = 24  # a run needs about 12
 
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ Scores = Mapping[str, tuple[str, float]]
 def contenders(weights: Path, batch_sizes: Sequence[int], tensorrt: Path | None) -> list[Contender]:
     """Return the CPU in float32, then every precision of the GPU in every batch size."""
     found = [ours(REFERENCE, weights, Options.batch_size, "--device", "cpu", "--precision", "float32")]
-    ways = {precision: ("--precision", precision) for precision in PRECISIONS}
+    ways: dict[str, tuple[str, ...]] = {precision: ("--precision", precision) for precision in PRECISIONS}
     if tensorrt:
         ways["float16 by TensorRT"] = ("--precision", "float16", "--tensorrt", str(tensorrt.resolve()))
     for name, options in ways.items():

@@ -39,8 +39,8 @@ def open_runtime(
 
 def _on_cuda(folder: Path, metadata: WeightsMetadata, precision: str, tensorrt: Path | None) -> Runtime:
     """Raises ProviderError if CUDA cannot be used at all."""
-    tested = [name for name in ("float16", "tf32") if name in metadata.precisions]
-    wanted = (tested or ["float32"])[0] if precision == "auto" else precision
+    fastest = next((name for name in ("float16", "tf32") if name in metadata.precisions), "float32")
+    wanted = fastest if precision == "auto" else precision
     reason = "CUDA answers"
     if wanted != "float32":
         why = "the weights were tested in it" if precision == "auto" else "--precision asks for it"

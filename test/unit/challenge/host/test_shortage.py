@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from challenge.errors import UserError
+from challenge.errors import UserError, WeightsError
 from challenge.host.exits import exit_code
 from challenge.host.shortage import allow_open_files, shortage
 
@@ -53,6 +53,7 @@ def test_a_hard_limit_of_open_files_that_is_too_low_is_refused(limits):
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "more threads or processes"),
         (MemoryError(), "not enough memory (the limit is 30 bytes of address space); raise the limit (`ulimit -v`"),
         (RuntimeError("[CPU] Convolution node with name 'conv' can't alloc"), "not enough memory"),
+        (RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"), "enough memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
     ],
 )
@@ -69,6 +70,15 @@ def test_a_shortage_is_one_sentence_without_a_traceback(limits, capsys, error, s
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
     assert line.endswith("an interrupted run continues with --resume")
+
+
+@pytest.mark.parametrize(("reason", "code"), [("std::bad_alloc", 1), ("no such operator", 2)])
+def test_weights_are_not_blamed_for_a_shortage(capsys, reason, code):
+    def command():
+        raise WeightsError(f"cannot load encoder.onnx: {reason}; export the weights again")
+
+    assert exit_code(command) == code
+    assert ("not enough memory" in capsys.readouterr().err) is (code == 1)
 
 
 @pytest.mark.parametrize("error", [ValueError("nothing"), OSError(errno.ENOENT, "no such file")])
