@@ -19,7 +19,14 @@ _MEMORY = (
 _TEXTS = {
     _FILES: ("too many open files",),
     _THREADS: ("can't start new thread", "resource temporarily unavailable"),
-    _MEMORY: ("cannot allocate memory", "failed to allocate memory", "can't alloc", "bad_alloc", "bad allocation"),
+    _MEMORY: (
+        "cannot allocate memory",
+        "failed to allocate memory",
+        "can't alloc",
+        "bad_alloc",
+        "bad allocation",
+        "failed to map segment",
+    ),
 }
 _NUMBERS = {errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.EAGAIN: _THREADS, errno.ENOMEM: _MEMORY}
 _LIMITS = {_FILES: resource.RLIMIT_NOFILE, _THREADS: resource.RLIMIT_NPROC, _MEMORY: resource.RLIMIT_AS}

@@ -54,6 +54,7 @@ def test_a_hard_limit_of_open_files_that_is_too_low_is_refused(limits):
         (MemoryError(), "not enough memory (the limit is 30 bytes of address space); raise the limit (`ulimit -v`"),
         (RuntimeError("[CPU] Convolution node with name 'conv' can't alloc"), "not enough memory"),
         (RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"), "enough memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
     ],
 )

@@ -15,6 +15,7 @@ from training.data.rows import DataSource
 from training.data.sampling import Draw
 from training.distributed import Ranks
 from training.loop.runs import train_run
+from training.loop.step import Step
 from training.run_folder import checkpoint_file
 
 # Batch norm on CPU ranks sees their own rows, and dropout draws for itself: both would make a difference.
@@ -138,15 +139,27 @@ def test_all_ranks_skip_a_step_that_overflows_on_one_of_them(four_kinds, tmp_pat
         assert torch.equal(value, old)
 
 
+class Alone(Ranks):
+    """A rank that has a number among several, and all rows."""
+
+    def gather_rows(self, own, rows):
+        """Return the rows as they are."""
+        return own
+
+    def sum_gradients(self, parameters):
+        """Leave the own gradients."""
+
+
 def test_an_auxiliary_loss_is_the_mean_over_all_images(four_kinds, tmp_path):
     """Each rank adds its own images' loss, weighted by their number; a rank without images adds nothing."""
-    trainer = tiny_trainer(tiny_config(), DataSource(four_kinds, tmp_path / "cache"), tmp_path / "run")
-    own = nn.Parameter(torch.zeros(()))
+    config, source = tiny_config(optim={"clip_norm": 0.0}), DataSource(four_kinds, tmp_path / "cache")
+    trainer, found = tiny_trainer(config, source, tmp_path / "run"), []
+    draw, own = Draw("breast_2cls", (0, 1), ((0, 0), (0, 1))), nn.Parameter(torch.zeros(()))
     trainer.parts.network.auxiliary_loss = lambda: 1 * own
-    found = []
     for rank in range(3):
         own.grad = None
-        trainer._step._backward({"breast_2cls": 0 * own}, 1, Ranks(rank, 3).part(2))
+        step = Step(config, trainer.parts, Alone(rank, 3))
+        step([draw], [trainer.parts.data[draw]], 1, 0.5)
         found.append(float(own.grad))
     assert found == [0.5, 0.5, 0.0]
 
