@@ -37,6 +37,8 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp USER=challenge LOGNAME=challenge XDG_CACHE_HOME=/tmp/.cache \
     OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
     HF_HUB_OFFLINE=1 FMC_UIA_STEP_DOWN=1 PATH=/opt/venv/bin:$PATH
+# What NVIDIA's container runtime mounts where no --gpus says so: all GPUs, CUDA and nvidia-smi. No effect without it.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app

@@ -17,6 +17,7 @@ from challenge.host import places
 from challenge.host.console import log_to_stderr, say
 from challenge.host.exits import Exit
 from challenge.host.output_files import check_file_target, is_stream
+from challenge.host.shortage import allow_open_files
 from challenge.host.signals import StopRequest
 from challenge.profile import PROFILES, choose_profile
 from model.frozen.interface import Model
@@ -31,6 +32,8 @@ from model.frozen.run.submission import run_submission
 __all__ = ["Model", "Predictor", "main", "run"]
 
 logger = logging.getLogger("inference")
+
+_OPEN_FILES = 24  # a run needs about 12
 
 
 def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
@@ -63,9 +66,15 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option(
     "--precision",
     default="auto",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    type=click.Choice(["auto", "float32", "tf32", "bfloat16", "float16"]),
     show_default=True,
-    help="Numeric precision; auto uses bfloat16 only where these weights were tested in it.",
+    help="Numeric precision (bfloat16: CPU; tf32, float16: CUDA); auto uses less than float32 only where these weights "
+    "were tested in it.",
+)
+@click.option(
+    "--tensorrt",
+    type=FOLDER,
+    help="With --precision float16: compute with TensorRT and keep its engines in this folder.",
 )
 @click.option(
     "--mask-resize",
@@ -110,6 +119,7 @@ def main(
     batch_size: int,
     device: str,
     precision: str,
+    tensorrt: Path | None,
     mask_resize: str,
     postprocess: Postprocess | None,
     tasks: tuple[str, ...],
@@ -140,6 +150,7 @@ def main(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        tensorrt=tensorrt,
         mask_resize=mask_resize,
         postprocess=postprocess,
         tasks=tasks,
@@ -149,6 +160,7 @@ def main(
         ray=ray,
         profile=choose_profile(profile, input_json),
     )
+    allow_open_files(_OPEN_FILES)
     report, stop = RunReport(), StopRequest()
     with nullcontext() if merging else stop, written_at_end(report, report_file):
         if merging:

@@ -12,6 +12,7 @@ def command_line() -> click.Group:
     """Return the command line. Raises ModuleNotFoundError if a package that a command needs is not installed."""
     from bench.breakdown import breakdown
     from bench.end_to_end import end_to_end
+    from bench.gpu import gpu
     from bench.load import load
     from bench.predictor import predictor
     from bench.recipes import recipes
@@ -28,6 +29,7 @@ def command_line() -> click.Group:
         breakdown,
         challenge_folder,
         end_to_end,
+        gpu,
         load,
         loader,
         near_copies,

@@ -20,16 +20,18 @@ from model.frozen.options import Options
 SAME, REDUCED, DEFAULT = "B: ours, same weights, float32", "B: ours, same weights, bfloat16", "C: ours, default weights"
 
 
-def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], rows: int, images: int) -> str:
+def speed_table(
+    summaries: Mapping[str, Summary], refused: Mapping[str, str], rows: int, images: int, reference: str = "A"
+) -> str:
     """Return the Markdown table, with refused contenders at the end."""
     columns = (
         "",
         "seconds",
         "rows/s",
         "images/s",
-        "times A (lowest to highest)",
+        f"times {reference} (lowest to highest)",
         "CPU s",
-        "times A in CPU s",
+        f"times {reference} in CPU s",
         "peak memory",
         "first answer",
     )
@@ -46,10 +48,10 @@ def speed_table(summaries: Mapping[str, Summary], refused: Mapping[str, str], ro
     return "\n".join(lines)
 
 
-def agreement_table(agreements: Mapping[str, Agreement]) -> str:
-    """Return the Markdown table of differences from A's answers."""
+def agreement_table(agreements: Mapping[str, Agreement], reference: str = "A") -> str:
+    """Return the Markdown table of differences from the reference's answers."""
     limits = f"within {PROBABILITY:g}, {PIXELS} px, {MASK_SHARE:.1%}"
-    columns = ("against A", "probability", "box", "point", "equal mask pixels", limits)
+    columns = (f"against {reference}", "probability", "box", "point", "equal mask pixels", limits)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [
         f"| {name} | {found.probability:.1e} | {found.box:.4f} px | {found.point:.4f} px | {found.mask_share:.4%} | "

@@ -7,6 +7,7 @@ import click
 from challenge import cli
 from challenge.cli import FILE, FOLDER, Group
 from challenge.errors import UserError
+from challenge.host.output_files import check_outside
 from model.frozen.outputs.postprocess import Postprocess
 from training import options
 from training.conversion.commands import CONVERSIONS
@@ -45,6 +46,7 @@ def train(
 
     if folds and (val_root or start):
         raise UserError("--folds cannot be combined with --val-root or --from; leave one of them out")
+    check_outside(output, data_root, val_root)
     config = load_config(config_file, overrides)  # before torch is imported, which takes seconds
 
     from training.data.rows import DataSource
@@ -87,6 +89,7 @@ def finetune(
     """Add new tasks to trained weights, with a few images of each."""
     from training.config import check_overrides, with_overrides
 
+    check_outside(output, data_root)
     check_overrides(overrides)
 
     from training.data.rows import DataSource
@@ -131,6 +134,7 @@ def aggregate(
     """Compare one network per task, one per group and one for all tasks, under the same budget of images."""
     from training.config import load_config
 
+    check_outside(output, data_root, val_root)
     config = load_config(config_file, overrides)
 
     from training.data.rows import DataSource
@@ -165,6 +169,7 @@ def sync(
     """Adapt trained weights to a new data set by training only the prompts (PerceptGuide's synchronisation)."""
     from training.config import check_overrides, with_overrides
 
+    check_outside(output, data_root)
     check_overrides(overrides)
 
     from training.data.rows import DataSource
@@ -203,6 +208,7 @@ def inspect(data_root: Path, val_root: Path | None, output: Path, clean: Path | 
     from training.inspection import inspect_folder, summary_lines, write_clean_folder, write_findings
     from training.inspection.pictures import draw
 
+    check_outside(output, data_root, val_root)
     names = read_class_names(class_names) if class_names else None
     inspection = inspect_folder(data_root, val_root)
     for line in summary_lines(inspection):
@@ -325,7 +331,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
     "--precision",
     "reduced",
     multiple=True,
-    type=click.Choice(["bfloat16"]),
+    type=click.Choice(["bfloat16", "tf32", "float16"]),
     help="Let inference.py choose this precision too. Say so only if --scores were measured in it.",
 )
 @click.option(

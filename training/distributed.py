@@ -1,5 +1,7 @@
 """Several processes as one: each rank takes a share of every batch, and the loss is that of the whole batch.
 
+Shares may be uneven: a rank without rows computes row 0 again, which then counts in no loss.
+
 The raw outputs are gathered before the loss, so a loss that does not split over rows (Dice over the batch, focal
 losses normalised by their positives) is the same on one process and on many. Gradients are summed by hand once per
 step instead of by DistributedDataParallel: a step touches a few heads out of many, several batches are accumulated,
@@ -50,6 +52,10 @@ class Ranks:
         dist.all_reduce(values, dist.ReduceOp.MAX)
         return int(values)
 
+    def part(self, rows: int) -> float:
+        """Return the part of a batch of `rows` rows that is this rank's own: 0 if there are too few rows for it."""
+        return len(range(self.rank, rows, self.count)) / rows
+
     def gather_rows(self, own: Tensor, rows: int) -> Tensor:
         """Return the whole batch of `rows` rows from the ranks' shares (`Draw.share`); own rows keep their graph."""
         if self.count == 1:
@@ -64,14 +70,28 @@ class Ranks:
         return whole + 0 * own.sum() if own.requires_grad else whole
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients of all ranks, in place. Every rank must have used the same parameters."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if self.count == 1 or not gradients:
+        """Add up the gradients of all ranks, in place.
+
+        A parameter that only some ranks used, such as an expert that none of a rank's images chose, counts as 0 there.
+        """
+        every = list(parameters)
+        if self.count == 1 or not every:
+            return
+        used = torch.tensor([p.grad is not None for p in every], dtype=torch.uint8, device=every[0].device)
+        dist.all_reduce(used, dist.ReduceOp.MAX)
+        gradients = [_gradient(p) for p, is_used in zip(every, used.tolist(), strict=True) if is_used]
+        if not gradients:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def join_ranks() -> Ranks:

@@ -8,9 +8,10 @@ from enum import IntEnum
 
 import click
 
-from challenge.errors import UserError
+from challenge.errors import UserError, WeightsError
 from challenge.host.console import lasting_streams, printable, say
 from challenge.host.disk import DiskFullError
+from challenge.host.shortage import shortage
 from challenge.host.signals import Stopped
 
 _OWN_PACKAGES = frozenset({"challenge", "model", "evaluate", "training", "bench", "inference"})
@@ -33,6 +34,8 @@ def exit_code(command: Callable[[], object]) -> int:
 
 def tell(error: UserError | DiskFullError) -> Exit:
     """Write the error's sentence to stderr and return its exit code."""
+    if isinstance(error, WeightsError) and (reason := shortage(error)):  # a runtime that lacks memory blames its graph
+        return _told_shortage(reason)
     say(str(error))
     return Exit.USER if isinstance(error, UserError) else Exit.UNEXPECTED
 
@@ -62,7 +65,14 @@ def _exit_code(command: Callable[[], object]) -> int:
         )
         return Exit.USER
     except Exception as error:  # the last resort: the last line must be one sentence
+        if reason := shortage(error):
+            return _told_shortage(reason)
         return _unexpected(error)
+
+
+def _told_shortage(reason: str) -> Exit:
+    say(f"{reason}; an interrupted run continues with --resume")
+    return Exit.UNEXPECTED
 
 
 def _unexpected(error: Exception) -> Exit:

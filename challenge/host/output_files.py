@@ -38,6 +38,18 @@ def check_answers_folder(output_dir: Path, *inputs: Path) -> None:
         raise UserError(f"--output {output_dir} is a folder of weights (it holds {_WEIGHTS_FILE}); give another folder")
 
 
+def check_outside(output_dir: Path, *inputs: Path | None) -> None:
+    """Raise UserError if `output_dir` is one of the folders `inputs` or lies in one, or is any data folder or weights.
+
+    None stands for an input that was not given.
+    """
+    given = [folder for folder in inputs if folder]
+    check_answers_folder(output_dir, *given)
+    for folder in given:
+        if _lies_in(Path(os.path.realpath(output_dir)), folder):
+            raise UserError(f"--output {output_dir} is inside the input folder {folder}; give a folder outside it")
+
+
 def _holds_csv(folder: Path) -> bool:
     return any(path.suffix.casefold() == ".csv" for path in files_in(folder))
 

@@ -99,7 +99,7 @@ def _open_ray(address: str, data_root: Path, options: Options, weights_sha256: s
 
 def open_pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) -> Pipeline:
     """Return what answers in this process. Raises UserError if the device or the precision is not available."""
-    runtime = open_runtime(options.weights, metadata, options.device, options.precision)
+    runtime = open_runtime(options.weights, metadata, options.device, options.precision, options.tensorrt)
     router = network_of(metadata.with_priors(options.profile.own_tasks), runtime)
     level = options.postprocess or metadata.default_postprocess
     return Pipeline(router, data_root, options.batch_size, options.mask_resize, level)

@@ -30,7 +30,8 @@ def _from_environment() -> Postprocess | None:
 class Options:
     """The options that `inference.py --help` explains. No `tasks` means all; `ray` is a cluster's address.
 
-    `postprocess` is None for what the weights recommend; without it, `POSTPROCESS_VARIABLE` decides.
+    `postprocess` is None for what the weights recommend; without it, `POSTPROCESS_VARIABLE` decides. `tensorrt` is the
+    folder of TensorRT's engines, None without TensorRT.
     """
 
     weights: Path
@@ -45,3 +46,4 @@ class Options:
     part_id: int = 0
     ray: str | None = None
     profile: Profile = FMC_UIA
+    tensorrt: Path | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import UserError
+from challenge.host.shortage import allow_open_files
 from training.config import Config, RuntimeConfig, write_json
 from training.data.rows import DataSource, Fold, load_parts
 from training.distributed import Ranks
@@ -24,6 +25,9 @@ from training.text_files import write_text
 logger = logging.getLogger(__name__)
 
 FOLDS = "folds.json"
+
+# Each tensor that waits between a worker and the run is an open file; joint batches have a dozen of them.
+_OPEN_FILES, _OPEN_FILES_OF_WORKER = 128, 128
 
 
 def train_run(
@@ -41,6 +45,7 @@ def train_run(
     Raises UserError if `output` holds a run and `resume` is not set, or if that run had another recipe or other data;
     Stopped if a signal ended it.
     """
+    allow_open_files(_OPEN_FILES + _OPEN_FILES_OF_WORKER * config.runtime.workers)
     last = output / checkpoint_file.LAST
     if not resume and last.exists():
         raise UserError(f"{output} holds a run already; add --resume, or choose another folder")

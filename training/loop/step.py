@@ -41,7 +41,7 @@ class Step:
         losses: dict[str, Tensor] = {}
         for draw, batch in zip(draws, batches, strict=True):
             of_batch = self._losses(draw, batch, progress)
-            self._backward(of_batch, len(draws))
+            self._backward(of_batch, len(draws), self._ranks.part(len(draw.rows)))
             losses |= {task_id: loss.detach() for task_id, loss in of_batch.items()}
         self._update()
         if parts.ema:
@@ -88,19 +88,20 @@ class Step:
         with torch.autocast(self._parts.device.type, self._precision if reduced else None, enabled=reduced):
             return self._parts.network.supervised(images, batch.targets)
 
-    def _backward(self, losses: Mapping[str, Tensor], draws: int) -> None:
-        """Add the gradients of a batch's balanced losses, one of `draws` in the step."""
+    def _backward(self, losses: Mapping[str, Tensor], draws: int, part: float) -> None:
+        """Add the gradients of a batch's balanced losses, one of `draws` in the step; `part` of it is this rank's."""
         weighted = torch.stack([self._parts.balance(loss, task_id) for task_id, loss in losses.items()]).sum()
         extra = self._parts.network.auxiliary_loss()
         if extra is not None:
-            weighted = weighted + extra / self._ranks.count
+            weighted = weighted + part * extra
         self._scaler.scale(weighted / draws).backward()  # type: ignore[no-untyped-call]
 
     def _update(self) -> None:
         """Sum the gradients of all ranks, clip them, and move the weights."""
         optimizer, network, limit = self._parts.optimizer, self._parts.network, self._config.optim.clip_norm
-        self._scaler.unscale_(optimizer)
+        # Summed first: one rank's overflow must make all ranks skip the step, or their weights would part.
         self._ranks.sum_gradients(network.parameters())
+        self._scaler.unscale_(optimizer)
         if limit:
             nn.utils.clip_grad_norm_(network.parameters(), limit)
         self._scaler.step(optimizer)

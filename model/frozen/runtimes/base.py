@@ -23,7 +23,7 @@ class Runtime(Protocol):
     providers: tuple[str, ...]
     """The runtime's own names for what it uses, best first."""
     precision: str
-    """`float32`, `bfloat16` or `float16`: the type of convolutions and matrix products. Outputs are float32."""
+    """`float32`, `tf32`, `bfloat16` or `float16`: the type of convolutions and matrix products. Outputs are float32."""
 
     lanes: int
     """How many batches to run at once, so that one uses the cores that another leaves idle."""

@@ -11,15 +11,13 @@ import onnxruntime as ort
 from challenge.errors import WeightsError
 from model.frozen.metadata import Graph
 from model.frozen.runtimes.base import Array, ProviderError, lanes, runtime_threads
+from model.frozen.runtimes.float16 import as_float16, check_converter, inner_graphs
 
 logger = logging.getLogger(__name__)
 
 TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
-_OPTIONS = {
-    TENSORRT: {"trt_fp16_enable": "1"},
-    CUDA: {"use_tf32": "0"},  # TF32 rounds to 10 bits: results would depend on the GPU's generation
-    CPU: {},
-}
+# The default search times all algorithms of a convolution, so a resumed run could take others and get other bytes.
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _NEEDS = {
     TENSORRT: "TensorRT was found but onnxruntime could not use it (its libraries and the driver must match its build)",
     CUDA: "CUDA was found but onnxruntime could not use it (driver and cuDNN must match its build)",
@@ -31,8 +29,11 @@ _LARGE_BYTES = 1 << 20
 class OnnxRuntime:
     """One session per graph, made when the graph is first used.
 
-    `device` is `cpu` or `cuda`; `precision` is `float32` or, on CUDA and by TensorRT, `float16`. Each session has
-    threads of its own, so only large graphs get several: containers may limit the number of threads.
+    `device` is `cpu` or `cuda`; `precision` is `float32`, or on CUDA `tf32` (convolutions and matrix products round to
+    10 bits) or `float16`. Float16 is for all graphs but the last ones (`inner_graphs`). They are converted when they
+    are loaded, or compiled by TensorRT if there is a folder `tensorrt`, which keeps the compiled engines.
+
+    Each session has threads of its own, so only large graphs get several: containers may limit the number of threads.
 
     Raises ProviderError if onnxruntime cannot really use the device in that precision.
     """
@@ -40,7 +41,12 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(
-        self, folder: Path, graphs: Mapping[str, Graph], device: str = "cpu", precision: str = "float32"
+        self,
+        folder: Path,
+        graphs: Mapping[str, Graph],
+        device: str = "cpu",
+        precision: str = "float32",
+        tensorrt: Path | None = None,
     ) -> None:
         self._folder = folder
         self._graphs = graphs
@@ -48,7 +54,11 @@ class OnnxRuntime:
         self._locks = {graph: Lock() for graph in graphs}
         self.lanes = lanes() if device == "cpu" else 1
         self.device, self.precision = device, precision
-        fastest = () if device == "cpu" else (CUDA,) if precision == "float32" else (TENSORRT, CUDA)
+        self._tensorrt = tensorrt
+        self._reduced = inner_graphs(graphs) if precision == "float16" else frozenset[str]()
+        if self._reduced and not tensorrt:
+            check_converter()
+        fastest = () if device == "cpu" else (TENSORRT, CUDA) if tensorrt else (CUDA,)
         self.providers: tuple[str, ...] = (*fastest, CPU)
         if self.device != "cpu":
             self._check_provider()
@@ -76,7 +86,8 @@ class OnnxRuntime:
         first = self.providers[0]
         if first not in ort.get_available_providers():
             raise ProviderError(f"this onnxruntime has no {first}")
-        smallest = min(self._graphs, key=lambda name: (self._folder / self._graphs[name].file).stat().st_size)
+        choice = self._reduced or self._graphs
+        smallest = min(choice, key=lambda name: (self._folder / self._graphs[name].file).stat().st_size)
         if first not in self._load(smallest).get_providers():
             raise ProviderError(_NEEDS[first])
 
@@ -88,10 +99,32 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         # Spinning threads would take the processors from the threads that decode images and write masks.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [(name, _OPTIONS[name]) for name in self.providers]
+        reduced = graph in self._reduced
+        model = as_float16(path) if reduced and not self._tensorrt else str(path)
         try:
-            session = ort.InferenceSession(str(path), options, providers=providers)
+            session = ort.InferenceSession(model, options, providers=self._providers_of(reduced))
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception
             raise WeightsError(f"onnxruntime cannot load {path}: {error}; export the weights again") from error
         self._sessions[graph] = session
         return session
+
+    def _providers_of(self, reduced: bool) -> list[tuple[str, dict[str, str]]]:
+        """Return providers and their options for a graph; TensorRT is for those in float16."""
+        options = {
+            TENSORRT: _tensorrt_options(self._tensorrt) if self._tensorrt else {},
+            # TF32 is onnxruntime's default, and answers would depend on the GPU's generation.
+            CUDA: {**_CUDA_OPTIONS, "use_tf32": "1" if self.precision == "tf32" else "0"},
+            CPU: {},
+        }
+        return [(name, options[name]) for name in self.providers if reduced or name != TENSORRT]
+
+
+def _tensorrt_options(folder: Path) -> dict[str, str]:
+    """Compiling takes minutes, so `folder` keeps engines and the times of their kernels for the next run."""
+    return {
+        "trt_fp16_enable": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }

@@ -13,8 +13,8 @@ COMMANDS = sorted(command_line().commands)
 
 def test_the_commands_are_these():
     assert COMMANDS == [
-        "breakdown", "challenge-folder", "end-to-end", "load", "loader", "near-copies", "predictor", "recipes",
-        "runtimes", "scaling", "scoring", "systems", "throughput",
+        "breakdown", "challenge-folder", "end-to-end", "gpu", "load", "loader", "near-copies", "predictor",
+        "recipes", "runtimes", "scaling", "scoring", "systems", "throughput",
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from challenge.errors import UserError, WeightsError
 from model.frozen.metadata import Graph, read_metadata
 from model.frozen.runtimes import choose
 from model.frozen.runtimes.choose import choose_device, open_runtime
+from model.frozen.runtimes.float16 import inner_graphs
 from model.frozen.runtimes.onnx import CPU, CUDA, TENSORRT, OnnxRuntime
 
 
@@ -78,7 +79,7 @@ def test_cuda_is_taken_where_it_is(gpu, tiny_weights, metadata, device):
     sessions = gpu(TENSORRT, CUDA)
     runtime = open_runtime(tiny_weights, metadata, device)
     assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", "float32", (CUDA, CPU))
-    assert sessions == [[(CUDA, {"use_tf32": "0"}), (CPU, {})]]
+    assert sessions == [[(CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}), (CPU, {})]]
 
 
 def test_float32_by_onnxruntime_is_the_rule(tiny_weights, metadata, processor, caplog):
@@ -136,13 +137,53 @@ def test_bfloat16_is_for_the_cpu_even_beside_a_gpu(gpu, processor, tiny_weights,
         open_runtime(tiny_weights, metadata, "cuda", "bfloat16")
 
 
-def test_float16_is_tensorrt(gpu, tiny_weights, metadata, caplog):
+@pytest.mark.parametrize(("precision", "switch"), [("float32", "0"), ("tf32", "1"), ("float16", "0")])
+def test_precisions_of_cuda(gpu, tiny_weights, metadata, caplog, precision, switch):
     sessions = gpu(TENSORRT, CUDA)
     with caplog.at_level("INFO"):
-        runtime = open_runtime(tiny_weights, metadata, "auto", "float16")
+        runtime = open_runtime(tiny_weights, metadata, "cuda", precision)
+    assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", precision, (CUDA, CPU))
+    assert [options["use_tf32"] for name, options in sessions[0] if name == CUDA] == [switch]
+    assert f"runtime: onnxruntime on cuda in {precision}, because" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("precisions", "taken"),
+    [
+        (("float32",), "float32"),
+        (("float32", "bfloat16"), "float32"),
+        (("float32", "tf32"), "tf32"),
+        (("float32", "bfloat16", "tf32", "float16"), "float16"),
+    ],
+)
+def test_auto_takes_less_than_float32_on_cuda_only_where_the_weights_were_tested_in_it(
+    gpu, tiny_weights, metadata, precisions, taken
+):
+    gpu(TENSORRT, CUDA)
+    assert open_runtime(tiny_weights, replace(metadata, precisions=precisions)).precision == taken
+
+
+def test_float16_needs_onnx_and_auto_goes_on_without(gpu, tiny_weights, metadata, monkeypatch, caplog):
+    gpu(CUDA)
+    monkeypatch.setattr("model.frozen.runtimes.float16.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"--precision float16: .* needs the package onnx .*; use --precision float32"):
+        open_runtime(tiny_weights, metadata, "cuda", "float16")
+    with caplog.at_level("INFO"):
+        runtime = open_runtime(tiny_weights, replace(metadata, precisions=("float32", "float16")))
+    assert (runtime.device, runtime.precision) == ("cuda", "float32")
+    assert "because float16 without TensorRT needs the package onnx" in caplog.text
+
+
+def test_tensorrt_keeps_its_engines_where_the_user_says_and_leaves_heads_to_cuda(gpu, tiny_weights, metadata, tmp_path):
+    sessions, folder = gpu(TENSORRT, CUDA), tmp_path / "made" / "engines"
+    runtime = open_runtime(tiny_weights, metadata, "auto", "float16", folder)
     assert (runtime.device, runtime.precision, runtime.providers) == ("cuda", "float16", (TENSORRT, CUDA, CPU))
-    assert sessions[0][0] == (TENSORRT, {"trt_fp16_enable": "1"})
-    assert "runtime: onnxruntime on cuda in float16, because --precision asks for it" in caplog.text
+    name, options = sessions[0][0]
+    assert (name, options["trt_fp16_enable"], options["trt_engine_cache_enable"]) == (TENSORRT, "1", "1")
+    assert options["trt_engine_cache_path"] == str(folder)
+    assert folder.is_dir()
+    runtime._load(next(name for name in metadata.graphs if name not in inner_graphs(metadata.graphs)))
+    assert [name for name, _ in sessions[-1]] == [CUDA, CPU]
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -150,17 +191,28 @@ def test_float16_is_tensorrt(gpu, tiny_weights, metadata, caplog):
     ("listed", "reason"),
     [((CUDA,), "this onnxruntime has no TensorrtExecutionProvider"), ((TENSORRT, CUDA), "TensorRT was found but")],
 )
-def test_float16_without_tensorrt_is_refused_and_not_answered_by_cuda(
-    gpu, tiny_weights, metadata, device, listed, reason
+def test_a_missing_tensorrt_is_refused_and_not_replaced_by_cuda(
+    gpu, tiny_weights, metadata, device, listed, reason, tmp_path
 ):
     gpu(*listed, obtained=2)
     with pytest.raises(UserError, match=f"--precision float16: {reason}.*; use --precision float32"):
-        open_runtime(tiny_weights, metadata, device, "float16")
+        open_runtime(tiny_weights, metadata, device, "float16", tmp_path)
 
 
-def test_float16_without_a_gpu_is_refused(tiny_weights, metadata):
-    with pytest.raises(UserError, match="--precision float16 needs a GPU with TensorRT"):
-        open_runtime(tiny_weights, metadata, "cpu", "float16")
+def test_tensorrt_is_for_float16_on_a_gpu(tiny_weights, metadata, tmp_path, gpu):
+    gpu(TENSORRT, CUDA)
+    for device, precision in (("auto", "auto"), ("cuda", "float32"), ("cpu", "float16")):
+        with pytest.raises(UserError, match="--tensorrt computes in float16 on a GPU"):
+            open_runtime(tiny_weights, metadata, device, precision, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="the folder of --tensorrt cannot be made"):
+        open_runtime(tiny_weights, metadata, "cuda", "float16", tmp_path / "file" / "engines")
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32"])
+def test_precisions_of_a_gpu_are_refused_without_one(tiny_weights, metadata, precision):
+    with pytest.raises(UserError, match=f"--precision {precision} needs a GPU"):
+        open_runtime(tiny_weights, metadata, "cpu", precision)
 
 
 def test_a_graph_that_openvino_cannot_load_is_a_weights_error(tmp_path):

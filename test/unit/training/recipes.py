@@ -45,7 +45,9 @@ def network_of(
     return build_network(config.system, config.encoder, config.loss, trained, means, start)
 
 
-def tiny_trainer(config: Config, source: DataSource, output: Path, start: Start | None = None) -> Trainer:
+def tiny_trainer(
+    config: Config, source: DataSource, output: Path, start: Start | None = None, ranks: Ranks | None = None
+) -> Trainer:
     """A trainer before its first step."""
     output.mkdir(parents=True, exist_ok=True)
-    return Trainer(config, build_parts(config, source, start), output)
+    return Trainer(config, build_parts(config, source, start), output, ranks)

@@ -14,6 +14,7 @@ from challenge.host.output_files import (
     check_answers_folder,
     check_file_target,
     check_inputs_are_kept,
+    check_outside,
     is_stream,
     write_file,
 )
@@ -204,6 +205,17 @@ def test_an_output_folder_that_is_read(tmp_path, data):
             check_answers_folder(folder, data)
         with pytest.raises(UserError, match="is a data folder"):
             check_answers_folder(folder, tmp_path / "other")
+
+
+def test_an_output_folder_in_an_input_folder(tmp_path, data):
+    (tmp_path / "link").symlink_to("data")
+    check_outside(tmp_path / "out", data, None)
+    check_outside(tmp_path, data)
+    for folder in (data / "out", data / "new" / "out", tmp_path / "link" / "out", tmp_path / "out/../data/out"):
+        with pytest.raises(UserError, match="is inside the input folder"):
+            check_outside(folder, tmp_path / "other", data)
+    with pytest.raises(UserError, match="is the input folder"):
+        check_outside(data, data)
 
 
 def test_an_output_folder_of_csv_files_or_weights(tmp_path, data):
