@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -99,6 +100,8 @@ class OnnxRuntime:
         options.log_severity_level = _ERRORS_ONLY
         # Spinning threads would take the processors from the threads that decode images and write masks.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         reduced = graph in self._reduced
         model = as_float16(path) if reduced and not self._tensorrt else str(path)
         try:
@@ -117,6 +120,17 @@ class OnnxRuntime:
             CPU: {},
         }
         return [(name, options[name]) for name in self.providers if reduced or name != TENSORRT]
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions of this process take their memory from one arena.
+
+    By itself each session keeps one as large as its largest batch needs: 824 instead of 346 MiB for 17 tasks.
+    """
+    ort.create_and_register_allocator(
+        ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT), None
+    )
 
 
 def _tensorrt_options(folder: Path) -> dict[str, str]:
