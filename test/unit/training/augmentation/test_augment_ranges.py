@@ -213,7 +213,7 @@ def test_stored_pictures_are_as_bad_as_their_quality_says():
     assert at(22) < max(errors) < at(15) + 0.5
 
 
-def moves(config, count=300, rules=FREE):
+def moves(config, count=600, rules=FREE):
     """What happened to images: a set of `flip`, `rotation`, `zoom` for each."""
     happened = []
     for seed in range(count):
