@@ -80,7 +80,8 @@ class DataConfig:
     rows that the first round learned. `dev_rows` is a CSV file (seen from the data folder) with the columns
     `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train, by
     their names or by kinds such as `segmentation`; empty means all tasks of the data. Rows with damaged files or truth
-    end the run with a message, unless `skip_unreadable` leaves them out.
+    end the run with a message, unless `skip_unreadable` leaves them out. `train_fraction` keeps that part of the
+    training rows of each task and label, but at least four rows: the rows of a smaller part are in every larger one.
 
     `near_copies` is the correlation of 32x32 grey thumbnails over which two images count as near-copies (0: never).
     Near-copies stay on one side of a split, unless both have a `group` and these differ. Training rows that are
@@ -93,6 +94,7 @@ class DataConfig:
     mean: Mean = (0.485, 0.456, 0.406)
     std: Deviation = (0.229, 0.224, 0.225)
     dev_fraction: Below1 = 0.15
+    train_fraction: Annotated[float, Range(0, 1, above=True)] = 1.0
     split_seed: Seed = 42
     dev_rows: Annotated[str, Text()] = "none"
     tasks: tuple[Name, ...] = ()

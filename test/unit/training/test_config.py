@@ -96,6 +96,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
         (f"[optim]\nimages = {'9' * 9000}", "not valid TOML"),
         ("[optim]\nema_decay = 1.0", "'optim.ema_decay' must be at least 0 and below 1"),
         ("[data]\ndev_fraction = nan", "'data.dev_fraction' must be at least 0 and below 1, not nan"),
+        ("[data]\ntrain_fraction = 0.0", "'data.train_fraction' must be above 0 and at most 1"),
         ("[data]\nfit = 'strech'", r"one of stretch, letterbox, crop, not 'strech' \(did you mean 'stretch'\?\)"),
         ("[data]\nstd = [0.2, 0.2]", "'data.std' must be a list of 3 values"),
         ("[data]\nstd = [0.2, 0.2, 0.0]", "'data.std' must be above 0"),
