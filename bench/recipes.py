@@ -126,13 +126,16 @@ def measure_all(
     """Return the rows of all recipes on phantoms of all 27 tasks, and why others have none."""
     rows: list[Row] = []
     failed: list[str] = []
+    asked = {
+        recipe: {"batch_size": batch_size, "config": _plain(load_config(recipe, (*_SETTINGS, *overrides)))}
+        for recipe in recipes
+    }
     facts = machine_line(machine())
     with tempfile.TemporaryDirectory() as name:
         phantoms = Path(name) / "phantoms"
         write_phantoms(phantoms, truth=True)
         for number, recipe in enumerate(recipes, 1):
-            asked = {"batch_size": batch_size, "config": _plain(load_config(recipe, (*_SETTINGS, *overrides)))}
-            if known := results.find(recipe, asked):
+            if known := results.find(recipe, asked[recipe]):
                 logger.info("recipe %d of %d: %s was measured before", number, len(recipes), recipe.stem)
                 rows.append(known)
                 continue
@@ -144,7 +147,7 @@ def measure_all(
                 logger.error("%s: %s", recipe.stem, error)
                 failed.append(f"{recipe.stem} ({error})")
                 continue
-            results.keep(recipe, asked, row)
+            results.keep(recipe, asked[recipe], row)
             rows.append(row)
     return rows, failed
 

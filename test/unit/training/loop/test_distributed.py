@@ -29,8 +29,12 @@ SECTIONS = {
 }
 
 
-def test_two_gloo_ranks_learn_what_one_process_learns(four_kinds, tmp_path):
-    config = tiny_config(**SECTIONS, checkpoint_every=2)
+MIXED = {"sampling": {"mixed": True}, "optim": {**SECTIONS["optim"], "batch_size": 6}}
+
+
+@pytest.mark.parametrize("sections", [SECTIONS, {**SECTIONS, **MIXED}], ids=["task by task", "mixed"])
+def test_two_gloo_ranks_learn_what_one_process_learns(sections, four_kinds, tmp_path):
+    config = tiny_config(**sections, checkpoint_every=2)
     source = DataSource(four_kinds, tmp_path / "cache")
     train_run(config, source, tmp_path / "one", Ranks())
     (tmp_path / "recipe.json").write_text(json.dumps(to_dict(config)), "utf-8")
