@@ -118,6 +118,15 @@ def finetune(
     metavar="NAME=TASK,TASK",
     help="Group of tasks; can be repeated. Others are left out.  [default: clinical groups]",
 )
+@click.option(
+    "--fraction",
+    "fractions",
+    multiple=True,
+    default=(1.0,),
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Part of each task's training rows; repeat it to compare settings with many and with few rows.",
+)
 @options.cache
 @options.overrides
 @click.option("--resume", is_flag=True, help="Keep finished networks and train the others.")
@@ -127,6 +136,7 @@ def aggregate(
     val_root: Path,
     output: Path,
     groups: tuple[str, ...],
+    fractions: tuple[float, ...],
     cache: Path | None,
     overrides: tuple[str, ...],
     resume: bool,
@@ -142,7 +152,7 @@ def aggregate(
     from training.studies.aggregation import RESULTS, aggregate, parse_groups
 
     source = DataSource(data_root, cache or output / "cache", val_root)
-    aggregate(config, source, output, join_ranks(), parse_groups(groups), resume=resume)
+    aggregate(config, source, output, join_ranks(), parse_groups(groups), fractions, resume=resume)
     leave_ranks()
     click.echo((output / RESULTS).read_text("utf-8"))
 

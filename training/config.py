@@ -80,7 +80,8 @@ class DataConfig:
     rows that the first round learned. `dev_rows` is a CSV file (seen from the data folder) with the columns
     `image_path` and `task_id`: the dev rows of the tasks that occur in it, or `none`. `tasks` are those to train, by
     their names or by kinds such as `segmentation`; empty means all tasks of the data. Rows with damaged files or truth
-    end the run with a message, unless `skip_unreadable` leaves them out.
+    end the run with a message, unless `skip_unreadable` leaves them out. `train_fraction` keeps that part of the
+    training rows of each task and label, but at least four rows: the rows of a smaller part are in every larger one.
 
     `near_copies` is the correlation of 32x32 grey thumbnails over which two images count as near-copies (0: never).
     Near-copies stay on one side of a split, unless both have a `group` and these differ. Training rows that are
@@ -93,6 +94,7 @@ class DataConfig:
     mean: Mean = (0.485, 0.456, 0.406)
     std: Deviation = (0.229, 0.224, 0.225)
     dev_fraction: Below1 = 0.15
+    train_fraction: Annotated[float, Range(0, 1, above=True)] = 1.0
     split_seed: Seed = 42
     dev_rows: Annotated[str, Text()] = "none"
     tasks: tuple[Name, ...] = ()
@@ -108,6 +110,11 @@ class SamplingConfig:
     trains every other task that has a row for it. `weights` multiply the tasks' probabilities; the default is 1. With
     `alternate` the kinds alternate: one step draws tasks of one kind only, the next step tasks of the next kind.
     A row whose true mask or box covers less than `small_area` of the image comes `small_repeat` times in a pass.
+
+    With `mixed` every image of a batch is drawn from a task of its own, and the shared parts of the network see the
+    batch as a whole. The losses of a kind are averaged over its images, and the kinds add up. Every `restart_every`
+    steps (0: never) each task goes back to the first row of its pass, as the official sampler does with every epoch.
+    The last rows of a large task are then never reached.
     """
 
     method: Literal["uniform", "proportional", "temperature"] = "uniform"
@@ -115,6 +122,8 @@ class SamplingConfig:
     tasks_per_step: Annotated[int, Range(1, 1000)] = 1
     joint: bool = False
     alternate: bool = False
+    mixed: bool = False
+    restart_every: CountOrNone = 0
     small_area: Fraction = 0.05
     small_repeat: Annotated[int, Range(1, 100)] = 1
     weights: dict[Name, Weight] = field(default_factory=dict)
@@ -294,6 +303,10 @@ def _check(config: Config) -> None:
     faults = {
         "augment.min_scale is larger than augment.max_scale": config.augment.min_scale > config.augment.max_scale,
         "optim.small_until needs an optim.small_size": config.optim.small_until and not config.optim.small_size,
+        "sampling.mixed makes one batch of all tasks, but sampling.tasks_per_step is above 1": (
+            config.sampling.mixed and config.sampling.tasks_per_step > 1
+        ),
+        "sampling.mixed and sampling.joint exclude each other": config.sampling.mixed and config.sampling.joint,
     }
     for fault, is_there in faults.items():
         if is_there:

@@ -5,6 +5,7 @@ Every stage is exported as a graph, so the trained and the frozen network run th
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -123,11 +124,19 @@ class System(nn.Module):
         return {task_id: values[OUTPUT] for task_id, values in self.values(images, task_ids).items()}
 
     def supervised(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
-        """Return what the loss sees of several tasks: the raw output, and the same at coarser scales if there are any.
+        """Return what the loss sees of several tasks on the same images: see `scales`."""
+        return self.scales(self.values(images, task_ids))
+
+    def supervised_mixed(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
+        """Return what the loss sees of a batch in which every task has images of its own (B_t, 3, S, S), by task."""
+        return self.scales(self.mixed_values(images))
+
+    def scales(self, values: Mapping[str, Mapping[str, Tensor]]) -> dict[str, tuple[Tensor, ...]]:
+        """Return by task, from the values on its path, the raw output, and the same at coarser scales if there are any.
 
         The finest comes first. Coarser ones, (B, K, s, s) logits of masks, are for training alone.
         """
-        return {task_id: (output,) for task_id, output in self.answers(images, task_ids).items()}
+        return {task_id: (own[OUTPUT],) for task_id, own in values.items()}
 
     def values(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, dict[str, Tensor]]:
         """Return all named values on each task's path, the raw output among them, by task."""
@@ -147,4 +156,37 @@ class System(nn.Module):
                     done[path] = dict(zip(stage.outputs, results, strict=True))
                 values.update(done[path])
             found[task_id] = values
+        return found
+
+    def mixed_values(self, images: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return all named values on each task's path, by task, if every task has images of its own.
+
+        A stage that several paths have in common runs once, on the images of all their tasks, so that batch norm sees
+        the whole batch. Where a stage asks for the task, it gets that of each image.
+        """
+        order = sorted(images, key=self.paths.__getitem__)  # tasks that share stages stand side by side
+        counts = {task_id: len(images[task_id]) for task_id in order}
+        values = {IMAGES: torch.cat([images[task_id] for task_id in order])}
+        if self.indices:
+            numbers = [self.indices[task_id] for task_id in order for _ in range(counts[task_id])]
+            values[TASK] = torch.tensor(numbers, device=values[IMAGES].device)
+        return self._mixed(values, counts, 0)
+
+    def _mixed(
+        self, values: Mapping[str, Tensor], counts: Mapping[str, int], depth: int
+    ) -> dict[str, dict[str, Tensor]]:
+        """Run the stages from `depth` on for tasks that share all earlier ones; `counts` are the images of each."""
+        found: dict[str, dict[str, Tensor]] = {}
+        start = 0
+        for name, group in groupby(counts, key=lambda task_id: self.paths[task_id][depth]):
+            members = {task_id: counts[task_id] for task_id in group}
+            stop = start + sum(members.values())
+            part = {key: value[start:stop] for key, value in values.items()}
+            start, stage = stop, self.stages[name]
+            result = stage.module(*(part[key] for key in stage.inputs))
+            part.update(zip(stage.outputs, (result,) if isinstance(result, Tensor) else result, strict=True))
+            if name == head_stage(next(iter(members))):
+                found.update(dict.fromkeys(members, part))
+            else:
+                found.update(self._mixed(part, members, depth + 1))
         return found

@@ -162,6 +162,17 @@ class SystemMixin:
                     torch.testing.assert_close(together[i : i + 1], alone, atol=self.noise, rtol=1e-4)
 
     @torch.no_grad()
+    def test_tasks_in_one_batch_get_the_answers_that_they_get_alone_and_share_the_encoder(self, network):
+        images = {task_id: self.images(number, seed=number) for number, task_id in enumerate(ONE_OF_EACH, 1)}
+        seen = []
+        with network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0]))):
+            found = network.supervised_mixed(images)
+        assert seen == [10]
+        assert found.keys() == images.keys()
+        for task_id, own in images.items():
+            torch.testing.assert_close(found[task_id][0], network(own, task_id), atol=self.noise, rtol=1e-4)
+
+    @torch.no_grad()
     def test_the_task_of_one_image_leaves_the_others_alone(self, network):
         for task_id in self.prompted_tasks:
             before = run(network, self.images(3), task_id, [1, 2, 3])

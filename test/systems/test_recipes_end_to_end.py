@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.recipes import measure, table
+from bench.recipes import PUBLISHED, measure, table
 from bench.rows import write_phantoms
 
-PUBLISHED = ("mh_mtl_official", "ultraupconvnet", "perceptguide", "perceptguide_published", "m2dino", "uniseg")
+OTHERS = ("mh_mtl_official", "perceptguide")
 ONE_GPU = ("atlas_gpu", "atlas_gpu_dinov3", "atlas_gpu_efficientnetv2")
 
 
@@ -17,7 +17,7 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED + ONE_GPU)
+@pytest.mark.parametrize("name", [*PUBLISHED, *OTHERS, *ONE_GPU])
 def test_a_recipe_trains_exports_and_answers_all_tasks_strictly(name, phantoms, repository, tmp_path):
     row = measure(repository / "training" / "configs" / f"{name}.toml", phantoms, 2, tmp_path)
     assert row.name == name

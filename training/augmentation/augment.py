@@ -103,16 +103,35 @@ def _moved(item: Item, rules: TaskRules, config: AugmentConfig, rng: np.random.G
         item = item.moved(F.vertical_flip(item.image), partial(_flipped, axis=1))
     if rng.random() >= config.geometry:
         return item
-    limit = min(config.max_rotation, rules.max_rotation)
+    rotates, zooms = _parts(config, rules, rng, flipped=hflip or vflip)
+    if not (rotates or zooms or config.max_shift):
+        return item
+    limit = min(config.max_rotation, rules.max_rotation) if rotates else 0.0
     for _ in range(_TRIES):
         angle = rng.uniform(-limit, limit)
-        scale = float(np.exp(rng.uniform(np.log(config.min_scale), np.log(config.max_scale))))
+        scale = float(np.exp(rng.uniform(np.log(config.min_scale), np.log(config.max_scale)))) if zooms else 1.0
         shift = rng.uniform(-config.max_shift, config.max_shift, 2)
         motion = _Motion.of(item, angle, scale, shift)
         moved = item.moved(item.image, motion.target)
         if all(_is_visible(target) for target in (moved.target, *moved.also)):
             return moved.moved(motion.resampled(item.image), _clamped)
     return item
+
+
+def _parts(config: AugmentConfig, rules: TaskRules, rng: np.random.Generator, *, flipped: bool) -> tuple[bool, bool]:
+    """Return whether an image is rotated and whether it is zoomed, by `config.exclusive`.
+
+    UltraUPConvNet (arXiv 2509.11108) flips or else rotates, and always zooms. PerceptGuide (Medical Image Analysis 104,
+    103639) does one of the three at most.
+    """
+    rotates = rules.max_rotation > 0 and not (flipped and config.exclusive != "none") and _happens(config.rotation, rng)
+    zooms = not ((flipped or rotates) and config.exclusive == "all") and _happens(config.zoom, rng)
+    return rotates, zooms
+
+
+def _happens(probability: float, rng: np.random.Generator) -> bool:
+    """Return whether an event happens. A certain one takes no random number: older recipes draw what they drew."""
+    return probability >= 1 or rng.random() < probability
 
 
 @dataclass(frozen=True)

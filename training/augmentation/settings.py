@@ -1,7 +1,7 @@
 """The recipe's section `[augment]`. Needs no torch."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from training.ranges import Fraction, Range
 
@@ -12,7 +12,9 @@ class AugmentConfig:
 
     `change` is the largest relative change of brightness and contrast. `geometry` is the probability of one
     rotation (up to `max_rotation` degrees and the task's own limit), zoom (`min_scale`..`max_scale`) and shift (up to
-    `max_shift` of the image's side), done in one resampling. `blur`, `jpeg` and `resolution` remove details.
+    `max_shift` of the image's side), done in one resampling. Of the images that get it, `rotation` are rotated and
+    `zoom` are zoomed. `exclusive` says what excludes what: with `rotation` a flipped image is not rotated, with `all`
+    an image gets the first alone of flip, rotation and zoom. `blur`, `jpeg` and `resolution` remove details.
     `grey_curve` bends the grey values, `style` gives them the histogram of another training image, `marks` draws
     calipers and characters.
     """
@@ -24,6 +26,9 @@ class AugmentConfig:
     hflip: Fraction = 0.0
     vflip: Fraction = 0.0
     geometry: Fraction = 0.0
+    rotation: Fraction = 1.0
+    zoom: Fraction = 1.0
+    exclusive: Literal["none", "rotation", "all"] = "none"
     max_rotation: Annotated[float, Range(0, 180)] = 20.0
     min_scale: Annotated[float, Range(0.1, 10)] = 0.8
     max_scale: Annotated[float, Range(0.1, 10)] = 1.25

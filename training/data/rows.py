@@ -1,7 +1,7 @@
 """Reads and checks the rows of a data folder, and splits them by patient or video into training and dev rows."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from training.data.joining import join_near_copies
 from training.data.near_copies import NearCopy, cached_search
 from training.data.pixels import PixelStore
 from training.data.row_files import Key, key_of
-from training.data.split import Content, folds, split, without_shared
+from training.data.split import Content, folds, split, subset, without_shared
 from training.data.usable import Finding, errors, faulty, has_truth, read_rows
 from training.distributed import Ranks
 
@@ -58,17 +58,32 @@ class Part:
 
 
 def load_parts(source: DataSource, data: DataConfig, runtime: RuntimeConfig, ranks: Ranks) -> tuple[Part, Part]:
-    """Return (train, dev): all usable rows; no patient, video or image is in both.
+    """Return (train, dev): all usable rows (of training `data.train_fraction`); no patient, video or image is in both.
 
     The first rank fills the cache before the others read it. Rows without a truth are left out with a warning. Raises
     UserError for rows whose files cannot be used, unless `data.skip_unreadable` leaves those out too.
     """
     if not ranks.is_first:
         ranks.barrier()
-    parts = _load(source, data, int(runtime.cache_gigabytes * _GIGABYTE))
+    train, dev = _load(source, data, int(runtime.cache_gigabytes * _GIGABYTE))
     if ranks.is_first:
         ranks.barrier()
-    return parts
+    return _fraction(train, data), dev
+
+
+def _fraction(train: Part, config: DataConfig) -> Part:
+    """Keep a part of each task's training rows: the same rows, whichever other tasks are trained with it."""
+    if config.train_fraction == 1:
+        return train
+    by_task: dict[str, list[Sample]] = defaultdict(list)
+    for sample in train.samples:
+        by_task[sample.task_id].append(sample)
+    kept = [
+        sample
+        for rows in by_task.values()
+        for sample in subset(rows, round(config.train_fraction * len(rows)), config.split_seed, train.store.contents)
+    ]
+    return replace(train, samples=kept)
 
 
 def _load(source: DataSource, config: DataConfig, cache_bytes: int) -> tuple[Part, Part]:

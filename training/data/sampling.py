@@ -6,6 +6,7 @@ Every rank draws the same; each then takes its share of the rows (`share`).
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ class TaskSampler(Iterator[list[Draw]]):
     """Draws tasks by `config.method`; within a task one shuffled pass after the other, so that every row is reached.
 
     `kinds` of the tasks are needed where the config lets kinds alternate. `passes` name the rows of a pass by task,
-    some perhaps several times; without it a pass has every row once.
+    some perhaps several times; without it a pass has every row once. With `config.mixed` the draws of a step are one
+    batch: together they have `batch_size` rows (fewer only where a task has fewer rows than it is drawn).
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class TaskSampler(Iterator[list[Draw]]):
         self._passes = passes or {}
         self._batch_size = batch_size
         self._seed = seed
-        self._per_step = config.tasks_per_step
+        self._config, self._per_step = config, config.tasks_per_step
         self.probabilities = dict(zip(self._sizes, probabilities(self._sizes, config), strict=True))
         groups = _by_kind(kinds or {}, self._sizes) if config.alternate else [list(self._sizes)]
         names = list(self._sizes)
@@ -60,34 +62,52 @@ class TaskSampler(Iterator[list[Draw]]):
             raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {fewest} tasks to draw from")
         self.step = 0
         self.drawn = dict.fromkeys(self._sizes, 0)
+        self._places = dict.fromkeys(self._sizes, 0)  # as `drawn`, but a restart takes it back to the start of a pass
 
     def __next__(self) -> list[Draw]:
         names = list(self._sizes)
         rng = np.random.default_rng((self._seed, self.step))
         group = self._groups[self.step % len(self._groups)]
         chances = np.array([self.probabilities[names[number]] for number in group])
-        numbers = rng.choice(group, self._per_step, replace=False, p=chances / chances.sum())
+        chances = chances / chances.sum()
+        if self._config.restart_every and self.step % self._config.restart_every == 0:
+            self._restart()
         self.step += 1
-        return [self._draw(names[number], int(number)) for number in numbers]
+        if self._config.mixed:
+            counts = rng.multinomial(self._batch_size, chances)
+            return [self._draw(names[n], n, count) for n, count in zip(group, counts.tolist(), strict=True) if count]
+        numbers = rng.choice(group, self._per_step, replace=False, p=chances)
+        return [self._draw(names[number], int(number), self._batch_size) for number in numbers]
 
     def state_dict(self) -> dict[str, object]:
         """Return what `load_state_dict` needs to go on from here."""
-        return {"step": self.step, "drawn": dict(self.drawn)}
+        return {"step": self.step, "drawn": dict(self.drawn), "places": dict(self._places)}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from a saved state."""
         step, drawn = state["step"], state["drawn"]
         if not isinstance(step, int) or not isinstance(drawn, dict) or set(drawn) != set(self.drawn):
             raise UserError("the run was started with other tasks; give the same data, or another output folder")
-        self.step, self.drawn = step, dict(drawn)
+        places = state.get("places", drawn)  # older states have none: there were no restarts
+        self.step, self.drawn, self._places = step, dict(drawn), dict(cast(Mapping[str, int], places))
 
-    def _draw(self, task_id: str, number: int) -> Draw:
-        rows, start = self._passes.get(task_id) or range(self._sizes[task_id]), self.drawn[task_id]
-        size = len(rows)
-        positions = range(start, start + min(self._batch_size, self._sizes[task_id]))
-        self.drawn[task_id] = positions.stop
-        order = (_permutation(self._seed, number, position // size, size)[position % size] for position in positions)
-        return Draw(task_id, tuple(rows[i] for i in order), tuple((number, position) for position in positions))
+    def _restart(self) -> None:
+        """Take every task back to the first row of its pass; a pass that is just over counts as not yet left."""
+        for task_id, place in self._places.items():
+            size = len(self._rows(task_id))
+            self._places[task_id] = max(0, place - 1) // size * size
+
+    def _rows(self, task_id: str) -> Sequence[int]:
+        """Return the rows of a pass, in the order of the data."""
+        return self._passes.get(task_id) or range(self._sizes[task_id])
+
+    def _draw(self, task_id: str, number: int, count: int) -> Draw:
+        rows, place, drawn = self._rows(task_id), self._places[task_id], self.drawn[task_id]
+        size, count = len(rows), min(count, self._sizes[task_id])
+        order = (_permutation(self._seed, number, at // size, size)[at % size] for at in range(place, place + count))
+        keys = tuple((number, position) for position in range(drawn, drawn + count))
+        self._places[task_id], self.drawn[task_id] = place + count, drawn + count
+        return Draw(task_id, tuple(rows[i] for i in order), keys)
 
 
 @lru_cache(maxsize=128)

@@ -1,6 +1,8 @@
 """One optimiser step: losses of one or several batches, gradients, the update of the network and of its EMA."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from challenge.tasks import TaskKind
 from training.augmentation.augment import normalise
 from training.augmentation.painting import painted
 from training.config import Config
@@ -17,6 +20,19 @@ from training.distributed import Ranks
 from training.loop.optim import set_learning_rates
 from training.loop.parts import Parts
 from training.losses.deep_supervision import supervised_loss
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass through the network: the losses by task, their weights, and the share of the pass in the step.
+
+    `part` of the images is this rank's.
+    """
+
+    losses: dict[str, Tensor]
+    weights: Mapping[str, float]
+    share: float
+    part: float
 
 
 class Step:
@@ -39,10 +55,11 @@ class Step:
         set_learning_rates(parts.optimizer, number, progress, config)
         parts.optimizer.zero_grad(set_to_none=True)
         losses: dict[str, Tensor] = {}
-        for draw, batch in zip(draws, batches, strict=True):
-            of_batch = self._losses(draw, batch, progress)
-            self._backward(of_batch, len(draws), self._ranks.part(len(draw.rows)))
-            losses |= {task_id: loss.detach() for task_id, loss in of_batch.items()}
+        mixed = self._config.sampling.mixed
+        passes = self._mixed_pass(draws, batches, progress) if mixed else self._single_passes(draws, batches, progress)
+        for one in passes:
+            self._backward(one)
+            losses |= {task_id: loss.detach() for task_id, loss in one.losses.items()}
         self._update()
         if parts.ema:
             # A slow average over few steps would still hold the random start.
@@ -58,9 +75,40 @@ class Step:
         """Inverse of `state_dict`."""
         self._scaler.load_state_dict(dict(state))
 
-    def _losses(self, draw: Draw, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def _single_passes(self, draws: Sequence[Draw], batches: Sequence[Batch], progress: float) -> Iterator[Pass]:
+        """Run one draw after the other; all count alike."""
+        for draw, batch in zip(draws, batches, strict=True):
+            images = self._images(batch, progress)
+            with self._autocast():
+                outputs = self._parts.network.supervised(images, batch.targets)
+            losses = self._losses(draw, batch, outputs)
+            yield Pass(losses, dict.fromkeys(losses, 1.0), 1 / len(draws), self._ranks.part(len(draw.rows)))
+
+    def _mixed_pass(self, draws: Sequence[Draw], batches: Sequence[Batch], progress: float) -> Iterator[Pass]:
+        """Run all draws as one batch."""
+        images = {draw.task_id: self._images(batch, progress) for draw, batch in zip(draws, batches, strict=True)}
+        with self._autocast():
+            outputs = self._parts.network.supervised_mixed(images)
+        losses: dict[str, Tensor] = {}
+        for draw, batch in zip(draws, batches, strict=True):
+            losses |= self._losses(draw, batch, outputs)
+        sizes = [len(draw.rows) for draw in draws]
+        part = sum(self._ranks.part(size) * size for size in sizes) / sum(sizes)
+        yield Pass(losses, self._shares(draws), 1.0, part)
+
+    def _shares(self, draws: Sequence[Draw]) -> dict[str, float]:
+        """Return each task's share of its kind's images: the losses of a kind are a mean, and the kinds add up.
+
+        As in PerceptGuide, whose loss is that of the batch's masks plus that of its classes.
+        """
+        tasks = self._parts.network.tasks
+        images: Counter[TaskKind] = Counter()
+        for draw in draws:
+            images[tasks[draw.task_id].kind] += len(draw.rows)
+        return {draw.task_id: len(draw.rows) / images[tasks[draw.task_id].kind] for draw in draws}
+
+    def _losses(self, draw: Draw, batch: Batch, outputs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
         """Return the loss of every task that the draw teaches, each over the images that have a row for it."""
-        outputs = self._outputs(self._images(batch, progress), batch)
         losses = {}
         for task_id, positions in self._parts.data.known(draw).items():
             scales = [self._ranks.gather_rows(o.float(), len(draw.rows))[positions] for o in outputs[task_id]]
@@ -83,18 +131,18 @@ class Step:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def _outputs(self, images: Tensor, batch: Batch) -> dict[str, tuple[Tensor, ...]]:
+    def _autocast(self) -> torch.autocast:
         reduced = self._precision is not torch.float32
-        with torch.autocast(self._parts.device.type, self._precision if reduced else None, enabled=reduced):
-            return self._parts.network.supervised(images, batch.targets)
+        return torch.autocast(self._parts.device.type, self._precision if reduced else None, enabled=reduced)
 
-    def _backward(self, losses: Mapping[str, Tensor], draws: int, part: float) -> None:
-        """Add the gradients of a batch's balanced losses, one of `draws` in the step; `part` of it is this rank's."""
-        weighted = torch.stack([self._parts.balance(loss, task_id) for task_id, loss in losses.items()]).sum()
+    def _backward(self, one: Pass) -> None:
+        """Add the gradients of a pass: its balanced losses, each times its weight, and what the network itself adds."""
+        balanced = [one.weights[task_id] * self._parts.balance(loss, task_id) for task_id, loss in one.losses.items()]
+        total = torch.stack(balanced).sum()
         extra = self._parts.network.auxiliary_loss()
         if extra is not None:
-            weighted = weighted + part * extra
-        self._scaler.scale(weighted / draws).backward()  # type: ignore[no-untyped-call]
+            total = total + one.part * extra
+        self._scaler.scale(one.share * total).backward()  # type: ignore[no-untyped-call]
 
     def _update(self) -> None:
         """Sum the gradients of all ranks, clip them, and move the weights."""

@@ -1,12 +1,14 @@
 """Which tasks should share a network? M2DINO's three paradigms (arXiv 2603.18123) under one budget of images.
 
 One network per task, one per clinical group, one for all. Every paradigm trains on the recipe's `optim.images` in
-total, and a task gets the same share in each, so that a difference comes from the co-trained tasks.
+total, and a task gets the same share in each, so that a difference comes from the co-trained tasks. The paper's
+answer depends on how many rows there are. So the same is done in several settings, each with a part of the rows: the
+budget, the shares and the scored rows stay the same.
 """
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from training.distributed import Ranks
 from training.loop.optim import total_steps
 from training.loop.runs import is_finished, train_run
 from training.run_folder import checkpoint_file
-from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, TaskComparison, draw, table
+from training.studies.aggregation_report import GROUPED, SPECIFIC, UNIFIED, TaskComparison, draw, report
 from training.text_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -35,12 +37,18 @@ Groups = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One network: its tasks, and how many of the budget's images it draws."""
+    """One network: its tasks, how many of the budget's images it draws, and from which part of the training rows."""
 
     paradigm: str
     name: str
     tasks: tuple[str, ...]
     images: int
+    fraction: float = 1.0
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes, seen from the output folder."""
+        return Path(f"rows-{100 * self.fraction:g}") / self.paradigm / self.name
 
 
 def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -58,12 +66,20 @@ def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def aggregate(
-    config: Config, source: DataSource, output: Path, ranks: Ranks, given: Groups, *, resume: bool = False
+    config: Config,
+    source: DataSource,
+    output: Path,
+    ranks: Ranks,
+    given: Groups,
+    fractions: Sequence[float] = (1.0,),
+    *,
+    resume: bool = False,
 ) -> None:
     """Train every network of the plan into `output`, then write the table, the picture and the numbers there.
 
-    `given` groups restrict the tasks to theirs; without any the data's tasks stand in their clinical groups. With
-    `resume`, finished networks are left as they are. Raises UserError for unknown tasks.
+    `given` groups restrict the tasks to theirs; without any the data's tasks stand in their clinical groups. Every
+    one of `fractions` (above 0, at most 1, of each task's training rows) is a setting. With `resume`, finished
+    networks are left as they are. Raises UserError for unknown tasks.
     """
     samples = read_manifest(source.data_root).samples
     kinds = {sample.task_id: sample.kind for sample in samples}
@@ -72,19 +88,18 @@ def aggregate(
     sizes = Counter(sample.task_id for sample in samples if sample.task_id in wanted)
     _check_scored(sizes, source)
     groups = given or clinical(sizes)
-    runs = plan(sizes, groups, config)
+    runs = plan(sizes, groups, config, fractions)
     for number, run in enumerate(runs, 1):
-        home = output / run.paradigm / run.name
+        home = output / run.folder
         recipe = run_config(config, run)
         if resume and is_finished(recipe, source, home, ranks):
             continue
-        logger.info("network %d of %d: %s, %s", number, len(runs), run.paradigm, run.name)
+        logger.info("network %d of %d: %s", number, len(runs), run.folder)
         train_run(recipe, source, home, ranks, resume=resume)
     if ranks.is_first:
-        comparisons = [_comparison(task, kinds[task], sizes[task], groups, runs, output) for task in sizes]
-        comparisons.sort(key=lambda comparison: comparison.training_rows)
+        comparisons = _comparisons({task: kinds[task] for task in sizes}, groups, runs, output)
         write_text(output / NUMBERS, json.dumps([asdict(comparison) for comparison in comparisons], indent=1) + "\n")
-        write_text(output / RESULTS, table(comparisons, config.optim.images))
+        write_text(output / RESULTS, report(comparisons, config.optim.images))
         draw(comparisons, output / PICTURE)
 
 
@@ -103,7 +118,9 @@ def clinical(tasks: Mapping[str, int]) -> dict[str, list[str]]:
     return groups
 
 
-def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[PlannedRun]:
+def plan(
+    sizes: Mapping[str, int], groups: Groups, config: Config, fractions: Sequence[float] = (1.0,)
+) -> list[PlannedRun]:
     """Return the networks to train. A group of one task has none of its own: it would repeat the task's."""
     tasks = tuple(sizes)
     chances = dict(zip(tasks, probabilities(sizes, config.sampling), strict=True))
@@ -112,8 +129,14 @@ def plan(sizes: Mapping[str, int], groups: Groups, config: Config) -> list[Plann
         GROUPED: {name: tuple(members) for name, members in groups.items() if len(members) > 1},
         UNIFIED: {"all": tasks},
     }
+    images = {
+        members: max(1, round(config.optim.images * sum(chances[task] for task in members)))
+        for networks in paradigms.values()
+        for members in networks.values()
+    }
     return [
-        PlannedRun(paradigm, name, members, max(1, round(config.optim.images * sum(chances[task] for task in members))))
+        PlannedRun(paradigm, name, members, images[members], fraction)
+        for fraction in sorted(set(fractions), reverse=True)
         for paradigm, networks in paradigms.items()
         for name, members in networks.items()
     ]
@@ -131,22 +154,29 @@ def run_config(config: Config, run: PlannedRun) -> Config:
     return replace(
         config,
         name=f"{config.name}-{run.name}",
-        data=replace(config.data, tasks=run.tasks),
+        data=replace(config.data, tasks=run.tasks, train_fraction=run.fraction * config.data.train_fraction),
         sampling=sampling,
         optim=optim,
         dev=DevConfig(),
     )
 
 
-def _comparison(
-    task: str, kind: TaskKind, rows: int, groups: Groups, runs: Sequence[PlannedRun], output: Path
-) -> TaskComparison:
-    headline = metrics_of(kind)[0].name
-    scores = {}
+def _comparisons(
+    kinds: Mapping[str, TaskKind], groups: Groups, runs: Sequence[PlannedRun], output: Path
+) -> list[TaskComparison]:
+    """Return every task in every setting: the setting with most rows first, and in each the tasks in one order."""
+    scores: dict[tuple[float, str], dict[str, float]] = defaultdict(dict)
+    rows: dict[tuple[float, str], int] = {}
     for run in runs:
-        if task in run.tasks:
-            facts = checkpoint_file.load_best(output / run.paradigm / run.name).facts
-            scores[run.paradigm] = float(facts.dev[task][headline])
-    scores.setdefault(GROUPED, scores[SPECIFIC])
-    group = next(name for name, members in groups.items() if task in members)
-    return TaskComparison(task, str(kind), group, rows, scores)
+        facts = checkpoint_file.load_best(output / run.folder).facts
+        for task in run.tasks:
+            headline = metrics_of(kinds[task])[0].name
+            scores[run.fraction, task][run.paradigm] = float(facts.dev[task][headline])
+            rows.setdefault((run.fraction, task), facts.rows[task])
+    most = max(run.fraction for run in runs)
+    comparisons = []
+    for (fraction, task), own in scores.items():
+        group = next(name for name, members in groups.items() if task in members)
+        in_all = {GROUPED: own[SPECIFIC], **own}  # a group of one is the task's own network
+        comparisons.append(TaskComparison(task, str(kinds[task]), group, rows[fraction, task], in_all, fraction))
+    return sorted(comparisons, key=lambda one: (-one.fraction, rows[most, one.task_id]))

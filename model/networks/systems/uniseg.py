@@ -6,7 +6,7 @@ published U-Net shape in 2D, 27 tasks and only segmentation it has 21,470,493 pa
 UniSeg has no other kinds of task: their heads are ours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -123,13 +123,13 @@ class UniSeg(System):
             self.stages[name] = Stage(head, (source,), (OUTPUT,))
             self.paths[spec.task_id] = (*before, name)
 
-    def supervised(self, images: Tensor, task_ids: Iterable[str]) -> dict[str, tuple[Tensor, ...]]:
+    def scales(self, values: Mapping[str, Mapping[str, Tensor]]) -> dict[str, tuple[Tensor, ...]]:
         """Return the logits of masks at every supervised scale, finest first, and the raw output of other kinds."""
         decoded = (*(_DECODED_FINE if self.fine else ()), *_DECODED)
         found = {}
-        for task_id, values in self.values(images, task_ids).items():
+        for task_id, own in values.items():
             coarser = zip(self.classify[1:], decoded[1:], strict=False)
             is_mask = self.tasks[task_id].kind is TaskKind.SEGMENTATION
-            others = [self.heads[task_id](conv(values[name])) for conv, name in coarser] if is_mask else []
-            found[task_id] = (values[OUTPUT], *others)
+            others = [self.heads[task_id](conv(own[name])) for conv, name in coarser] if is_mask else []
+            found[task_id] = (own[OUTPUT], *others)
         return found

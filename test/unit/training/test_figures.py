@@ -37,7 +37,8 @@ def test_curves_and_bars_are_drawn_for_any_name(tmp_path):
     draw_curves([], tmp_path / "nothing.png")
     scores = {SPECIFIC: 0.5, GROUPED: 0.6, UNIFIED: 0.4}
     draw_comparisons(
-        [TaskComparison(name, "segmentation", "other", 3, scores) for name in NAMES], tmp_path / "bars.png"
+        [TaskComparison(name, "segmentation", "other", 3, scores, f) for f in (1.0, 0.1) for name in NAMES],
+        tmp_path / "bars.png",
     )
     for name in ("curves.png", "nothing.png", "bars.png"):
         with Image.open(tmp_path / name) as picture:

@@ -1,6 +1,7 @@
 """The shipped recipes: all can be read and built, and the small ones differ only in the idea."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from training.distributed import Ranks
 from training.loop.optim import make_optimizer
 from training.loop.runs import train_run
 from training.losses import task_loss
+from training.pretrained.building import frozen_parameters
 
 SMALL = ("mh_mtl_small", "ultraupconvnet_small", "uniseg_small", "m2dino_small", "perceptguide_small")
 FROM_NOTHING = ("m2dino_small", "perceptguide_small")
@@ -55,10 +57,30 @@ def test_recipes_of_networks_that_were_trained_on_centre_squares_in_0_to_1(repos
     assert (data.fit, data.image_size, data.mean, data.std) == ("crop", 224, (0.0,) * 3, (1.0,) * 3)
 
 
-def test_perceptguide_as_published_mixes_tasks_in_a_step(repository):
-    published, ours = read(repository, "perceptguide_published"), read(repository, "perceptguide")
-    assert published.system.options["form"] == "published"
-    assert published.sampling.tasks_per_step * published.optim.batch_size == ours.optim.batch_size == 32
+def test_batches_mix_data_sets_where_the_papers_do(repository):
+    perceptguide, ultraupconvnet = (
+        read(repository, name).sampling for name in ("perceptguide_published", "ultraupconvnet")
+    )
+    assert perceptguide.mixed
+    assert not perceptguide.alternate  # kinds too
+    assert ultraupconvnet.mixed
+    assert ultraupconvnet.alternate  # one kind
+
+
+@pytest.mark.parametrize(("name", "size"), [("perceptguide_published", 32), ("ultraupconvnet", 16)])
+def test_batches_have_the_papers_size(repository, name, size):
+    assert read(repository, name).optim.batch_size == size
+
+
+def test_the_baseline_can_be_trained_with_its_authors_faults(repository):
+    path = repository / "training" / "configs" / "mh_mtl_b4.toml"
+    switches = re.findall(r"--set '?([^' ]+=[^' ]+?)'?[. ]", path.read_text("utf-8"))
+    config = load_config(path, tuple(switches))
+    assert config.sampling.restart_every == 1615 == config.optim.images // config.optim.batch_size // 50
+    with torch.device("meta"):
+        network = build(config.system.name, CATALOGUE.values(), **config.system.options)
+    fixed = frozen_parameters(network, config.encoder, config.optim)
+    assert sum(parameter.numel() for parameter in fixed) == 1_803_008  # what the official script gives no optimiser
 
 
 def test_uniseg_is_supervised_at_five_scales(repository):

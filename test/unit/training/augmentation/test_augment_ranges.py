@@ -211,3 +211,47 @@ def test_stored_pictures_are_as_bad_as_their_quality_says():
         errors.append(error(moved.permute(1, 2, 0).numpy()))
     assert at(59) - 0.5 < min(errors) < at(50)
     assert at(22) < max(errors) < at(15) + 0.5
+
+
+def moves(config, count=600, rules=FREE):
+    """What happened to images: a set of `flip`, `rotation`, `zoom` for each."""
+    happened = []
+    for seed in range(count):
+        across, down = (lambda c: (c[1] - c[0], c[3] - c[0]))(corners(config, seed, rules))
+        angle = float(torch.rad2deg(torch.atan2(down[0], down[1])))  # a flip leaves the vertical where it is
+        flipped = float(across[0] * down[1] - across[1] * down[0]) < 0
+        zoomed = abs(float(down.norm()) / 16 - 1) > 1e-4
+        happened.append(frozenset(
+            name for name, is_so in (("flip", flipped), ("rotation", abs(angle) > 1e-3), ("zoom", zoomed)) if is_so
+        ))  # fmt: skip
+    return happened
+
+
+def shares(happened):
+    return {name: sum(name in one for one in happened) / len(happened) for name in ("flip", "rotation", "zoom")}
+
+
+PUBLISHED = {**STILL, "hflip": 0.5, "geometry": 1, "rotation": 0.5, "min_scale": 0.8, "max_scale": 1.2, "max_shift": 0}
+
+
+def test_a_flipped_image_is_not_rotated_and_every_image_is_zoomed():
+    happened = moves(AugmentConfig(**PUBLISHED, exclusive="rotation"))
+    assert not any({"flip", "rotation"} <= one for one in happened)
+    assert shares(happened) == pytest.approx({"flip": 0.5, "rotation": 0.25, "zoom": 1.0}, abs=0.08)
+
+
+def test_an_image_gets_at_most_one_of_flip_rotation_and_zoom():
+    happened = moves(AugmentConfig(**PUBLISHED, zoom=0.5, exclusive="all"))
+    assert max(map(len, happened)) == 1
+    assert shares(happened) == pytest.approx({"flip": 0.5, "rotation": 0.25, "zoom": 0.125}, abs=0.08)
+
+
+def test_without_exclusion_all_three_are_independent():
+    happened = moves(AugmentConfig(**PUBLISHED, zoom=0.5))
+    assert shares(happened) == pytest.approx({"flip": 0.5, "rotation": 0.5, "zoom": 0.5}, abs=0.1)
+    assert {frozenset(), frozenset({"flip", "rotation", "zoom"})} <= set(happened)
+
+
+def test_a_task_that_must_not_be_rotated_is_zoomed_instead():
+    happened = moves(AugmentConfig(**PUBLISHED, zoom=0.5, exclusive="all"), rules=TaskRules(max_rotation=0.0))
+    assert shares(happened) == pytest.approx({"flip": 0.5, "rotation": 0, "zoom": 0.25}, abs=0.08)

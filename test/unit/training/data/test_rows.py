@@ -225,3 +225,22 @@ def test_near_copies_of_a_validation_folder_are_left_out_whatever_their_names(tm
     assert dev == set("123")
     assert "2 training rows are near-copies of images of --val-root; left out" in caplog.text
     assert sides(load(root, tmp_path, val_root=val, data={"near_copies": 0}))[0] == set("abcdefgh")
+
+
+def test_a_part_of_the_training_rows_is_the_same_whichever_tasks_are_trained(two_tasks, tmp_path):
+    def rows(fraction, *tasks):
+        train, dev = load(two_tasks, tmp_path, data={"train_fraction": fraction, "tasks": tasks, "dev_fraction": 0.0})
+        assert dev.samples == []
+        return {sample.image_path for sample in train.samples if sample.task_id == "breast_lesion"}
+
+    half = rows(0.5, "breast_lesion")
+    assert len(half) == 4
+    assert rows(0.5) == half
+    assert half < rows(0.75) < rows(1.0)
+    assert len(rows(0.01)) == 4  # fewer would teach nothing
+
+
+def test_dev_rows_do_not_depend_on_the_part_of_the_training_rows(two_tasks, tmp_path):
+    whole, part = (load(two_tasks, tmp_path, data={"train_fraction": f}) for f in (1.0, 0.6))
+    assert part[1].samples == whole[1].samples
+    assert len(part[0].samples) < len(whole[0].samples)

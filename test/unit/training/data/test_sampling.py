@@ -139,3 +139,66 @@ def test_seeds_differ_in_tasks_and_rows():
     rows = [next(draw.rows for (draw,) in drawn if draw.task_id == "large") for drawn in (first, other)]
     assert rows[0] != rows[1]
     assert rows[0] != tuple(range(8))
+
+
+def test_a_mixed_batch_has_every_task_by_its_probability_and_rows_of_its_passes():
+    mixed = sampler(mixed=True, method="proportional")
+    steps = list(itertools.islice(mixed, 400))
+    assert {sum(len(draw.rows) for draw in draws) for draws in steps} == {8}
+    assert max(len(draws) for draws in steps) == 3
+    assert all(len({draw.task_id for draw in draws}) == len(draws) for draws in steps)
+    counts = Counter({task_id: 0 for task_id in SIZES})
+    rows = {task_id: [] for task_id in SIZES}
+    for draw in itertools.chain.from_iterable(steps):
+        counts[draw.task_id] += len(draw.rows)
+        rows[draw.task_id] += draw.rows
+    assert {task_id: count / 3200 for task_id, count in counts.items()} == pytest.approx(mixed.probabilities, abs=0.03)
+    assert sorted(rows["middle"][:30]) == list(range(30))
+    keys = [key for draws in steps for draw in draws for key in draw.keys]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_mixed_batch_has_one_kind_where_kinds_take_turns():
+    kinds = {"large": "segmentation", "middle": "classification", "small": "segmentation"}
+    mixed = TaskSampler(SIZES, 8, 1, SamplingConfig(mixed=True, alternate=True, method="temperature"), kinds)
+    steps = [{draw.task_id for draw in draws} for draws in itertools.islice(mixed, 40)]
+    assert all(tasks == {"middle"} for tasks in steps[1::2])
+    assert all(tasks <= {"large", "small"} for tasks in steps[::2])
+    assert {"large", "small"} in steps
+
+
+def test_a_restart_begins_again_with_the_same_rows_and_reshuffles_only_what_was_used_up():
+    only = {"weights": {"middle": 0.0, "small": 0.0}}
+    drawn = sampler(restart_every=5, **only)  # 5 batches of 8 of the 90 rows
+    epochs = [[row for (draw,) in itertools.islice(drawn, 5) for row in draw.rows] for _ in range(3)]
+    assert epochs[0] == epochs[1] == epochs[2]
+    small = TaskSampler({"small": 16}, 8, 1, SamplingConfig(restart_every=3))  # one and a half passes
+    first, second = ([row for (draw,) in itertools.islice(small, 3) for row in draw.rows] for _ in range(2))
+    assert second[:8] == first[16:]  # the pass in which the first epoch ended
+    assert sorted(second[:16]) == list(range(16))
+    even = TaskSampler({"small": 16}, 8, 1, SamplingConfig(restart_every=2))  # just one pass
+    orders = [[row for (draw,) in itertools.islice(even, 2) for row in draw.rows] for _ in range(2)]
+    assert orders[0] == orders[1]
+
+
+def test_after_a_restart_rows_get_other_random_numbers():
+    keys = [key for (draw,) in itertools.islice(sampler(restart_every=2), 100) for key in draw.keys]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("config", [{"restart_every": 4}, {"mixed": True}])
+def test_a_saved_state_with_restarts_or_mixed_batches_goes_on_where_it_was(config):
+    whole = list(itertools.islice(sampler(**config), 30))
+    first, second = sampler(**config), sampler(**config)
+    list(itertools.islice(first, 11))
+    second.load_state_dict(first.state_dict())
+    assert list(itertools.islice(second, 19)) == whole[11:]
+
+
+def test_a_state_from_before_there_were_restarts_is_read():
+    first, second = sampler(), sampler()
+    list(itertools.islice(first, 11))
+    state = first.state_dict()
+    del state["places"]
+    second.load_state_dict(state)
+    assert next(second) == next(first)

@@ -77,11 +77,16 @@ def start(tmp_path):
 
 # Three rows on two ranks: one has two of them. Five on three: 2, 2, 1. Two on three: the last has none.
 @pytest.mark.parametrize(
-    ("count", "batch_size"), [(2, 3), *(pytest.param(3, rows, marks=pytest.mark.slow) for rows in (5, 2))]
+    ("count", "batch_size", "sampling"),
+    [
+        (2, 3, SECTIONS["sampling"]),
+        (2, 6, {"mixed": True}),
+        *(pytest.param(3, rows, SECTIONS["sampling"], marks=pytest.mark.slow) for rows in (5, 2)),
+    ],
 )
-def test_uneven_ranks_learn_what_one_process_learns(four_kinds, tmp_path, start, count, batch_size):
+def test_uneven_ranks_learn_what_one_process_learns(four_kinds, tmp_path, start, count, batch_size, sampling):
     optim = {**SECTIONS["optim"], "batch_size": batch_size, "images": 20 * batch_size}
-    config = tiny_config(**{**SECTIONS, "optim": optim}, checkpoint_every=2)
+    config = tiny_config(**{**SECTIONS, "optim": optim, "sampling": sampling}, checkpoint_every=2)
     source = DataSource(four_kinds, tmp_path / "cache")
     train_run(config, source, tmp_path / "one", Ranks())
     (tmp_path / "recipe.json").write_text(json.dumps(to_dict(config)), "utf-8")

@@ -58,6 +58,7 @@ def by_hand(trainer, weighted):
     """Gradients of the sum of `weight * loss` over (draw, task, weight), without the loop."""
     trainer.parts.network.zero_grad(set_to_none=True)
     trainer.parts.network.train()
+    trainer.parts.network.encoder.train(not trainer.config.encoder.freeze_batchnorm)
     total = torch.zeros(())
     for draw, task_id, weight in weighted:
         batch = trainer.parts.data[draw]
@@ -120,6 +121,26 @@ def test_the_tasks_of_one_draw_add_up(make):
     assert len(known) > 1
     step(trainer, draw)
     assert_same(gradients(trainer), by_hand(trainer, [(draw, task_id, 1.0) for task_id in known]))
+
+
+def test_the_losses_of_a_mixed_batch_are_means_over_a_kind_and_the_kinds_add_up(make):
+    # Batch norm sees the whole batch, so that tasks by themselves would give other gradients: here it is fixed.
+    trainer = make(optim=STILL, sampling={"mixed": True}, encoder={"freeze_batchnorm": True})
+    masks, classes = draw_of("breast_lesion", 0, 1, 2), draw_of("breast_2cls", 0, 1)
+    points = draw_of("fetal_head_biometry", 0)
+    step(trainer, masks, classes, points)
+    found = gradients(trainer)
+    weighted = [(masks, "breast_lesion", 1.0), (classes, "breast_2cls", 1.0), (points, "fetal_head_biometry", 1.0)]
+    assert_same(found, by_hand(trainer, weighted))
+    assert trainer.position.images_seen == 6
+
+
+def test_tasks_of_one_kind_share_its_loss_by_their_images(make):
+    trainer = make(optim=STILL, sampling={"mixed": True})
+    tasks = trainer.parts.network.tasks
+    trainer.parts.network.tasks = {**tasks, "other": tasks["breast_lesion"]}
+    shares = trainer._step._shares([draw_of("breast_lesion", 0, 1, 2), draw_of("other", 0), draw_of("breast_2cls", 0)])
+    assert shares == {"breast_lesion": 0.75, "other": 0.25, "breast_2cls": 1.0}
 
 
 def test_the_networks_auxiliary_loss_counts_once(make):

@@ -1,6 +1,12 @@
 """Three ways to share networks: one budget, the same share of it per task, one table; finished networks are kept."""
 
+import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +18,7 @@ from training.__main__ import main
 from training.config import SamplingConfig, from_dict
 from training.run_folder.run_report import TABLE
 from training.studies.aggregation import clinical, parse_groups, plan, run_config
-from training.studies.aggregation_report import TaskComparison, gain, table
+from training.studies.aggregation_report import TaskComparison, gain, report
 
 SIZES = {"breast_lesion": 300, "breast_2cls": 100, "thyroid_nodule": 80, "mine": 20}
 GROUPS = {"breast": ("breast_lesion", "breast_2cls"), "thyroid": ("thyroid_nodule",), "other": ("mine",)}
@@ -66,10 +72,30 @@ def test_gains_are_positive_where_sharing_helps():
     assert [gain(masks, name) for name in ("grouped", "unified")] == [0.5, -0.5]
     nothing = TaskComparison("z", "segmentation", "h", 9, {**scores, "task-specific": 0.0})
     assert gain(nothing, "grouped") is None
-    text = table([points, masks, nothing], 1000)
+    text = report([points, masks, nothing], 1000)
     assert "| p | g | 5 | MRE | 20.00 | 30.00 | 10.00 | -50.0 | +50.0 |" in text
     assert "| z | h | 9 | Dice | 0.0000 | 30.0000 | 10.0000 | n/a | n/a |" in text
-    assert "| g | 2 | +0.0 | +0.0 |" in text
+    assert "| g | 2 | 100 % | +0.0 | +0.0 |" in text
+
+
+def test_settings_with_many_and_few_rows_stand_below_each_other():
+    many = TaskComparison("m", "segmentation", "g", 90, {"task-specific": 0.5, "grouped": 0.6, "unified": 0.5})
+    few = TaskComparison("m", "segmentation", "g", 9, {"task-specific": 0.2, "grouped": 0.1, "unified": 0.3}, 0.1)
+    text = report([many, few], 1000)
+    assert text.index("## 100 % of the rows") < text.index("| m | g | 90 | Dice |")
+    assert text.index("## 10 % of the rows") < text.index("| m | g | 9 | Dice |")
+    assert text.index("| all | 1 | 100 % | +20.0 | +0.0 |") < text.index("| all | 1 | 10 % | -50.0 | +50.0 |")
+
+
+def test_every_setting_has_the_same_networks_budget_and_shares():
+    runs = plan(SIZES, GROUPS, config(), (0.1, 1.0, 0.1))
+    many, few = ([run for run in runs if run.fraction == fraction] for fraction in (1.0, 0.1))
+    assert len(many) + len(few) == len(runs)
+    assert [dataclasses.replace(run, fraction=1.0) for run in few] == many
+    assert str(few[0].folder) == "rows-10/task-specific/breast_lesion"
+    assert run_config(config(), few[0]).data.train_fraction == 0.1
+    halved = dataclasses.replace(config(), data=dataclasses.replace(config().data, train_fraction=0.5))
+    assert run_config(halved, few[0]).data.train_fraction == pytest.approx(0.05)
 
 
 def recipe_text():
@@ -83,29 +109,92 @@ def recipe_text():
     return "\n".join(lines)
 
 
-def test_the_command_trains_all_networks_and_goes_on_where_it_stopped(tmp_path):
-    tasks = ("breast_lesion", "breast_2cls", "fetal_head_biometry")
-    write_folder(tmp_path / "train", seed=3, per_task=4, only=tasks)
-    write_folder(tmp_path / "val", seed=4, per_task=3, only=tasks)
-    (tmp_path / "tiny.toml").write_text(recipe_text())
-    arguments = ["aggregate", "--config", tmp_path / "tiny.toml", "--data-root", tmp_path / "train", "--val-root",
-                 tmp_path / "val", "--output", tmp_path / "out", "--group", "breast=breast_lesion,breast_2cls",
-                 "--group", "head=fetal_head_biometry"]  # fmt: skip
-    shown = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
-    runs = sorted(str(p.parent.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob(TABLE))
-    assert runs == ["grouped/breast", "task-specific/breast_2cls", "task-specific/breast_lesion",
-                    "task-specific/fetal_head_biometry", "unified/all"]  # fmt: skip
-    comparisons = json.loads((tmp_path / "out" / "aggregation.json").read_text())
-    assert {one["task_id"] for one in comparisons} == set(tasks)
+TASKS = ("breast_lesion", "breast_2cls", "fetal_head_biometry")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """The command with all but its output folder."""
+    folder = tmp_path_factory.mktemp("aggregate")
+    write_folder(folder / "train", seed=3, per_task=8, only=TASKS)
+    write_folder(folder / "val", seed=4, per_task=3, only=TASKS)
+    (folder / "tiny.toml").write_text(recipe_text())
+    return ["aggregate", "--config", str(folder / "tiny.toml"), "--data-root", str(folder / "train"), "--val-root",
+            str(folder / "val"), "--group", "breast=breast_lesion,breast_2cls", "--group", "head=fetal_head_biometry",
+            "--cache", str(folder / "cache"), "--output"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory):
+    """The output of a command that nothing interrupted, for all rows and for half of them, and what it showed."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    command = [*arguments, str(output), "--fraction", "1.0", "--fraction", "0.5"]
+    return output, CliRunner().invoke(main, command, catch_exceptions=False).output
+
+
+def runs_in(output):
+    return sorted(str(path.parent.relative_to(output)) for path in output.rglob(TABLE))
+
+
+def test_the_command_trains_all_networks_in_every_setting(whole):
+    output, shown = whole
+    names = ["grouped/breast", "task-specific/breast_2cls", "task-specific/breast_lesion",
+             "task-specific/fetal_head_biometry", "unified/all"]  # fmt: skip
+    assert runs_in(output) == [f"{setting}/{name}" for setting in ("rows-100", "rows-50") for name in names]
+    comparisons = json.loads((output / "aggregation.json").read_text())
+    assert [one["fraction"] for one in comparisons] == [1.0] * 3 + [0.5] * 3
+    rows = {(one["fraction"], one["task_id"]): one["training_rows"] for one in comparisons}
+    assert rows[0.5, "breast_lesion"] < rows[1.0, "breast_lesion"]
+    assert {one["task_id"] for one in comparisons} == set(TASKS)
     head = next(one for one in comparisons if one["group"] == "head")
     assert head["scores"]["grouped"] == head["scores"]["task-specific"]
-    assert (tmp_path / "out" / "aggregation.png").stat().st_size > 1000
-    assert (tmp_path / "out" / "aggregation.md").read_text() in shown.output
+    assert (output / "aggregation.png").stat().st_size > 1000
+    assert (output / "aggregation.md").read_text() in shown
 
-    kept = tmp_path / "out" / "grouped" / "breast" / "last.pt"
-    before = kept.stat().st_mtime_ns
-    (tmp_path / "out" / "unified" / "all" / TABLE).unlink()
-    CliRunner().invoke(main, [*map(str, arguments), "--resume"], catch_exceptions=False)
-    assert kept.stat().st_mtime_ns == before
-    assert (tmp_path / "out" / "unified" / "all" / TABLE).is_file()
-    assert json.loads((tmp_path / "out" / "aggregation.json").read_text()) == comparisons
+
+def killed(arguments, when):
+    """Run the command in a process of its own, which kills itself as soon as `when` says so."""
+    program = f"""
+        import os, signal, sys
+        from pathlib import Path
+        import torch
+        torch.set_num_threads(1)
+        from training.run_folder import checkpoint_file
+        from training.studies import aggregation
+        save, train_run = checkpoint_file.save, aggregation.train_run
+
+        def watched_save(path, state):
+            save(path, state)
+            if {when!r} == "in a run" and path.parent.name == "breast_lesion" and state.counters.steps == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def watched_run(config, source, output, ranks, **how):
+            if {when!r} == "between runs" and output.name == "breast":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return train_run(config, source, output, ranks, **how)
+
+        checkpoint_file.save, aggregation.train_run = watched_save, watched_run
+        from training.__main__ import main
+        main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+def test_killed_in_a_run_and_between_runs_it_goes_on_and_repeats_no_finished_network(arguments, whole, tmp_path):
+    output = tmp_path / "out"
+    command = [*arguments, str(output), "--resume", "--set", "checkpoint_every=1"]
+    killed(command, "in a run")
+    half = output / "rows-100" / "task-specific" / "breast_lesion"
+    assert (half / "last.pt").is_file()
+    assert not (half / TABLE).exists()
+    killed(command, "between runs")
+    finished = runs_in(output)
+    assert finished == [f"rows-100/task-specific/{task_id}" for task_id in sorted(TASKS)]
+    before = {name: (output / name / "last.pt").stat().st_mtime_ns for name in finished}
+    CliRunner().invoke(main, command, catch_exceptions=False)
+    assert {name: (output / name / "last.pt").stat().st_mtime_ns for name in finished} == before
+    assert runs_in(output) == [name for name in runs_in(whole[0]) if name.startswith("rows-100")]
+    found, expected = (json.loads((folder / "aggregation.json").read_text()) for folder in (output, whole[0]))
+    assert found == [one for one in expected if one["fraction"] == 1.0]
