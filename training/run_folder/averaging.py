@@ -1,6 +1,8 @@
 """One network from several: the mean of the weights of runs that began with the same one (arXiv 2203.05482).
 
 Such runs lie in one basin of the loss. Their mean costs nothing at inference and is often better than each of them.
+The network that they began with may be one of them: the mean of start and result keeps what the start knew about other
+data (arXiv 2109.01903).
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from challenge.errors import UserError
 from challenge.tasks import check_task_names
 from training.run_folder import checkpoint_file
 from training.run_folder.checkpoint_state import RunState, Tensors
+from training.run_folder.digests import tensors_digest
 from training.run_folder.run_facts import Counters
 
 
@@ -21,9 +24,9 @@ def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str
     """Write a run folder whose network is the mean of the best networks of `runs` (the EMA where there is one).
 
     The heads of the tasks `reinitialised` are the first run's: heads that each run began with new random weights lie
-    in different basins. The counters are sums over all runs; the recipe is the first run's. Raises UserError for fewer
-    than two runs, for runs with another system, other tasks, another start or other dev rows, or if `output` holds a
-    run.
+    in different basins. The counters are sums over all runs; the recipe is the first run's. The first may also be the
+    network that the others began with. Raises UserError for fewer than two runs, for runs with another system, other
+    tasks, another start or other dev rows, or if `output` holds a run.
     """
     if len(runs) < 2:
         raise UserError("an average needs at least two runs")
@@ -31,8 +34,12 @@ def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str
         raise UserError(f"{output} holds a run already; choose another folder")
     states = [checkpoint_file.load_best(run) for run in runs]
     first = states[0]
+    own_digest = tensors_digest(first.weights)
     for run, state in zip(runs[1:], states[1:], strict=True):
         _check_alike(state, first, f"{run} and {runs[0]}")
+        began_with_first = state.facts.digests.start == own_digest
+        if not began_with_first and not _began_alike(state, first):
+            raise UserError(f"{run} and {runs[0]} began with different networks; their weights cannot be averaged")
     check_task_names(reinitialised, [spec.task_id for spec in first.tasks])
     heads = tuple(f"heads.{task_id}." for task_id in reinitialised)
     own = {key: value for key, value in first.weights.items() if key.startswith(heads)}
@@ -49,14 +56,16 @@ def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str
 
 
 def _check_alike(state: RunState, first: RunState, names: str) -> None:
-    """Raise UserError if two runs differ in their networks, in what these began with, or in their dev rows."""
+    """Raise UserError if two runs differ in their networks or in their dev rows."""
     if state.config.system != first.config.system or state.tasks != first.tasks:
         raise UserError(f"{names} have different systems or tasks; their weights cannot be averaged")
-    one, other = state.facts, first.facts
-    if one.images_before != other.images_before or one.digests.start != other.digests.start:
-        raise UserError(f"{names} began with different networks; their weights cannot be averaged")
-    if state.config.data != first.config.data or one.digests.dev != other.digests.dev:
+    if state.config.data != first.config.data or state.facts.digests.dev != first.facts.digests.dev:
         raise UserError(f"{names} have different dev rows; no rows are left to score their average on")
+
+
+def _began_alike(state: RunState, first: RunState) -> bool:
+    one, other = state.facts, first.facts
+    return one.images_before == other.images_before and one.digests.start == other.digests.start
 
 
 def _sum(counters: Sequence[Counters]) -> Counters:

@@ -67,6 +67,16 @@ def test_a_reinitialised_head_is_the_first_runs(runs, tmp_path):
     assert "breast_2cls" not in alike
 
 
+def test_a_run_is_averaged_with_the_network_that_it_began_with(runs, tmp_path):
+    average_runs([runs / "first", runs / "second-1"], tmp_path / "mean")
+    (start, before), (second, after) = load_network(runs / "first"), load_network(runs / "second-1")
+    mean, state = load_network(tmp_path / "mean")
+    key = next(name for name, value in start.state_dict().items() if name.startswith("heads.") and value.dim() > 1)
+    torch.testing.assert_close(mean.state_dict()[key], (start.state_dict()[key] + second.state_dict()[key]) / 2)
+    assert state.facts.images_before == 0
+    assert state.counters.images_seen == before.counters.images_seen + after.counters.images_seen == 64
+
+
 def test_unrelated_runs_cannot_be_averaged(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
