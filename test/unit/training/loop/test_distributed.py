@@ -45,7 +45,7 @@ train_run(from_dict(json.loads(recipe.read_text())), DataSource(data, cache), ru
 
 PARTLY_USED = """
 import torch
-from torch import nn
+from torch import distributed, nn
 from training.distributed import join_ranks
 ranks = join_ranks()
 both, first, last, nobody = (nn.Parameter(torch.ones(size)) for size in (1, 2, 3, 4))
@@ -55,6 +55,7 @@ assert both.grad.tolist() == [3], both.grad
 assert first.grad.tolist() == [10, 10], first.grad
 assert last.grad.tolist() == [10, 10, 10], last.grad
 assert nobody.grad is None
+distributed.destroy_process_group()
 """
 
 
@@ -92,7 +93,7 @@ def test_uneven_ranks_learn_what_one_process_learns(four_kinds, tmp_path, start,
     (tmp_path / "recipe.json").write_text(json.dumps(to_dict(config)), "utf-8")
     start(TRAIN, count, tmp_path / "recipe.json", four_kinds, tmp_path / "cache", tmp_path / "many")
     one, many = (_losses(tmp_path / name) for name in ("one", "many"))
-    assert len(one) == len(many) == 5
+    assert len(one) == len(many) >= 5
     for whole, shared in zip(one, many, strict=True):
         assert shared == pytest.approx(whole, rel=1e-4, abs=1e-5)
     states = [checkpoint_file.load(tmp_path / name / checkpoint_file.LAST) for name in ("one", "many")]
