@@ -36,6 +36,19 @@ def join(kind: TaskKind, outputs: Sequence[Floats]) -> Floats:
     return np.asarray(sum(outputs[1:], outputs[0]) / len(outputs), outputs[0].dtype)
 
 
+def join_maps(maps: Sequence[Floats | None]) -> Floats | None:
+    """Return logits (B, M, s, s) whose softmax is the mean of the softmaxes of several maps.
+
+    None if one of them is unknown, or if they differ in shape.
+    """
+    known = [one for one in maps if one is not None]
+    if len(known) < len(maps) or len({one.shape for one in known}) != 1:
+        return None
+    shape = known[0].shape
+    flat = [one.reshape(shape[0] * shape[1], -1) for one in known]
+    return join(TaskKind.CLASSIFICATION, flat).reshape(shape)
+
+
 def _mean_probabilities(logits: Sequence[Floats]) -> Floats:
     """(B, K) logits -> logarithms of mean probabilities, computed without leaving the logarithm: none becomes 0."""
     with np.errstate(invalid="ignore"):  # NaN is an answer too, see above
