@@ -45,3 +45,7 @@ class Options:
     part_id: int = 0
     ray: str | None = None
     profile: Profile = FMC_UIA
+    soft_masks: Path | None = None
+    """The folder for the probabilities of masks, None for no such files."""
+    confidence: Path | None = None
+    """The file for the confidence of every row, None for none."""

@@ -26,7 +26,10 @@ class ProgressionHead(nn.Module):
         self.head, self.share = head, share
 
     def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, s, s) and the masks' logits (B, 3, s, s) -> (B, 6) in 0..1, and the maps; in training the maps twice."""
+        """(B, C, s, s) and the masks' logits (B, 3, s, s) -> (B, 6) in 0..1, and the maps.
+
+        In training the first is the maps too.
+        """
         answer, logits = self.head(features)
         return answer if self.training else with_masks(answer, mask, self.share), logits
 
