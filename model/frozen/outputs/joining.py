@@ -19,7 +19,7 @@ HOW: Mapping[TaskKind, str] = {
 
 Masks: the mean of the maps comes before the arg max. Boxes: every cell gets the mean of its boxes and of its
 objectness, so that all choose the best cell together; the mean of boxes around different objects would show neither.
-Points are joined as coordinates: heatmaps do not leave the graphs, and some heads have none.
+Points are joined as coordinates: some heads have no heatmaps.
 """
 
 

@@ -28,12 +28,15 @@ def soft_mask(raw: Floats, resize: Resize, look: Look | None = None) -> Halves:
 
 
 def follow(soft: Halves, before: Pixels, after: Pixels) -> None:
-    """Exchange, in place, the probabilities of a class and of background where labels (H, W) moved between them."""
+    """Exchange, in place, the probabilities of the two classes where labels (H, W) changed from one to the other."""
     moved = before != after
-    rest = np.maximum(1 - soft[:, moved].sum(axis=0, dtype=np.float32), 0)
-    numbers = np.maximum(before, after)[moved]  # the other one is background
-    for number, own in enumerate(soft, 1):
-        own[moved] = np.where(numbers == number, rest, own[moved])
+    foreground = soft[:, moved].astype(np.float32)
+    background = np.maximum(1 - foreground.sum(axis=0, keepdims=True), 0)
+    whole = np.concatenate([background, foreground])
+    pixels = np.arange(whole.shape[1])
+    was, now = before[moved], after[moved]
+    whole[was, pixels], whole[now, pixels] = whole[now, pixels], whole[was, pixels]
+    soft[:, moved] = whole[1:]
 
 
 def _probabilities(planes: list[Floats]) -> Floats:

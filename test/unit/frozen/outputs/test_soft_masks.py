@@ -74,7 +74,7 @@ def test_a_second_look_gives_the_mean_inside_its_window_alone():
     assert np.array_equal(alone, both)
 
 
-def test_a_pixel_that_moves_to_or_from_background_exchanges_the_two_probabilities():
-    soft = np.array([[[0.75, 0.25, 0.5]], [[0.125, 0.25, 0.25]]], np.float16)
-    follow(soft, np.array([[1, 0, 1]], np.uint8), np.array([[0, 2, 1]], np.uint8))
-    assert soft[:, 0].tolist() == [[0.125, 0.25, 0.5], [0.125, 0.5, 0.25]]
+def test_a_pixel_that_changes_its_class_exchanges_the_two_probabilities():
+    soft = np.array([[[0.75, 0.25, 0.5, 0.625]], [[0.125, 0.25, 0.25, 0.25]]], np.float16)
+    follow(soft, np.array([[1, 0, 1, 1]], np.uint8), np.array([[0, 2, 1, 2]], np.uint8))
+    assert soft[:, 0].tolist() == [[0.125, 0.25, 0.5, 0.25], [0.125, 0.5, 0.25, 0.625]]
