@@ -71,7 +71,7 @@ def eight_bit(probabilities: npt.NDArray[np.float16]) -> npt.NDArray[np.uint8]:
     """(H, W) in 0..1 -> 0..255."""
     # Eight bits: a step of 0.004 is finer than the probabilities of any network are right, and sixteen bits take
     # several times the room, most of it for digits that mean nothing.
-    return np.rint(probabilities * np.float16(255)).astype(np.uint8)
+    return np.asarray(np.rint(probabilities * np.float16(255)), np.uint8)
 
 
 def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[JsonObject]]) -> None:

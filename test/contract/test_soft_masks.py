@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from contract.faults import DataFolder, contents
 from PIL import Image
 
@@ -18,6 +19,7 @@ from challenge.manifest import read_manifest
 from challenge.paths import find_image
 from challenge.predictions import MaskPrediction
 from challenge.writers import eight_bit
+from evaluate.__main__ import main as evaluate
 from inference import Predictor
 from model.frozen.options import Options
 from model.frozen.run import recorder
@@ -232,9 +234,26 @@ def test_report_and_confidence_are_two_files(many, call, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_options_of_another_folder_resume_into_it(many, tiny_weights, tmp_path):
+def test_a_run_resumed_into_another_folder_fills_it(many, tiny_weights, tmp_path):
     """The files of the earlier folder are not there, so their rows are answered again."""
     first = Options(tiny_weights, 1, device="cpu", soft_masks=tmp_path / "a")
     run_submission(many.root, tmp_path / "out", first, RunReport(), stops_after(3))
     run_submission(many.root, tmp_path / "out", replace(first, soft_masks=tmp_path / "b", resume=True), RunReport())
     assert len(contents(tmp_path / "b")) == 5
+
+
+def test_confidences_are_measured_by_one_command(phantom_folder, tiny_weights, tmp_path):
+    file, output = tmp_path / "confidence.json", tmp_path / "page"
+    tasks = ("lung", "organ_cls", "thyroid_nodule_det")
+    options = Options(tiny_weights, 4, device="cpu", tasks=tasks, confidence=file)
+    run_submission(phantom_folder, tmp_path / "out", options, RunReport())
+    arguments = ["confidence", "--data-root", phantom_folder, "--predictions", tmp_path / "out", "--confidence", file,
+                 "--output", output, "--jobs", "1", "--draws", "10"]  # fmt: skip
+    for _ in range(2):  # its own files are replaced
+        done = CliRunner().invoke(evaluate, list(map(str, arguments)), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert (output / "risk-coverage.png").read_bytes().startswith(b"\x89PNG")
+    text = (output / "confidence.md").read_text("utf-8")
+    assert text in done.output
+    for task_id in tasks:
+        assert f"| {task_id} |" in text

@@ -44,4 +44,4 @@ def _probabilities(planes: list[Floats]) -> Floats:
     if len(planes) > 1:
         return softmax(planes)[1:]
     with np.errstate(over="ignore"):  # a probability of 0
-        return np.asarray(1 / (1 + np.exp(-planes[0])))[None]
+        return np.asarray(1 / (1 + np.exp(-planes[0])), np.float32)[None]

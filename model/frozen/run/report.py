@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "S
 class TaskConfidence:
     """The confidences of a task's rows, and the spreads (native pixels) of those that have one."""
 
-    values: "array[float]" = field(default_factory=partial(array, "d"))
-    spreads: "array[float]" = field(default_factory=partial(array, "d"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    spreads: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add(self, value: float, spread: float | None) -> None:
         """Take in a row."""
