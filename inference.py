@@ -16,7 +16,7 @@ from challenge.cli import run as run_command
 from challenge.host import places
 from challenge.host.console import log_to_stderr, say
 from challenge.host.exits import Exit
-from challenge.host.output_files import check_file_target, is_stream
+from challenge.host.output_files import check_file_target, is_same, is_stream
 from challenge.host.shortage import allow_open_files
 from challenge.host.signals import StopRequest
 from challenge.profile import PROFILES, choose_profile
@@ -106,6 +106,8 @@ def _refuse_refine(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option("--merge", "merging", is_flag=True, help="Only join the outputs of all PARTS into OUTPUT.")
 @click.option("--ray", metavar="ADDRESS", help="Use the Ray cluster at ADDRESS, or `auto`.")
 @click.option("--strict", is_flag=True, help="Exit with code 3 if any row got a fallback.")
+@places.soft_masks_option
+@places.confidence_option
 @places.report_option
 @click.option("--list-tasks", is_flag=True, help="Check the weights, print their tasks, exit.")
 @click.option("--log-level", default="INFO", type=LOG_LEVEL, show_default=True, help="Least severe log lines to show.")
@@ -129,13 +131,15 @@ def main(
     merging: bool,
     ray: str | None,
     strict: bool,
+    soft_masks: Path | None,
+    confidence_file: Path | None,
     report_file: Path | None,
     list_tasks: bool,
     log_level: str,
     parts: tuple[Path, ...],
 ) -> int:
     """Answer every row of INPUT/csv_files/*.csv (or of UUSIC's list) in the challenge's output format."""
-    log_to_stderr(log_level, copy_progress=report_file is None or not is_stream(report_file))
+    log_to_stderr(log_level, copy_progress=not any(map(is_stream, filter(None, (report_file, confidence_file)))))
     if list_tasks:
         click.echo("\n".join(task_lines(weights)))
         return Exit.OK
@@ -143,8 +147,11 @@ def main(
         raise click.UsageError("--merge needs the outputs of all parts: --merge PART... --output OUT")
     if part_id >= num_parts:
         raise click.UsageError(f"--part-id {part_id} is not below --num-parts {num_parts}")
-    if report_file:
-        check_file_target(report_file, (output_dir, data_root, weights, input_json, *parts))
+    kept = [path for path in (output_dir, data_root, weights, input_json, soft_masks, *parts) if path]
+    for file in filter(None, (report_file, confidence_file)):
+        check_file_target(file, kept)
+    if report_file and confidence_file and is_same(report_file, confidence_file):
+        raise click.UsageError(f"--report and --confidence are both {report_file}; give two files")
     options = Options(
         weights=weights,
         batch_size=batch_size,
@@ -159,12 +166,14 @@ def main(
         part_id=part_id,
         ray=ray,
         profile=choose_profile(profile, input_json),
+        soft_masks=soft_masks,
+        confidence=confidence_file,
     )
     allow_open_files(_OPEN_FILES)
     report, stop = RunReport(), StopRequest()
     with nullcontext() if merging else stop, written_at_end(report, report_file):
         if merging:
-            merge(parts, output_dir, report)
+            merge(parts, output_dir, report, soft_masks=soft_masks, confidence=confidence_file)
         else:
             run_submission(data_root, output_dir, options, report, stop)
         report.exit_code = Exit.WITH_FALLBACKS if strict and report.fallbacks else Exit.OK

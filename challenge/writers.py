@@ -39,15 +39,39 @@ def write_mask(output_dir: Path, sample: Sample, prediction: MaskPrediction | Bl
     """
     if sample.mask_file is None:
         raise ValueError(f"{sample.row} has no mask file")
-    target = output_file(output_dir, sample.mask_file)
     if isinstance(prediction, BlankMask):
-        chunks: Iterable[bytes] = _blank_png(prediction.width, prediction.height)
+        return _write_png(output_dir, sample.mask_file, _blank_png(prediction.width, prediction.height))
+    return _write_png(output_dir, sample.mask_file, [_png(prediction.labels)])
+
+
+def soft_mask_files(sample: Sample) -> list[PurePosixPath]:
+    """Return the files of a row's soft masks below their folder: `class_1/` and its `mask_path`, `class_2/` ..."""
+    if sample.mask_file is None:
+        return []
+    return [PurePosixPath(f"class_{number}") / sample.mask_file for number in range(1, sample.num_classes)]
+
+
+def write_soft_masks(folder: Path, sample: Sample, prediction: MaskPrediction | BlankMask) -> tuple[MaskFile, ...]:
+    """Write a PNG per class but the background, of native size: 255 is a probability of 1. Return what was written.
+
+    A blank mask has no probabilities; its files are zeros. Raises PathError if a link leads out of `folder`, OSError if
+    a file cannot be written.
+    """
+    files = soft_mask_files(sample)
+    if isinstance(prediction, BlankMask):
+        images: Iterable[Iterable[bytes]] = [_blank_png(prediction.width, prediction.height) for _ in files]
+    elif prediction.soft is not None:
+        images = ([_png(eight_bit(plane))] for plane in prediction.soft)
     else:
-        chunks = [_png(prediction.labels)]
-    # Waiting for the disk after every mask takes longer than the network. The CRC-32 in the journal finds a mask that a
-    # power cut damaged, and the run writes it again.
-    size, crc32 = write_atomically(target, chunks, durable=False)
-    return MaskFile(str(sample.mask_file), size, crc32)
+        raise ValueError(f"{sample.row} has no soft mask")
+    return tuple(_write_png(folder, file, chunks) for file, chunks in zip(files, images, strict=True))
+
+
+def eight_bit(probabilities: npt.NDArray[np.float16]) -> npt.NDArray[np.uint8]:
+    """(H, W) in 0..1 -> 0..255."""
+    # Eight bits: a step of 0.004 is finer than the probabilities of any network are right, and sixteen bits take
+    # several times the room, most of it for digits that mean nothing.
+    return np.asarray(np.rint(probabilities * np.float16(255)), np.uint8)
 
 
 def write_json(output_dir: Path, entries: Callable[[TaskKind], Iterable[JsonObject]]) -> None:
@@ -74,6 +98,13 @@ def entry(sample: Sample, prediction: Prediction) -> JsonObject:
             }
         case _:
             raise TypeError(f"{type(prediction).__name__} is written to a file of its own")
+
+
+def _write_png(folder: Path, file: PurePosixPath, chunks: Iterable[bytes]) -> MaskFile:
+    # Waiting for the disk after every mask takes longer than the network. The CRC-32 in the journal finds a mask that a
+    # power cut damaged, and the run writes it again.
+    size, crc32 = write_atomically(output_file(folder, file), chunks, durable=False)
+    return MaskFile(str(file), size, crc32)
 
 
 def _json_list(entries: Iterable[JsonObject]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""`python -m evaluate`: score, check, report, compare, gallery, uusic-folder.
+"""`python -m evaluate`: score, check, report, compare, gallery, confidence, uusic-folder.
 
 `score`, `check` and `gallery` run in the inference environment; the other commands import more packages when called.
 Exit codes: 0 for success, whatever the scores are; 2 for an error that the user can correct; 1 for any other error,
@@ -268,6 +268,44 @@ def gallery(
     result = _result(scores, data_root, predictions, jobs, draws=2) if scores or with_truth else None
     page = write_gallery(data_root, predictions, output, per_task, scores=result, run_report=run_report, names=names)
     click.echo(page)
+
+
+@main.command()
+@_data_root
+@_predictions
+@click.option(
+    "--confidence", "confidences", type=EXISTING_FILE, required=True, help="JSON file of `inference.py --confidence`."
+)
+@click.option("--output", type=FOLDER, required=True, help="Folder for risk-coverage.png and confidence.md.")
+@click.option("--scores", type=FILE, help="Result file of `score --json` for this submission; saves scoring it again.")
+@click.option("--title", default="Error of the surest answers", show_default=True, help="Heading of the picture.")
+@_jobs
+@_draws
+def confidence(
+    data_root: Path,
+    predictions: Path,
+    confidences: Path,
+    output: Path,
+    scores: Path | None,
+    title: str,
+    jobs: int | None,
+    draws: int,
+) -> None:
+    """Measure what confidence is worth: risk-coverage curves, and its rank correlation with the error."""
+    from evaluate.confidence.pages import picture, table
+    from evaluate.confidence.reading import judged, read_confidence
+    from evaluate.confidence.risk import findings
+
+    curves, page = output / "risk-coverage.png", output / "confidence.md"
+    others = [curves] if curves.is_symlink() or (curves.exists() and not curves.is_file()) else []
+    check_targets([page, *others], [data_root, predictions, confidences, scores])
+    known = read_confidence(confidences, predictions)
+    rows = judged(_result(scores, data_root, predictions, jobs, draws=2), known)
+    found = findings(rows, draws)
+    text = table(found)
+    write_output(curves, picture(found, title))
+    write_output(page, text.encode())
+    click.echo(text + f"written: {curves}, {page}")
 
 
 @main.command("uusic-folder")

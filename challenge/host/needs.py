@@ -48,14 +48,23 @@ def reads(places: Places) -> Iterator[Need]:
 
 
 def writes(places: Places) -> Iterator[Need]:
-    """Yield an attempt for files of an earlier run in the output folder, and for the report."""
+    """Yield an attempt for files of an earlier run in the folders of answers, and for files that the user names."""
     output = existing(places.output_dir)
-    for folder, names, _ in os.walk(output):
+    yield from _folders_in(output)
+    yield from (partial(_ask, path, os.R_OK | os.W_OK) for path in output.glob(f"{JOURNAL}*"))
+    if places.soft_masks:
+        yield partial(create_in, places.soft_masks)
+        if places.soft_masks.is_dir():
+            yield from _folders_in(places.soft_masks)
+    for file in (places.report_file, places.confidence_file):
+        if file:
+            yield partial(write_beside, file)
+
+
+def _folders_in(root: Path) -> Iterator[Need]:
+    for folder, names, _ in os.walk(root):
         names[:] = [name for name in names if name != _NOT_OURS]
         yield from (partial(_ask, Path(folder, name), os.W_OK | os.X_OK) for name in names)
-    yield from (partial(_ask, path, os.R_OK | os.W_OK) for path in output.glob(f"{JOURNAL}*"))
-    if places.report_file:
-        yield partial(write_beside, places.report_file)
 
 
 def create_in(folder: Path) -> None:

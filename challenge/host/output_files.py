@@ -23,19 +23,35 @@ _MOST_LINKS = 40
 _NOT_TO_BE_REPLACED = {errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def check_answers_folder(output_dir: Path, *inputs: Path) -> None:
+def check_answers_folder(output_dir: Path, *inputs: Path, option: str = "--output") -> None:
     """Raise UserError if `output_dir` is one of the folders `inputs`, or any data folder, its csv_files, or weights."""
     for folder in inputs:
         if is_same(output_dir, folder):
-            raise UserError(f"--output {output_dir} is the input folder {folder}; give another folder")
+            raise UserError(f"{option} {output_dir} is the input folder {folder}; give another folder")
     folder = Path(os.path.realpath(output_dir))
     if _holds_csv(folder / MANIFEST_FOLDER) or (folder.name == MANIFEST_FOLDER and _holds_csv(folder)):
         raise UserError(
-            f"--output {output_dir} is a data folder (it holds {MANIFEST_FOLDER}/*.csv), whose masks would be "
+            f"{option} {output_dir} is a data folder (it holds {MANIFEST_FOLDER}/*.csv), whose masks would be "
             "replaced; give another folder"
         )
     if (folder / _WEIGHTS_FILE).exists():
-        raise UserError(f"--output {output_dir} is a folder of weights (it holds {_WEIGHTS_FILE}); give another folder")
+        raise UserError(f"{option} {output_dir} is a folder of weights (it holds {_WEIGHTS_FILE}); give another folder")
+
+
+def check_own_folder(option: str, folder: Path, others: Iterable[Path]) -> None:
+    """Raise UserError unless `folder`, the value of `option`, may take files beside the answers in another folder.
+
+    Refuses a folder in one of `others` or around it, a data folder, weights, and a folder with the answers of a run.
+    """
+    target = Path(os.path.realpath(folder))
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{option} {folder} is a file; give a folder")
+    for other in others:
+        if _lies_in(target, other) or _lies_in(Path(os.path.realpath(other)), target):
+            raise UserError(f"{option} {folder} and {other} lie in each other; give a folder of its own")
+    check_answers_folder(folder, option=option)
+    if found := [name for name in sorted({*RESERVED, UUSIC_JSON_FILE}) if (target / name).exists()]:
+        raise UserError(f"{option} {folder} holds the answers of a run ({found[0]}); give another folder")
 
 
 def check_outside(output_dir: Path, *inputs: Path | None) -> None:

@@ -56,6 +56,12 @@ input_json_option = click.option(
 weights_option = click.option(
     "--weights", default=DEFAULT_WEIGHTS, type=FOLDER, help="Folder of exported weights.  [default: weights/]"
 )
+soft_masks_option = click.option(
+    "--soft-masks", type=FOLDER, metavar="DIR", help="Also write the probabilities of masks to DIR, a PNG per class."
+)
+confidence_option = click.option(
+    "--confidence", "confidence_file", type=FILE, help="Write the confidence of every row (JSON) to this file."
+)
 report_option = click.option("--report", "report_file", type=FILE, help="Write a run report (JSON) to this file.")
 
 
@@ -69,6 +75,8 @@ class Places:
     weights: Path
     report_file: Path | None
     others: tuple[str, ...]
+    soft_masks: Path | None = None
+    confidence_file: Path | None = None
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> "Places":
@@ -82,6 +90,8 @@ class Places:
 @input_json_option
 @weights_option
 @report_option
+@soft_masks_option
+@confidence_option
 @click.argument("others", nargs=-1, type=click.UNPROCESSED)
 def _places(**_: Any) -> None:
     """Parse the paths of a command line; `inference.py` parses the rest."""

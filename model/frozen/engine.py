@@ -102,7 +102,7 @@ def open_pipeline(metadata: WeightsMetadata, data_root: Path, options: Options) 
     runtime = open_runtime(options.weights, metadata, options.device, options.precision, options.tensorrt)
     router = network_of(metadata.with_priors(options.profile.own_tasks), runtime)
     level = options.postprocess or metadata.default_postprocess
-    return Pipeline(router, data_root, options.batch_size, options.mask_resize, level)
+    return Pipeline(router, data_root, options.batch_size, options.mask_resize, level, options.soft_masks is not None)
 
 
 def _pipeline_of_node(data_root: Path, options: Options, weights_sha256: str) -> Pipeline:

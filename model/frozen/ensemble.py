@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model.frozen.metadata import WeightsMetadata
-from model.frozen.outputs.joining import join
+from model.frozen.outputs.joining import join, join_maps
 from model.frozen.router import Router
 from model.frozen.runtimes.base import Array, Runtime
 
@@ -13,19 +13,23 @@ from model.frozen.runtimes.base import Array, Runtime
 class Ensemble(Router):
     """Runs a batch of images through all members of weights, one after the other."""
 
-    def run(self, images: Array, tasks: Sequence[Sequence[str]]) -> Iterator[tuple[str, list[int], Array]]:
-        """See `Router.run`. The outputs are those of the members that were trained on the task, joined.
+    def with_maps(
+        self, images: Array, tasks: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[str, list[int], Array, Array | None]]:
+        """See `Router.with_maps`. The outputs are those of the members that were trained on the task, joined.
 
-        Of a member nothing but its raw outputs is kept when the next one begins.
+        Of a member nothing but its raw outputs and maps is kept when the next one begins.
         """
-        found: dict[str, tuple[list[int], list[Array]]] = {}
+        found: dict[str, tuple[list[int], list[Array], list[Array | None]]] = {}
         for member in self.metadata.members:
             own = member.metadata.tasks
             asked = [[task_id for task_id in names if own[task_id].answers == "network"] for names in tasks]
-            for task_id, numbers, outputs in Router(member.metadata, self.runtime).run(images, asked):
-                found.setdefault(task_id, (numbers, []))[1].append(outputs)
-        for task_id, (numbers, several) in found.items():
-            yield task_id, numbers, join(self.metadata.tasks[task_id].spec.kind, several)
+            for task_id, numbers, outputs, maps in Router(member.metadata, self.runtime).with_maps(images, asked):
+                _, outputs_before, maps_before = found.setdefault(task_id, (numbers, [], []))
+                outputs_before.append(outputs)
+                maps_before.append(maps)
+        for task_id, (numbers, several, several_maps) in found.items():
+            yield task_id, numbers, join(self.metadata.tasks[task_id].spec.kind, several), join_maps(several_maps)
 
 
 def network_of(metadata: WeightsMetadata, runtime: Runtime) -> Router:

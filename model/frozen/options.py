@@ -47,3 +47,7 @@ class Options:
     ray: str | None = None
     profile: Profile = FMC_UIA
     tensorrt: Path | None = None
+    soft_masks: Path | None = None
+    """The folder for the probabilities of masks, None for no such files."""
+    confidence: Path | None = None
+    """The file for the confidence of every row, None for none."""

@@ -19,6 +19,7 @@ from challenge.predictions import Prediction
 from challenge.tasks import TaskSpec
 from model.frozen.loading import Batch, Job, Loaded, cut, load, native_image, prefetch
 from model.frozen.metadata import WeightsMetadata
+from model.frozen.outputs.confidence import Confidence
 from model.frozen.outputs.decode import answer, fallback, prior
 from model.frozen.outputs.postprocess import Postprocess, Postprocessing
 from model.frozen.outputs.second_look import Crop, Look, window_of
@@ -31,7 +32,8 @@ from model.frozen.runtimes.base import Array
 class Answer:
     """A row's prediction. `reason` says why it is a fallback, `note` what was unusual about its image; else None.
 
-    `looked` says whether a second look was joined to it.
+    `looked` says whether a second look was joined to it. `confidence` is None for a prior, a fallback, and a box or
+    points without a map.
     """
 
     sample: Sample
@@ -39,16 +41,21 @@ class Answer:
     reason: str | None = None
     note: str | None = None
     looked: bool = False
+    confidence: Confidence | None = None
 
 
 @dataclass(frozen=True)
 class Output:
-    """A row's raw output and its second look, or the `reason` why there is none; without either the prior answers."""
+    """A row's raw output, its maps (M, s, s) if the network gives them, and its second look.
+
+    Without a raw output there is a `reason` why, or the prior answers.
+    """
 
     sample: Sample
     resize: Resize
     note: str | None
     raw: Array | None = None
+    maps: Array | None = None
     look: Look | None = None
     reason: str | None = None
 
@@ -61,6 +68,7 @@ class _First:
     loaded: Loaded
     rows: Sequence[Sample]
     raw: Array
+    maps: Array | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Pipeline:
     """Sets how many images are read ahead; the batches themselves are passed to `run`."""
     mask_resize: str = "logits"
     postprocess: Postprocess = Postprocess.NONE
+    soft_masks: bool = False
+    """Whether masks come with their probabilities."""
 
     @property
     def metadata(self) -> WeightsMetadata:
@@ -136,16 +146,17 @@ class Pipeline:
         for number, first in enumerate(firsts):
             note = "; ".join(filter(None, (first.loaded.note, notes.get(number)))) or None
             for sample in first.rows:
-                yield Output(sample, first.loaded.resize, note, first.raw, looks.get(number))
+                yield Output(sample, first.loaded.resize, note, first.raw, first.maps, looks.get(number))
 
     def _first_looks(self, readable: Sequence[Loaded]) -> Iterator[_First]:
         asked = [self._asked(loaded.job.samples) for loaded in readable]
         if any(asked):
             images = np.stack([loaded.pixels for loaded in readable if loaded.pixels is not None])
             aspects = [loaded.resize.aspect for loaded in readable]
-            for task_id, numbers, outputs in self._outputs(images, aspects, [list(tasks) for tasks in asked]):
-                for number, raw in zip(numbers, outputs, strict=True):
-                    yield _First(task_id, readable[number], asked[number][task_id], raw)
+            for task_id, numbers, outputs, maps in self._outputs(images, aspects, [list(tasks) for tasks in asked]):
+                for place, number in enumerate(numbers):
+                    own = None if maps is None else maps[place]
+                    yield _First(task_id, readable[number], asked[number][task_id], outputs[place], own)
 
     def _second_looks(self, firsts: Sequence[_First]) -> tuple[Mapping[int, Look], Mapping[int, str]]:
         """Look again where that helps. Return the second looks, and notes on missing ones, by the first look's number.
@@ -157,7 +168,9 @@ class Pipeline:
         for numbers in cut(list(crops), self.batch_size):
             images = np.stack([crops[number].pixels for number in numbers])
             aspects = [crops[number].resize.aspect for number in numbers]
-            for _, places, outputs in self._outputs(images, aspects, [[firsts[number].task_id] for number in numbers]):
+            for _, places, outputs, _ in self._outputs(
+                images, aspects, [[firsts[number].task_id] for number in numbers]
+            ):
                 for place, raw in zip(places, outputs, strict=True):
                     number = numbers[place]
                     if np.isfinite(raw).all():
@@ -199,19 +212,19 @@ class Pipeline:
 
     def _outputs(
         self, images: Pixels, aspects: Sequence[float], tasks: Sequence[Sequence[str]]
-    ) -> Iterator[tuple[str, list[int], Array]]:
-        """Yield what `Router.run` yields, joined with the outputs for the views that a task gains by."""
+    ) -> Iterator[tuple[str, list[int], Array, Array | None]]:
+        """Yield what `Router.with_maps` yields, the outputs joined with those for the views that a task gains by."""
         of_views: dict[str, dict[str, Array]] = defaultdict(dict)
         for name, view in VIEWS.items():
             wanted = [[task_id for task_id in names if name in self._postprocessing(task_id).views] for names in tasks]
             if any(wanted):
                 for task_id, _, outputs in self.router.run(view.images(images, aspects), wanted):
                     of_views[task_id][name] = outputs
-        for task_id, numbers, outputs in self.router.run(images, tasks):
+        for task_id, numbers, outputs, maps in self.router.with_maps(images, tasks):
             if task_id in of_views:
                 kind, own = self.metadata.tasks[task_id].spec.kind, [aspects[number] for number in numbers]
                 outputs = self._postprocessing(task_id).join_views(outputs, of_views[task_id], kind, own)
-            yield task_id, numbers, outputs
+            yield task_id, numbers, outputs, maps
 
     def _postprocessing(self, task_id: str) -> Postprocessing:
         return self.metadata.tasks[task_id].postprocessing.up_to(self.postprocess)
@@ -223,7 +236,9 @@ class Pipeline:
     def finish(self, output: Output) -> Answer:
         """Bring a raw output back to native pixels."""
         prediction, reason = self._prediction(output)
-        return Answer(output.sample, prediction, reason, output.note, output.look is not None)
+        by_network = output.raw is not None and reason is None
+        confidence = Confidence.of(prediction) if by_network else None
+        return Answer(output.sample, prediction, reason, output.note, output.look is not None, confidence)
 
     def _prediction(self, output: Output) -> tuple[Prediction, str | None]:
         sample, resize = output.sample, output.resize
@@ -235,11 +250,13 @@ class Pipeline:
                 output.raw,
                 spec,
                 resize,
+                maps=output.maps,
                 look=output.look,
                 postprocessing=self._postprocessing(spec.task_id),
                 mean=mean,
                 mask_resize=self.mask_resize,
                 tidy_coordinates=self.metadata.tidy_coordinates,
+                soft_masks=self.soft_masks,
             )
         if output.reason is None:
             return prior(spec, resize.width, resize.height), None

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -71,17 +72,23 @@ class Predictor:
         return self._metadata.class_names
 
     @overload
-    def predict(self, image: Picture, tasks: Iterable[str] | None = None) -> dict[str, Prediction]: ...
-    @overload
-    def predict(self, image: Pictures, tasks: Iterable[str] | None = None) -> list[dict[str, Prediction]]: ...
     def predict(
-        self, image: Picture | Pictures, tasks: Iterable[str] | None = None
+        self, image: Picture, tasks: Iterable[str] | None = None, *, soft_masks: bool = False
+    ) -> dict[str, Prediction]: ...
+    @overload
+    def predict(
+        self, image: Pictures, tasks: Iterable[str] | None = None, *, soft_masks: bool = False
+    ) -> list[dict[str, Prediction]]: ...
+    def predict(
+        self, image: Picture | Pictures, tasks: Iterable[str] | None = None, *, soft_masks: bool = False
     ) -> dict[str, Prediction] | list[dict[str, Prediction]]:
         """Answer `tasks` (default: all of them) for an image, or for each image of a list or tuple.
 
         The shared encoder runs once for each image. Answers are in native pixels (`challenge.predictions`): `labels`
         (H, W) uint8 of a mask, `probabilities` and `predicted_class`, `pixels` of a box (x0, y0, x1, y1) or of points
-        (x1, y1, x2, y2, ...).
+        (x1, y1, x2, y2, ...). A mask has its `confidence`; a box has a `peak` and points have `peaks`, where the
+        network gives the maps that they are read from. With `soft_masks` a mask also has `soft`, (K - 1, H, W) float16:
+        the probabilities of the classes 1, 2, ... of K.
 
         Raises UserError for a task that the network has not learned, an output that is not finite, or a closed
         predictor; ImageError for an unreadable image or an array of another shape or type.
@@ -89,8 +96,9 @@ class Predictor:
         names = self._names(tasks)
         if isinstance(image, list | tuple):
             numbered = [(f"image {number}", each) for number, each in enumerate(image, 1)]
-            return [answers for batch in cut(numbered, self._batch_size) for answers in self._answers(batch, names)]
-        (answers,) = self._answers([("the image", image)], names)
+            batches = cut(numbered, self._batch_size)
+            return [answers for batch in batches for answers in self._answers(batch, names, soft_masks)]
+        (answers,) = self._answers([("the image", image)], names, soft_masks)
         return answers
 
     def close(self) -> None:
@@ -116,13 +124,15 @@ class Predictor:
                                 "see `Predictor.tasks`")  # fmt: skip
         return names
 
-    def _answers(self, images: Sequence[tuple[str, Picture]], names: Sequence[str]) -> list[dict[str, Prediction]]:
+    def _answers(
+        self, images: Sequence[tuple[str, Picture]], names: Sequence[str], soft_masks: bool
+    ) -> list[dict[str, Prediction]]:
         if self._pool is None:
             raise UserError("the predictor is closed; make another one")
         loaded = list(self._pool.map(partial(self._load, names), images))
         answers: dict[str, dict[str, Prediction]] = {name: {} for name, _ in images}
-        outputs = list(self._pipeline.outputs(loaded))
-        for answer in self._pool.map(self._pipeline.finish, outputs):
+        pipeline = replace(self._pipeline, soft_masks=soft_masks)
+        for answer in self._pool.map(pipeline.finish, list(pipeline.outputs(loaded))):
             if answer.reason:
                 raise UserError(f"{answer.sample.image_path}, {answer.sample.task_id}: {answer.reason}")
             answers[answer.sample.image_path][answer.sample.task_id] = answer.prediction

@@ -8,7 +8,7 @@ import numpy as np
 from model.frozen.metadata import WeightsMetadata
 from model.frozen.runtimes.base import Array, Runtime
 
-IMAGES, TASK, OUTPUT = "images", "task", "output"
+IMAGES, TASK, OUTPUT, MAP = "images", "task", "output", "map"
 
 Step = tuple[str, int | None]
 """A graph, and the task index for its `task` input, if it has one."""
@@ -40,6 +40,13 @@ class Router:
         `images` is (N, S, S, 3) uint8. `tasks` names the tasks of each image; the network must answer all of them. A
         graph runs only for the images that need it, and once for each.
         """
+        for task_id, numbers, outputs, _ in self.with_maps(images, tasks):
+            yield task_id, numbers, outputs
+
+    def with_maps(
+        self, images: Array, tasks: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[str, list[int], Array, Array | None]]:
+        """Yield what `run` yields, and the maps (B, M, s, s) that boxes or points were read from, if they are known."""
         rows: dict[str, list[int]] = {}
         for number, names in enumerate(tasks):
             for task_id in names:
@@ -53,7 +60,8 @@ class Router:
                 if prefix not in nodes:
                     nodes[prefix] = self._advance(nodes[prefix[:-1]], prefix[-1], passing[prefix])
             node = nodes[steps]
-            yield task_id, numbers, _take(node, OUTPUT, numbers)
+            maps = _take(node, MAP, numbers) if MAP in node.values else None
+            yield task_id, numbers, _take(node, OUTPUT, numbers), maps
 
     def _passing(self, rows: Mapping[str, list[int]]) -> dict[tuple[Step, ...], list[int]]:
         passing: dict[tuple[Step, ...], set[int]] = {}
@@ -68,7 +76,7 @@ class Router:
         inputs = {key: _take(parent, key, rows) for key in self.metadata.graphs[name].inputs if key != TASK}
         if index is not None:
             inputs[TASK] = np.full(len(rows), index, np.int64)
-        values = {key: value for key, value in parent.values.items() if key != OUTPUT}
+        values = {key: value for key, value in parent.values.items() if key not in (OUTPUT, MAP)}
         if rows != parent.rows:
             values = {key: _take(parent, key, rows) for key in values if key != IMAGES}
         return _Node(rows, {**values, **self.runtime.run(name, inputs)})

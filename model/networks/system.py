@@ -19,6 +19,8 @@ IMAGES = "images"
 TASK = "task"
 OUTPUT = "output"
 """Names of values that every system has: the images, the tasks' numbers, the answer."""
+MAP = "map"
+"""Name of the map that a box or points are read from, if the last stage of their path gives it too."""
 
 ENCODER, PYRAMID, DECODER = "encoder", "pyramid", "decoder"
 """Names of stages that several systems have; they are the names of the exported graphs too."""
@@ -56,6 +58,9 @@ class System(nn.Module):
     | classification | (B, K) | logits |
     | detection | (B, 5, s, s) | x0, y0, x1, y1 in 0..1 of the image, then the objectness logit |
     | regression | (B, 2M) | x1, y1, x2, y2, ... in 0..1 of the image |
+
+    The last stage of a box or points may also give `MAP`, (B, M, s, s) logits: the softmax of a map says where a point
+    is, or which cells speak for the box (M = 1).
 
     A stage with an input `task` gets each image's task number from `indices` ((B,) int64), so its result depends on
     the task. Stages without this input are shared.

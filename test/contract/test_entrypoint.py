@@ -46,7 +46,7 @@ def test_places_are_the_command_line_s_own():
     here = {one.name: one.to_info_dict() for one in places._places.params if one.name != "others"}
     there = {one.name: one.to_info_dict() for one in inference.main.params if one.name in here}
     assert here == there
-    assert len(here) == 5
+    assert len(here) == 7
 
 
 def test_places_are_found_among_everything_else(tmp_path):

@@ -61,6 +61,18 @@ def test_second_looks_are_the_same_on_a_cluster(cluster, phantom_folder, looking
     assert contents(tmp_path / "ray") == contents(tmp_path / "one")
 
 
+def test_soft_masks_and_confidence_are_the_same_on_a_cluster(cluster, phantom_folder, tiny_weights, tmp_path):
+    here, there = RunReport(), RunReport()
+    tasks = ("lung", "cervix_multi")
+    one = Options(tiny_weights, 2, tasks=tasks, soft_masks=tmp_path / "soft")
+    run_submission(phantom_folder, tmp_path / "one", one, here)
+    many = Options(tiny_weights, 2, tasks=tasks, soft_masks=tmp_path / "soft of ray", ray=cluster)
+    run_submission(phantom_folder, tmp_path / "ray", many, there)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+    assert contents(tmp_path / "soft of ray") == contents(tmp_path / "soft") != {}
+    assert there.to_dict()["confidence"]["lung"]["rows"] == here.to_dict()["confidence"]["lung"]["rows"]
+
+
 def test_other_weights_on_a_node_are_refused(cluster, phantom_folder, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setattr("model.frozen.run.submission.verify", lambda *_: "0" * 64)
     with pytest.raises(UserError, match="holds other weights"):

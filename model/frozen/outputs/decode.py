@@ -1,6 +1,7 @@
 """Raw outputs of one image -> predictions in native pixels; priors and fallbacks (docs/reference/contract.md)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,10 @@ from challenge.predictions import (
     Prediction,
 )
 from challenge.tasks import TaskKind, TaskSpec
+from model.frozen.outputs.confidence import peaks_of, soft_dice
 from model.frozen.outputs.postprocess import Postprocessing
 from model.frozen.outputs.second_look import Look, best_box, join_boxes, join_masks
+from model.frozen.outputs.soft_masks import follow, soft_mask
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,11 +33,13 @@ def answer(
     spec: TaskSpec,
     resize: Resize,
     *,
+    maps: Floats | None = None,
     look: Look | None = None,
     postprocessing: Postprocessing = NO_POSTPROCESSING,
     mean: tuple[float, ...] | None = None,
     mask_resize: str = "logits",
     tidy_coordinates: bool = True,
+    soft_masks: bool = False,
 ) -> tuple[Prediction, str | None]:
     """Clean up and decode one image's raw output. Return the prediction, and a reason if it is only the fallback.
 
@@ -43,11 +48,15 @@ def answer(
     if spec.kind is TaskKind.SEGMENTATION and look is None:
         raw = postprocessing.clean_mask(raw)
     try:
-        prediction = decode(raw, spec, resize, look=look, mask_resize=mask_resize, tidy_coordinates=tidy_coordinates)
+        prediction = decode(raw, spec, resize, maps=maps, look=look, mask_resize=mask_resize,
+                            tidy_coordinates=tidy_coordinates, soft_masks=soft_masks)  # fmt: skip
     except ValueError as error:
         return fallback(spec, resize.width, resize.height, mean), str(error)
     if isinstance(prediction, MaskPrediction) and look is not None:
+        before = prediction.labels.copy() if prediction.soft is not None else prediction.labels
         postprocessing.clean_labels(prediction.labels)
+        if prediction.soft is not None:
+            follow(prediction.soft, before, prediction.labels)
     return prediction, None
 
 
@@ -56,15 +65,18 @@ def decode(
     spec: TaskSpec,
     resize: Resize,
     *,
+    maps: Floats | None = None,
     look: Look | None = None,
     mask_resize: str = "logits",
     tidy_coordinates: bool = True,
+    soft_masks: bool = False,
 ) -> Prediction:
     """Return the prediction in native pixels for one image's raw output (no batch axis; shapes as in `System`).
 
-    `look` is the second look of a mask or box, if there was one. `mask_resize` is `logits` (resize, then arg max) or
-    `labels` (arg max, then resize). `tidy_coordinates` sorts box corners and clips boxes and points to the image;
-    without it they stay as the network gives them. Raises ValueError if the output holds NaN or infinity.
+    `maps` are the logits (M, s, s) that a box or points were read from, if known. `look` is the second look of a mask
+    or box, if there was one. `mask_resize` is `logits` (resize, then arg max) or `labels` (arg max, then resize).
+    `tidy_coordinates` sorts box corners and clips boxes and points to the image; without it they stay as the network
+    gives them. `soft_masks` adds the probabilities to a mask. Raises ValueError if the output holds NaN or infinity.
     """
     if not np.isfinite(raw).all():
         raise ValueError("the network's output is not finite")
@@ -73,14 +85,19 @@ def decode(
             labels = _mask(raw, resize, mask_resize)
             if look:
                 join_masks(labels, raw, resize, look)
-            return MaskPrediction(labels)
+            return MaskPrediction(labels, soft_mask(raw, resize, look) if soft_masks else None, soft_dice(raw))
         case TaskKind.CLASSIFICATION:
             return _classes(raw)
         case TaskKind.DETECTION:
             corners = _to_native(best_box(raw), resize)
-            return _box(join_boxes(corners, look) if look else corners, resize, tidy_coordinates)
+            box = _box(join_boxes(corners, look) if look else corners, resize, tidy_coordinates)
+            if maps is None and raw.shape[-1] > 1:  # a grid of boxes has its map with it
+                maps = raw[4:]
+            peaks = peaks_of(maps, resize) if maps is not None else None
+            return replace(box, peak=peaks[0]) if peaks else box
         case TaskKind.REGRESSION:
-            return _points(raw.reshape(-1, 2), resize, tidy_coordinates)
+            points = _points(raw.reshape(-1, 2), resize, tidy_coordinates)
+            return replace(points, peaks=peaks_of(maps, resize)) if maps is not None else points
 
 
 def prior(spec: TaskSpec, width: int, height: int) -> Prediction:

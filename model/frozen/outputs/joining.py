@@ -19,7 +19,7 @@ HOW: Mapping[TaskKind, str] = {
 
 Masks: the mean of the maps comes before the arg max. Boxes: every cell gets the mean of its boxes and of its
 objectness, so that all choose the best cell together; the mean of boxes around different objects would show neither.
-Points are joined as coordinates: heatmaps do not leave the graphs, and some heads have none.
+Points are joined as coordinates: some heads have no heatmaps.
 """
 
 
@@ -34,6 +34,19 @@ def join(kind: TaskKind, outputs: Sequence[Floats]) -> Floats:
     if kind is TaskKind.CLASSIFICATION:
         return _mean_probabilities(outputs)
     return np.asarray(sum(outputs[1:], outputs[0]) / len(outputs), outputs[0].dtype)
+
+
+def join_maps(maps: Sequence[Floats | None]) -> Floats | None:
+    """Return logits (B, M, s, s) whose softmax is the mean of the softmaxes of several maps.
+
+    None if one of them is unknown, or if they differ in shape.
+    """
+    known = [one for one in maps if one is not None]
+    if len(known) < len(maps) or len({one.shape for one in known}) != 1:
+        return None
+    shape = known[0].shape
+    flat = [one.reshape(shape[0] * shape[1], -1) for one in known]
+    return join(TaskKind.CLASSIFICATION, flat).reshape(shape)
 
 
 def _mean_probabilities(logits: Sequence[Floats]) -> Floats:

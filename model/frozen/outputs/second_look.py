@@ -4,6 +4,7 @@ The network's grid is coarser than most images, so small structures gain from a 
 crop the first answer stays: a structure that the first look found elsewhere is not lost.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,10 @@ class Look:
     resize: Resize
     raw: Floats
 
+    def planes(self) -> Iterator[tuple[slice, list[Floats]]]:
+        """Yield strips of the window: its rows (from 0), and what decides between classes there (`planes_of`)."""
+        return self.resize.planes_to_native(planes_of(self.raw), Window(0, 0, self.window.width, self.window.height))
+
 
 def window_of(raw: Floats, kind: TaskKind, resize: Resize, postprocessing: Postprocessing) -> Window | None:
     """Return where to look again, given the raw output of the first look (no batch axis).
@@ -68,10 +73,9 @@ def join_masks(labels: Pixels, raw: Floats, resize: Resize, look: Look) -> None:
     `raw` are the logits of the first look. The class is the one with the largest mean of both looks' probabilities.
     """
     inside = labels[look.window.slices]
-    first = resize.planes_to_native(_planes(raw), look.window)
-    second = look.resize.planes_to_native(_planes(look.raw), Window(0, 0, look.window.width, look.window.height))
-    for (rows, one), (_, two) in zip(first, second, strict=True):
-        inside[rows] = one[0] + two[0] > 0 if len(one) == 1 else np.argmax(_softmax(one) + _softmax(two), axis=0)
+    first = resize.planes_to_native(planes_of(raw), look.window)
+    for (rows, one), (_, two) in zip(first, look.planes(), strict=True):
+        inside[rows] = one[0] + two[0] > 0 if len(one) == 1 else np.argmax(softmax(one) + softmax(two), axis=0)
 
 
 def join_boxes(corners: Corners, look: Look) -> Corners:
@@ -117,12 +121,12 @@ def _window(corners: Corners, resize: Resize, look: SecondLook) -> Window | None
     return Window(left, top, right, bottom)
 
 
-def _planes(logits: Floats) -> list[Floats]:
+def planes_of(logits: Floats) -> list[Floats]:
     """Return what decides between classes. Of two it is the difference: p + q > 1 where their logits' sum is > 0."""
     return [logits[1] - logits[0]] if len(logits) == 2 else list(logits)
 
 
-def _softmax(logits: list[Floats]) -> Floats:
+def softmax(logits: list[Floats]) -> Floats:
     """(K planes) -> probabilities (K, ...)."""
     planes = np.stack(logits)
     odds = np.exp(planes - planes.max(axis=0))

@@ -28,7 +28,7 @@ from challenge.tasks import TaskKind
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 4
+SCHEMA = 5
 _SYNC_EVERY = 64  # rows; only a power cut can lose these, and a resumed run answers them again
 
 Stamp = tuple[int, int] | None
@@ -53,6 +53,8 @@ class Identity:
     num_parts: int
     part_id: int
     part_rows: int
+    soft_masks: str = "no"
+    """`yes` or `no`: whether the probabilities of masks are written too."""
 
     @classmethod
     def of(cls, table: object) -> "Identity":
@@ -76,7 +78,8 @@ class Identity:
 class Record:
     """An answered row. `index` is its position among all rows; `entry` is its JSON object, or `mask` its mask file.
 
-    A row whose mask a later row overwrites has neither. `reason`, `note` and `looked` are as in `Answer`.
+    A row whose mask a later row overwrites has neither. `reason`, `note` and `looked` are as in `Answer`, `confidence`
+    and `spread` are the numbers of its `Confidence`. `soft_masks` are files below the folder of soft masks.
     """
 
     index: int
@@ -89,13 +92,17 @@ class Record:
     reason: str | None = None
     note: str | None = None
     looked: bool = False
+    confidence: float | None = None
+    spread: float | None = None
+    soft_masks: tuple[MaskFile, ...] = ()
 
     @classmethod
     def of(cls, table: object) -> "Record":
         """Return the record that a journal line holds. Raises ValueError if this version did not write it."""
         known = _checked(table, _RECORD)
         mask = known["mask"] and MaskFile(**_checked(known["mask"], _MASK))
-        return cls(**{**known, "kind": TaskKind(known["kind"]), "mask": mask})
+        soft = tuple(MaskFile(**_checked(file, _MASK)) for file in known["soft_masks"])
+        return cls(**{**known, "kind": TaskKind(known["kind"]), "mask": mask, "soft_masks": soft})
 
 
 _RECORD: Mapping[str, tuple[type, ...]] = {
@@ -104,6 +111,8 @@ _RECORD: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("entry", "mask"), (dict, NoneType)),
     **dict.fromkeys(("reason", "note"), (str, NoneType)),
     "looked": (bool,),
+    **dict.fromkeys(("confidence", "spread"), (float, NoneType)),
+    "soft_masks": (list,),
 }
 _MASK: Mapping[str, tuple[type, ...]] = {"file": (str,), "size": (int,), "crc32": (int,)}
 

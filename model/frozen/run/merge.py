@@ -14,13 +14,14 @@ from challenge.errors import UserError
 from challenge.host.atomic import write_atomically
 from challenge.host.disk import DiskFullError, is_full, on_disk
 from challenge.host.leftovers import refusal
-from challenge.host.output_files import check_answers_folder, is_same
+from challenge.host.output_files import check_answers_folder, check_own_folder, is_same
 from challenge.paths import output_file
 from challenge.predictions import MaskFile
 from challenge.profile import PROFILES
 from challenge.tasks import TaskKind
 from challenge.writers import JsonObject
-from model.frozen.run.journal import Identity, Journal, read_journal
+from model.frozen.run.confidence_file import write_confidence
+from model.frozen.run.journal import Identity, Journal, Record, read_journal
 from model.frozen.run.report import RunReport
 
 logger = logging.getLogger(__name__)
@@ -33,21 +34,32 @@ class _Part:
     journal: Journal
 
 
-def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
+def merge(
+    folders: Sequence[Path],
+    output_dir: Path,
+    report: RunReport,
+    *,
+    soft_masks: Path | None = None,
+    confidence: Path | None = None,
+) -> None:
     """Write to `output_dir` what one run over all rows would have written. The parts stay unchanged.
 
-    Raises UserError, before anything is written, unless `folders` are all parts of one run, each complete and given
-    once; DiskFullError, after the partial output is removed; OSError.
+    The soft masks of all parts lie in one folder, `soft_masks`, where they stay; it is checked that they are complete.
+    `confidence` is the file for the confidence of every row. Raises UserError, before anything is written, unless
+    `folders` are all parts of one run, each complete and given once; DiskFullError, after the partial output is
+    removed; OSError.
     """
     if any(is_same(output_dir, folder) for folder in folders):
         raise UserError(f"--output {output_dir} is one of the parts; give another folder")
     check_answers_folder(output_dir)
+    if soft_masks:
+        check_own_folder("--soft-masks", soft_masks, (output_dir, *folders))
     with ExitStack() as stack:
         parts = []
         for folder in folders:
             identity, journal = read_journal(folder)
             parts.append(_Part(folder, identity, stack.enter_context(journal)))
-        _check(parts)
+        _check(parts, soft_masks)
         first = parts[0].identity
         report.rows = first.rows
         report.weights = {"sha256": first.weights}
@@ -55,6 +67,8 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
         try:
             _write(parts, output_dir, report)
             report.sign(output_dir, PROFILES[first.profile].answer_files)
+            if confidence:
+                write_confidence(confidence, _records(parts), report)
         except PermissionError as error:
             raise refusal(error, output_dir) from error
         except OSError as error:
@@ -65,7 +79,7 @@ def merge(folders: Sequence[Path], output_dir: Path, report: RunReport) -> None:
     report.status = "complete"
 
 
-def _check(parts: Sequence[_Part]) -> None:
+def _check(parts: Sequence[_Part], soft_masks: Path | None) -> None:
     first = parts[0].identity
     for part in parts[1:]:
         same = replace(part.identity, part_id=first.part_id, part_rows=first.part_rows)
@@ -81,14 +95,16 @@ def _check(parts: Sequence[_Part]) -> None:
             raise UserError(f"{other.folder} and {part.folder} are both part {part.identity.part_id}; give it once")
     if missing := [str(number) for number in range(first.num_parts) if number not in by_id]:
         raise UserError(f"of {first.num_parts} parts these are missing: {', '.join(missing)}; give their folders too")
+    if soft_masks and first.soft_masks == "no":
+        raise UserError("the parts were answered without --soft-masks; leave it out, or run them again with it")
     for part in parts:
-        _check_complete(part)
+        _check_complete(part, soft_masks)
     indices = [record.index for part in parts for record in part.journal.records()]
     if sorted(indices) != list(range(first.rows)):
         raise UserError("the parts do not hold every row exactly once; run them again")
 
 
-def _check_complete(part: _Part) -> None:
+def _check_complete(part: _Part, soft_masks: Path | None) -> None:
     remedy = "run that part again with --resume"
     if len(part.journal) != part.identity.part_rows:
         raise UserError(
@@ -97,6 +113,11 @@ def _check_complete(part: _Part) -> None:
     for record in part.journal.records():
         if record.mask and not record.mask.is_whole(part.folder):
             raise UserError(f"{record.row}: {part.folder / record.mask.file} is missing or altered; {remedy}")
+        if soft_masks and (broken := [file for file in record.soft_masks if not file.is_whole(soft_masks)]):
+            raise UserError(
+                f"{record.row}: {soft_masks / broken[0].file} is missing or altered; give all parts one --soft-masks "
+                f"folder, and {remedy}"
+            )
 
 
 def _sizes(part: _Part) -> Iterator[int]:
@@ -126,8 +147,11 @@ def _write(parts: Sequence[_Part], output_dir: Path, report: RunReport) -> None:
 
 
 def _entries(parts: Sequence[_Part], kind: TaskKind) -> Iterator[JsonObject]:
-    records = heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
-    return (record.entry for record in records if record.kind is kind and record.entry is not None)
+    return (record.entry for record in _records(parts) if record.kind is kind and record.entry is not None)
+
+
+def _records(parts: Sequence[_Part]) -> Iterator[Record]:
+    return heapq.merge(*(part.journal.records() for part in parts), key=attrgetter("index"))
 
 
 def _copy(mask: MaskFile, folder: Path, output_dir: Path) -> Iterator[Path]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from challenge.errors import ImageError, PathError, UserError
-from challenge.host.disk import DiskFullError, on_disk, reserve
+from challenge.host.disk import DiskFullError, free_bytes, on_disk, reserve
 from challenge.manifest import Row, Sample
 from challenge.paths import find_image
 from challenge.predictions import BlankMask, MaskPrediction
 from challenge.profile import Profile
 from challenge.tasks import TaskKind
+from challenge.writers import write_soft_masks
 from model.frozen.loading import Batch
 from model.frozen.pipeline import Answer
 from model.frozen.run.journal import Journal, Record, Stamp
@@ -39,6 +40,7 @@ class Recorder:
         journal: Journal,
         samples: Sequence[Sample],
         report: RunReport,
+        soft_masks: Path | None = None,
     ) -> None:
         self._data_root = data_root
         self._output_dir = output_dir
@@ -46,6 +48,7 @@ class Recorder:
         self._journal = journal
         self._samples = samples
         self._report = report
+        self._soft_masks = soft_masks
         self._index = {sample.row: index for index, sample in enumerate(samples)}
         self._lock = threading.Lock()
         self._reserve = journal.path.with_name(f"{journal.path.name}.reserve")
@@ -79,7 +82,7 @@ class Recorder:
     def replay(self) -> set[Row]:
         """Count the rows that the journal lists and whose masks are intact; return these rows."""
         for record in self._journal.records():
-            if record.mask is None or record.mask.is_whole(self._output_dir):
+            if self._is_whole(record):
                 self._count(record)
                 self._done.add(self._samples[record.index].row)
         return self._done
@@ -90,10 +93,13 @@ class Recorder:
         if sample.row in self._done:
             return
         note = "; ".join(filter(None, (sample.note, answer.note))) or None
-        about = {"reason": answer.reason, "note": note, "looked": answer.looked}
+        about: dict[str, Any] = {"reason": answer.reason, "note": note, "looked": answer.looked}
+        if answer.confidence:
+            about |= {"confidence": answer.confidence.value, "spread": answer.confidence.spread}
         if isinstance(prediction, MaskPrediction | BlankMask):
+            soft = write_soft_masks(self._soft_masks, sample, prediction) if self._soft_masks else ()
             mask = self._profile.write_mask(self._output_dir, sample, prediction)
-            self._keep(self._record(sample, mask=mask, **about))
+            self._keep(self._record(sample, mask=mask, soft_masks=soft, **about))
         else:
             self._keep(self._record(sample, entry=self._profile.entry(sample, prediction), **about))
 
@@ -118,7 +124,14 @@ class Recorder:
         line_bytes = self._journal.size // (len(self._journal) + 1)
         answered, rows = self._report.answered, self._report.rows
         needed = max(0, masks) * mask_bytes + (rows - answered) * line_bytes + 1
-        return DiskFullError.of(self._output_dir, answered, rows, needed)
+        folders = [folder for folder in (self._output_dir, self._soft_masks) if folder]
+        return DiskFullError.of(min(folders, key=free_bytes), answered, rows, needed)
+
+    def _is_whole(self, record: Record) -> bool:
+        """Return whether the row's files are those that were written."""
+        if record.mask and not record.mask.is_whole(self._output_dir):
+            return False
+        return self._soft_masks is None or all(file.is_whole(self._soft_masks) for file in record.soft_masks)
 
     def _record(self, sample: Sample, **content: Any) -> Record:
         index, row = self._index[sample.row], str(sample.row)
@@ -139,7 +152,7 @@ class Recorder:
         self._report.add(record)
         if record.mask:
             self._masks += 1
-            self._mask_bytes += on_disk(record.mask.size)
+            self._mask_bytes += sum(on_disk(file.size) for file in (record.mask, *record.soft_masks))
 
 
 def json_bytes(samples: Iterable[Sample]) -> int:

@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
@@ -28,6 +31,26 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 2
 _PACKAGES = ("numpy", "pillow", "onnxruntime-gpu", "onnxruntime", "openvino", "SimpleITK", "ray")
+
+
+@dataclass
+class TaskConfidence:
+    """The confidences of a task's rows, and the spreads (native pixels) of those that have one."""
+
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    spreads: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, value: float, spread: float | None) -> None:
+        """Take in a row."""
+        self.values.append(value)
+        if spread is not None:
+            self.spreads.append(spread)
+
+    def summary(self) -> dict[str, float | None]:
+        """Return the number of rows, their median and 5th percentile, and the median spread."""
+        low, middle = np.quantile(self.values, [0.05, 0.5]).tolist()
+        spread = float(np.median(self.spreads)) if self.spreads else None
+        return {"rows": len(self.values), "median": middle, "p5": low, "spread": spread}
 
 
 @dataclass
@@ -45,6 +68,7 @@ class RunReport:
     fallbacks: list[dict[str, str]] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
     second_looks: int = 0
+    confidence: dict[str, "TaskConfidence"] = field(default_factory=dict)
     prior_tasks: Sequence[str] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +99,8 @@ class RunReport:
         """Count an answered row and keep its fallback or note."""
         self.counts[record.kind] += 1
         self.second_looks += record.looked
+        if record.confidence is not None:
+            self.confidence.setdefault(record.task_id, TaskConfidence()).add(record.confidence, record.spread)
         row = {"row": record.row, "image_path": record.image_path, "task_id": record.task_id}
         if record.reason:
             self.fallbacks.append({**row, "reason": record.reason})
@@ -120,6 +146,7 @@ class RunReport:
             "fallbacks": self.fallbacks,
             "notes": self.notes,
             "second_looks": self.second_looks,
+            "confidence": {task_id: found.summary() for task_id, found in self.confidence.items()},
             "prior_tasks": list(self.prior_tasks),
             "class_names": {task_id: list(names) for task_id, names in self.class_names.items()},
             "device": self.device,

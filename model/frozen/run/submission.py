@@ -12,16 +12,18 @@ from challenge.errors import UserError
 from challenge.host.disk import DiskFullError, is_full
 from challenge.host.leftovers import check_replaceable, refusal
 from challenge.host.limits import available_cpus, memory_limit_mib
-from challenge.host.output_files import check_answers_folder, check_inputs_are_kept, files_in
+from challenge.host.output_files import check_answers_folder, check_inputs_are_kept, check_own_folder, files_in
 from challenge.host.progress import progress
 from challenge.manifest import Sample, superseded
 from challenge.paths import MANIFEST_FOLDER, check_links, find_quietly
 from challenge.tasks import check_task_names, with_extra_tasks
+from challenge.writers import soft_mask_files
 from model.frozen.cost import Cost
 from model.frozen.engine import Engine, open_engine
 from model.frozen.loading import Batch, isolated, plan, rows_of
 from model.frozen.metadata import WeightsMetadata, read_metadata, verify
 from model.frozen.options import Options
+from model.frozen.run.confidence_file import write_confidence
 from model.frozen.run.journal import Identity, open_journal
 from model.frozen.run.recorder import Recorder, json_bytes
 from model.frozen.run.report import RunReport
@@ -70,9 +72,11 @@ def run_submission(
         masks = (sample.mask_file for sample in work.samples if sample.mask_file)
         check_replaceable(output_dir, [*map(PurePosixPath, options.profile.answer_files), *masks])
         with open_journal(output_dir, identity, resume=options.resume) as journal:
-            recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report)
+            recorder = Recorder(data_root, output_dir, options.profile, journal, samples, report, options.soft_masks)
             _answer(work, engine, recorder, report, stop)
             report.sign(output_dir, options.profile.answer_files)
+            if options.confidence:
+                write_confidence(options.confidence, journal.records(), report)
             if report.status == "complete" and options.num_parts == 1:
                 journal.remove()
     except PermissionError as error:
@@ -149,6 +153,24 @@ def _check_output(data_root: Path, output_dir: Path, samples: Sequence[Sample], 
     answers = [*masks, *map(PurePosixPath, options.profile.answer_files)]
     check_links(output_dir, answers)
     check_inputs_are_kept((output_dir / answer for answer in answers), _inputs(data_root, samples, options))
+    if options.soft_masks:
+        _check_soft_masks(options.soft_masks, data_root, output_dir, samples, options)
+
+
+def _check_soft_masks(
+    folder: Path, data_root: Path, output_dir: Path, samples: Sequence[Sample], options: Options
+) -> None:
+    if options.mask_resize != "logits":
+        raise UserError("--soft-masks needs resized logits; leave out --mask-resize labels")
+    check_own_folder("--soft-masks", folder, (output_dir, data_root, options.weights))
+    folder = Path(os.path.realpath(folder))
+    files = [file for sample in samples for file in soft_mask_files(sample)]
+    check_links(folder, files)
+    check_inputs_are_kept((folder / file for file in files), _inputs(data_root, samples, options))
+    check_replaceable(folder, files)
+    # Parts of a run share the folder, and a resumed run finds its own files.
+    if options.num_parts == 1 and not options.resume and any(files_in(folder)):
+        logger.warning("%s is not empty; files of the same names are overwritten", folder)
 
 
 def _inputs(data_root: Path, samples: Sequence[Sample], options: Options) -> Iterator[Path]:
@@ -185,6 +207,7 @@ def _identity(samples: Sequence[Sample], work: _Work, options: Options, report: 
         num_parts=options.num_parts,
         part_id=options.part_id,
         part_rows=len(work.samples),
+        soft_masks="yes" if options.soft_masks else "no",
     )
 
 

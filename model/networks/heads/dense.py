@@ -64,8 +64,15 @@ class HeatmapHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, s, s) -> (B, M, s, s) logits in training; else (B, 2M) x1, y1, x2, y2, ... in 0..1 of the image."""
-        logits: Tensor = self.maps(features)
-        return logits if self.training else soft_argmax(logits, self.reach)
+        return self.read(self.maps(features))
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Return what `forward` gives for these maps (B, M, s, s)."""
+        return maps if self.training else soft_argmax(maps, self.reach)
+
+    def logits(self, maps: Tensor) -> Tensor:
+        """Return the logits (B, M, s, s) that say where each point is: the maps themselves."""
+        return maps
 
 
 class BoxHead(nn.Module):
@@ -83,13 +90,20 @@ class BoxHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, s, s) -> (B, 5, s, s), or (B, 5, 1, 1) for one box in evaluation. Only evaluation clips boxes."""
-        raw: Tensor = self.maps(features)
-        size = raw.shape[-1]
-        left, top, right, bottom = raw[:, :4].sigmoid().unbind(dim=1)
-        centres = cell_centres(size, raw)
+        return self.read(self.maps(features))
+
+    def logits(self, maps: Tensor) -> Tensor:
+        """Return the logits (B, 1, s, s) that say which cells speak for the box."""
+        return maps[:, 4:]
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Return what `forward` gives for these maps (B, 5, s, s): logits of the sides, then of the objectness."""
+        size = maps.shape[-1]
+        left, top, right, bottom = maps[:, :4].sigmoid().unbind(dim=1)
+        centres = cell_centres(size, maps)
         x, y = centres.view(1, 1, size), centres.view(1, size, 1)
         boxes = torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
-        grid = torch.cat([boxes, raw[:, 4:]], dim=1)
+        grid = torch.cat([boxes, self.logits(maps)], dim=1)
         if self.training:
             return grid
         if self.one_box:
@@ -100,6 +114,19 @@ class BoxHead(nn.Module):
     def start_rare(self) -> None:
         """Start with improbable objects everywhere, for losses that supervise the whole grid."""
         self.maps.start_at(slice(4, 5), OBJECT_PRIOR)
+
+
+class WithMap(nn.Module):
+    """Gives a head's answer and the logits that it was read from, which is `MAP` of `System`."""
+
+    def __init__(self, head: HeatmapHead | BoxHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, s, s) -> what the head gives, and (B, M, s, s) logits; M is 1 for a box."""
+        maps: Tensor = self.head.maps(features)
+        return self.head.read(maps), self.head.logits(maps)
 
 
 def cell_centres(size: int, like: Tensor) -> Tensor:

@@ -30,19 +30,22 @@ class SharedMask(nn.Module):
 
 
 class MaskBoxHead(nn.Module):
-    """Joins the box that `head` gives for an image with the image's mask. It has no parameters of its own."""
+    """Joins the box that `head` (a `WithMap`) gives with the image's mask. It has no parameters of its own."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, s, s) and the mask's logits (B, K, s, s) -> (B, 5, 1, 1); in training the whole grid of `head`."""
-        answer: Tensor = self.head(features)
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, s, s) and the mask's logits (B, K, s, s) -> (B, 5, 1, 1), and the map of `head`.
+
+        In training the first is the whole grid of `head`.
+        """
+        answer, logits = self.head(features)
         if self.training:
-            return answer
+            return answer, logits
         box = with_mask(answer[:, :4, 0, 0], mask)
-        return torch.cat([box[:, :, None, None], answer[:, 4:]], dim=1)
+        return torch.cat([box[:, :, None, None], answer[:, 4:]], dim=1), logits
 
 
 def with_mask(box: Tensor, mask: Tensor) -> Tensor:

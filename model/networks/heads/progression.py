@@ -16,7 +16,7 @@ _OUTSIDE = 1.02  # a point 2 closer to the head than this (1 is its border) has 
 
 
 class ProgressionHead(nn.Module):
-    """`head` gives the points from heatmaps. `share` (0..1) is the weight of what the masks show instead.
+    """`head` (a `WithMap`) gives the points from heatmaps. `share` (0..1) is the weight of what the masks show instead.
 
     It has no parameters of its own, so masks can be joined to a network that was trained without them.
     """
@@ -25,10 +25,13 @@ class ProgressionHead(nn.Module):
         super().__init__()
         self.head, self.share = head, share
 
-    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, s, s) and the masks' logits (B, 3, s, s) -> (B, 6) in 0..1; in training the head's maps."""
-        answer: Tensor = self.head(features)
-        return answer if self.training else with_masks(answer, mask, self.share)
+    def forward(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, s, s) and the masks' logits (B, 3, s, s) -> (B, 6) in 0..1, and the maps.
+
+        In training the first is the maps too.
+        """
+        answer, logits = self.head(features)
+        return answer if self.training else with_masks(answer, mask, self.share), logits
 
 
 def with_masks(points: Tensor, mask: Tensor, share: float) -> Tensor:

@@ -13,11 +13,11 @@ from challenge.errors import UserError
 from challenge.tasks import TaskKind, TaskSpec
 from model.networks.decoders.fpn import FPN
 from model.networks.encoders import Encoder
-from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead
+from model.networks.heads.dense import Adapter, BoxHead, HeatmapHead, MapHead, WithMap
 from model.networks.heads.ellipse import EllipseHead
 from model.networks.heads.mask_box import MASK, MaskBoxHead, SharedMask
 from model.networks.heads.progression import ProgressionHead
-from model.networks.system import ENCODER, IMAGES, OUTPUT, PYRAMID, Stage, System, head_stage
+from model.networks.system import ENCODER, IMAGES, MAP, OUTPUT, PYRAMID, Stage, System, head_stage
 
 _FEATURES = ("f4", "f8", "f16", "f32")
 _CLASS_FEATURES = _FEATURES[1:]
@@ -91,7 +91,8 @@ class Atlas(System):
             self.heads[spec.task_id] = head
             if adapter and is_dense:
                 self.adapters[spec.task_id] = Adapter(channels, adapter)
-            self.stages[name] = Stage(self._head(spec.task_id), source, (OUTPUT,))
+            outputs = (OUTPUT, MAP) if isinstance(head, HeatmapHead | BoxHead) else (OUTPUT,)
+            self.stages[name] = Stage(self._head(spec.task_id), source, outputs)
             self.paths[spec.task_id] = (ENCODER, PYRAMID, name) if is_dense else (ENCODER, name)
         if box_masks and not one_box:
             raise UserError("box_masks needs one_box: the best cell of a grid cannot use a mask; set one_box = true")
@@ -116,10 +117,12 @@ class Atlas(System):
         """Route the path of a task through the head of the task `mask`; `head` takes the dense map and the mask."""
         source, name = head_stage(mask), head_stage(task_id)
         self.stages[source] = Stage(SharedMask(self._head(mask)), ("dense",), (OUTPUT, MASK))
-        self.stages[name] = Stage(head, ("dense", MASK), (OUTPUT,))
+        self.stages[name] = Stage(head, ("dense", MASK), (OUTPUT, MAP))
         self.paths[task_id] = (*self.paths[mask], name)
 
     def _head(self, task_id: str) -> nn.Module:
-        """Return the task's head, with its adapter in front if it has one."""
+        """Return the task's head, with its map if it reads one, and its adapter in front if it has one."""
         head = self.heads[task_id]
+        if isinstance(head, HeatmapHead | BoxHead):
+            head = WithMap(head)
         return nn.Sequential(self.adapters[task_id], head) if task_id in self.adapters else head

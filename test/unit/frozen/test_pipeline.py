@@ -49,13 +49,13 @@ class Router:
         self.batches = []
         self.spoilt = spoilt
 
-    def run(self, images, tasks):
+    def with_maps(self, images, tasks):
         self.batches.append((images, [list(names) for names in tasks]))
         for spec in SPECS:
             numbers = [number for number, names in enumerate(tasks) if spec.task_id in names]
             if numbers:
                 raw = np.stack([self.raw(images[number], spec.kind) for number in numbers])
-                yield spec.task_id, numbers, raw * np.nan if self.spoilt and len(self.batches) > 1 else raw
+                yield spec.task_id, numbers, raw * np.nan if self.spoilt and len(self.batches) > 1 else raw, None
 
     @staticmethod
     def raw(image, kind):
