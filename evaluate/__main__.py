@@ -214,6 +214,20 @@ def compare(
 
 @main.command()
 @click.argument("scores", type=EXISTING_FILE)
+def misses(scores: Path) -> None:
+    """Do masks fail as a whole, or at their borders? Print each task's missed masks and their part of the error.
+
+    SCORES is a result file of `score --json`.
+    """
+    from evaluate import misses as missed
+    from evaluate.scores.result import read_result
+
+    for line in missed.table(missed.misses(read_result(scores))):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("scores", type=EXISTING_FILE)
 @_data_root
 @_predictions
 @click.option("--output", type=FOLDER, required=True, help="Folder for worst-KIND.jpg.")
