@@ -105,7 +105,7 @@ COMMANDS = sorted(main.commands)
 
 
 def test_the_list_of_commands() -> None:
-    assert COMMANDS == ["check", "compare", "gallery", "report", "score", "uusic-folder", "worst"]
+    assert COMMANDS == ["check", "compare", "confidence", "gallery", "report", "score", "uusic-folder", "worst"]
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
