@@ -81,7 +81,7 @@ def start(tmp_path):
     ("count", "batch_size", "sampling"),
     [
         (2, 3, SECTIONS["sampling"]),
-        (2, 6, {"mixed": True}),
+        pytest.param(2, 6, {"mixed": True}, marks=pytest.mark.slow),
         *(pytest.param(3, rows, SECTIONS["sampling"], marks=pytest.mark.slow) for rows in (5, 2)),
     ],
 )

@@ -182,6 +182,7 @@ def killed(arguments, when):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_killed_in_a_run_and_between_runs_it_goes_on_and_repeats_no_finished_network(arguments, whole, tmp_path):
     output = tmp_path / "out"
     command = [*arguments, str(output), "--resume", "--set", "checkpoint_every=1"]
