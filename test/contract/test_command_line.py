@@ -69,7 +69,7 @@ def test_user_errors_are_exit_code_2_with_one_sentence(call, data, tmp_path):
 def test_unavailable_precision_is_refused(call):
     result = call("--precision", "float16", **{"--device": "cpu"})
     assert result.returncode == 2
-    assert last_line(result) == "--precision float16 needs a GPU with TensorRT; use auto, float32 or bfloat16"
+    assert last_line(result) == "--precision float16 needs a GPU that CUDA can use; use auto, float32 or bfloat16"
 
 
 def test_unwritable_output_is_refused(call, tmp_path):
