@@ -9,6 +9,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tiny import export_tiny_ensemble
 
 from evaluate.uusic_folder import write_uusic_folder
 
@@ -147,6 +148,16 @@ def test_grand_challenge_s_model_mount_replaces_the_weights(stranger_runs, phant
     assert "the mounted model" in stranger_runs(phantoms, output, "--list-tasks", options=mount).stdout
     stranger_runs(phantoms, output, "--tasks", "FUGC", options=mount)
     assert json.loads((output / "regression_predictions.json").read_text())
+
+
+def test_an_ensemble_gives_the_bytes_of_a_local_run(stranger_runs, local_python, phantoms, output, tmp_path, repository):
+    model, here = tmp_path / "model", tmp_path / "here"
+    export_tiny_ensemble(model)
+    mount = f"--volume {model}:/opt/ml/model:ro --env FMC_UIA_WEIGHTS=/opt/ml/model"
+    assert "2 networks" in stranger_runs(phantoms, output, options=mount).stderr
+    subprocess.run([local_python, "inference.py", "--input", phantoms, "--output", here, "--weights", model,
+                    "--log-level", "WARNING"], cwd=repository, check=True)  # fmt: skip
+    assert contents(output) == contents(here)
 
 
 @pytest.mark.parametrize("spoilt", ["encoder.onnx", "weights.json"])
