@@ -150,7 +150,7 @@ def test_grand_challenge_s_model_mount_replaces_the_weights(stranger_runs, phant
     assert json.loads((output / "regression_predictions.json").read_text())
 
 
-def test_an_ensemble_gives_the_bytes_of_a_local_run(stranger_runs, local_python, phantoms, output, tmp_path, repository):
+def test_an_ensemble_answers_as_a_local_run(stranger_runs, local_python, phantoms, output, tmp_path, repository):
     model, here = tmp_path / "model", tmp_path / "here"
     export_tiny_ensemble(model)
     mount = f"--volume {model}:/opt/ml/model:ro --env FMC_UIA_WEIGHTS=/opt/ml/model"
