@@ -35,8 +35,9 @@ def two_masks(data):
 
 def test_two_masks_of_one_image_and_task_are_both_written(data, call, untouched, monkeypatch):
     asked = []
-    run = Router.run
-    monkeypatch.setattr(Router, "run", lambda self, images, tasks: (asked.extend(tasks), run(self, images, tasks))[1])
+    run = Router.with_maps
+    watched = lambda self, images, tasks: (asked.extend(tasks), run(self, images, tasks))[1]  # noqa: E731
+    monkeypatch.setattr(Router, "with_maps", watched)
     two_masks(data)
     ended = call(data.root)
     assert (ended.code, ended.report["rows"], ended.report["duplicates"]) == (0, 10, 1)

@@ -17,8 +17,9 @@ ATLAS = {"name": "atlas", "options": {"encoder": "test_efficientnet", "pyramid_c
 def test_objects_start_rare_if_the_whole_grid_is_supervised(system, loss):
     sections = {"system": ATLAS} if system == "atlas" else {}
     network = network_of(tiny_config(**sections, loss={"detection": loss}), [CATALOGUE["thyroid_nodule_det"]], {})
-    head = network.stages["head.thyroid_nodule_det"].module
-    bias = (head.maps[-1] if system == "atlas" else head.predict).bias[4].item()
+    task_id = "thyroid_nodule_det"
+    last = network.heads[task_id].maps[-1] if system == "atlas" else network.stages[f"head.{task_id}"].module.predict
+    bias = last.bias[4].item()
     assert (bias == pytest.approx(OBJECT_PRIOR)) is loss.startswith("focal")
 
 
