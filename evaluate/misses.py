@@ -1,5 +1,6 @@
 """Do masks fail as a whole, or at their borders? Both lower the mean Dice, and call for different work."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,4 +65,5 @@ def table(found: Iterator[Misses]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---:|"
     for one in found:
         numbers = f"{one.rows} | {one.dice:.3f} | {one.median:.3f} | {one.missed}"
-        yield f"| {one.task_id} | {numbers} | {one.share:.0%} | {one.rest:.3f} |"
+        rest = "-" if math.isnan(one.rest) else f"{one.rest:.3f}"
+        yield f"| {one.task_id} | {numbers} | {one.share:.0%} | {rest} |"

@@ -47,7 +47,8 @@ def read_confidence(path: Path, predictions: Path) -> Confidences:
         signatures = dict(content["answer_files"])
         found = dict(_entry(row) for row in content["rows"] if row["confidence"] is not None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not readable as a file of confidences ({error!r}); {_HOW}") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path}: not readable as a file of confidences ({why}); {_HOW}") from error
     for name, sha256 in signatures.items():
         file = predictions / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
