@@ -48,7 +48,9 @@ def check_own_folder(option: str, folder: Path, others: Iterable[Path]) -> None:
         raise UserError(f"{option} {folder} is a file; give a folder")
     for other in others:
         if _lies_in(target, other) or _lies_in(Path(os.path.realpath(other)), target):
-            raise UserError(f"{option} {folder} and {other} lie in each other; give a folder of its own")
+            raise UserError(
+                f"{option} {folder} and {other} are the same folder, or one lies in the other; give another one"
+            )
     check_answers_folder(folder, option=option)
     if found := [name for name in sorted({*RESERVED, UUSIC_JSON_FILE}) if (target / name).exists()]:
         raise UserError(f"{option} {folder} holds the answers of a run ({found[0]}); give another folder")

@@ -9,7 +9,9 @@ from PIL import Image
 
 from inference import Predictor
 
-source, target = sys.argv[1:3]
+if len(sys.argv) != 3:
+    sys.exit("usage: python docs/examples/predict.py IMAGE OUT.png")
+source, target = sys.argv[1:]
 with Predictor() as predictor:
     answers = predictor.predict(source, tasks=("breast_lesion", "breast_2cls", "breast_lesion_det"))
     names = predictor.class_names.get("breast_2cls", ("class 0", "class 1"))

@@ -137,11 +137,11 @@ def test_parts_without_soft_masks_cannot_be_merged_with_them(many, tiny_weights,
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("out/soft", "lie in each other"),
-        ("out", "lie in each other"),
-        ("data/soft", "lie in each other"),
-        ("data/images", "lie in each other"),
-        (".", "lie in each other"),
+        ("out/soft", "one lies in the other"),
+        ("out", "one lies in the other"),
+        ("data/soft", "one lies in the other"),
+        ("data/images", "one lies in the other"),
+        (".", "one lies in the other"),
         ("other", "holds the answers of a run"),
         ("file", "is a file"),
     ],
@@ -165,7 +165,7 @@ def call_or_usage(call, *arguments):
 
 
 def test_the_weights_labels_and_links_are_refused(many, tiny_weights, tmp_path):
-    with pytest.raises(UserError, match="lie in each other"):
+    with pytest.raises(UserError, match="one lies in the other"):
         answer(many, tmp_path / "out", tiny_weights / "soft", tiny_weights)
     with pytest.raises(UserError, match="needs resized logits; leave out --mask-resize labels"):
         answer(many, tmp_path / "out", tmp_path / "soft", tiny_weights, mask_resize="labels")

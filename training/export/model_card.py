@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import Any
 
 from challenge.tasks import TaskKind
@@ -10,12 +11,14 @@ from model.frozen.metadata import TaskMetadata, WeightsMetadata
 from training.run_folder.provenance import LICENCE_FILE
 
 FILE = "README.md"
+_WRAP = TextWrapper(120, break_long_words=False, break_on_hyphens=False)
 
 
 def write_model_card(facts: WeightsMetadata, scores: Mapping[str, Any], output: Path) -> None:
     """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty."""
     lines = _lines(facts, scores, licensed=(output / LICENCE_FILE).is_file())
-    (output / FILE).write_text("\n".join(lines) + "\n", "utf-8")
+    wrapped = (part for line in lines for part in ([line] if line.startswith("|") else _WRAP.wrap(line) or [""]))
+    (output / FILE).write_text("\n".join(wrapped) + "\n", "utf-8")
 
 
 def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool) -> Iterable[str]:
@@ -27,7 +30,7 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield ""
     yield "**Intended use: research. Not a medical device. Do not base clinical decisions on it.**"
     yield ""
-    words = ", ".join(f"{key} {value}" for key, value in options.items()) or "its default options"
+    words = ", ".join(f"{key} {_option(value)}" for key, value in options.items()) or "its default options"
     yield f"System `{facts.system}` with {words}."
     if facts.members:
         folders = ", ".join(f"`{member.folder}`" for member in facts.members)
@@ -72,6 +75,13 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield "- Class numbers are those of the training folder. They may differ from the challenge's."
     where = "`LICENSE` in this folder" if licensed else "the table above"
     yield f"- Licences of the training data restrict the weights: see {where}."
+
+
+def _option(value: object) -> str:
+    """Return an option's value in words: a table as `(key: value, ...)`."""
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{key}: {one}' for key, one in value.items())})"
+    return str(value)
 
 
 def _classes(facts: WeightsMetadata) -> Iterable[str]:

@@ -68,10 +68,15 @@ class Identity:
         """Return `"batch_size is 8 there and 4 here"` for every field that `other` (here) has another value of."""
         pairs = [(field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return [
-            f"{name} is {str(there)[:12] or 'all'} there and {str(here)[:12] or 'all'} here"
+            f"{name} is {_short(name, there)} there and {_short(name, here)} here"
             for name, there, here in pairs
             if there != here and name not in ("rows", "part_rows")  # these follow from the others
         ]
+
+
+def _short(name: str, value: object) -> str:
+    """Return a value as it is told: the first digits of a hash, and `all` for no choice of tasks."""
+    return str(value)[:12] if name in ("weights", "manifest") else str(value) or "all"
 
 
 @dataclass(frozen=True, slots=True)
