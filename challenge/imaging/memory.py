@@ -33,6 +33,8 @@ def image_of(image: Numbers | Image.Image, name: str = "the image") -> DecodedIm
 
 
 def _checked(values: Numbers, name: str) -> Numbers:
+    if not isinstance(values, np.ndarray):
+        raise ImageError(f"{name} is a {type(values).__name__}; give an array, a Pillow image or a path")
     if values.dtype not in _TYPES:
         raise ImageError(f"{name}: the numbers are {values.dtype}; give uint8 or uint16")
     if values.ndim == 2 or (values.ndim == 3 and 1 <= values.shape[2] <= _MOST_CHANNELS):

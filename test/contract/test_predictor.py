@@ -118,6 +118,8 @@ def test_the_encoder_runs_once_for_all_tasks_of_an_image(tiny_weights, grey, mon
     ("image", "message"),
     [
         (np.zeros((4, 5), np.float32), "the image: the numbers are float32; give uint8 or uint16"),
+        (None, "the image is a NoneType; give an array, a Pillow image or a path"),
+        ([[[1, 2], [3, 4]]], "is a list; give an array, a Pillow image or a path"),
         (np.zeros((4, 5, 6), np.uint8), r"the image: the shape is \(4, 5, 6\); give"),
         (np.zeros((0, 5), np.uint8), "the image: an image of 5x0 pixels is empty"),
         ("no such file.png", "no such file.png: No such file"),
