@@ -1,5 +1,6 @@
 """`python -m training ...`: train networks and export them as weights."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -358,6 +359,7 @@ def average(runs: tuple[Path, ...], output: Path, reinitialised: tuple[str, ...]
     show_default=True,
     help="hub: the model card begins with the front matter that model hubs read.",
 )
+@options.answered_by
 @click.option("--overwrite", is_flag=True, help="Replace the files in OUTPUT, such as another network's weights.")
 def export(
     runs: tuple[Path, ...],
@@ -367,6 +369,7 @@ def export(
     reduced: tuple[str, ...],
     postprocess: Postprocess,
     card: str,
+    answered_by: dict[str, Path],
     overwrite: bool,
 ) -> None:
     """Export a RUN, or several that then answer together, as weights that inference.py runs, with a model card."""
@@ -374,7 +377,8 @@ def export(
     from training.export.hub_card import for_hubs
     from training.export.run import summary
 
-    facts = export_runs(runs, output, scores, sources, reduced, default_postprocess=postprocess, overwrite=overwrite)
+    write = partial(export_runs, default_postprocess=postprocess, overwrite=overwrite, answered_by=answered_by)
+    facts = write(runs, output, scores, sources, reduced)
     if card == "hub":
         for_hubs(output, facts, scores)
     click.echo(f"{summary(facts, output)} in {output}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,16 @@ def _minutes(_: click.Context, __: click.Parameter, value: float | None) -> floa
     if value is not None and not 0 < value < math.inf:
         raise click.BadParameter(f"{value} is not above 0")
     return value
+
+
+def _named_runs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    pairs = [value.partition("=") for value in values]
+    for name, _equals, run in pairs:
+        if not name or not run:
+            raise click.BadParameter(f"{name + _equals + run!r} is not TASK=RUN")
+    if len(named := {name: Path(run) for name, _, run in pairs}) < len(pairs):
+        raise click.BadParameter("a task is named twice")
+    return named
 
 
 def renamed(new: str) -> Callable[[click.Context, click.Parameter, object], None]:
@@ -49,4 +60,11 @@ score_root = click.option(
     "--val-root", type=FOLDER, help="Score the rows of this folder instead of the run's dev rows."
 )
 weights_output = click.option("--output", required=True, type=FOLDER, help="Folder for the weights.")
+answered_by = click.option(
+    "--answered-by",
+    multiple=True,
+    metavar="TASK=RUN",
+    callback=_named_runs,
+    help="Of several runs, the one that answers this task (or kind: classification=RUN). Can be repeated.",
+)
 verbose = click.option("--verbose", is_flag=True, help="List how every key was used.")

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from challenge.errors import UserError
+from challenge.tasks import nearest
 from model.frozen.metadata import (
     FILE,
     Member,
@@ -43,14 +44,21 @@ def export_runs(
     *,
     default_postprocess: Postprocess = Postprocess.NONE,
     overwrite: bool = False,
+    answered_by: Mapping[str, Path] | None = None,
 ) -> WeightsMetadata:
     """Export one run by `export_run`, or several runs into `output/member-N`, with what joins them in `output`.
 
-    A run whose recipe chose tasks (`data.tasks`) answers those alone. The arguments are those of `export_run`;
-    `scores_file` holds the scores of the joined answers. The files are moved
-    to `output` after all of them were written and checked. Raises UserError for unreadable files, if the networks
-    cannot answer together, or if `output` holds anything and `overwrite` is not set.
+    A run whose recipe chose tasks (`data.tasks`) answers those alone. `answered_by` names the one run that answers a
+    task or a kind, whatever the recipes chose; a task goes before its kind. The other arguments are those of
+    `export_run`; `scores_file` holds the scores of the joined answers. The files are moved to `output` after all of
+    them were written and checked. Raises UserError for unreadable files, if the networks cannot answer together, if
+    `answered_by` names a run that is not among `runs` or was not trained on the task, or if `output` holds anything
+    and `overwrite` is not set.
     """
+    answered_by = {name: run.resolve() for name, run in (answered_by or {}).items()}
+    for name, run in answered_by.items():
+        if len(runs) == 1 or run not in [one.resolve() for one in runs]:
+            raise UserError(f"{name} cannot be answered by {run}, which is not among the exported runs")
     export = partial(export_run, sources_file=sources_file, reduced=reduced, default_postprocess=default_postprocess)
     if len(runs) == 1:
         return export(runs[0], output, scores_file, overwrite=overwrite)
@@ -64,8 +72,10 @@ def export_runs(
             own = f"member-{number}"
             logger.info("%s becomes %s", run, own)
             written = export(run, folder / own, None)
-            learned |= {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
-            written = _of_its_tasks(written, folder / own)
+            trained = {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
+            learned |= trained
+            _check_trained(run, trained, answered_by, written)
+            written = _without(_left_to_others(run, written, answered_by), written, folder / own)
             digest = hashlib.sha256((folder / own / FILE).read_bytes()).hexdigest()
             members.append(Member(own, digest, in_folder(written, own)))
         metadata = joined(members, runs, scores)
@@ -108,17 +118,33 @@ def joined(members: Sequence[Member], names: Sequence[object], scores: Mapping[s
     return ensemble_of(shared, members, Path(FILE))
 
 
-def _of_its_tasks(written: WeightsMetadata, folder: Path) -> WeightsMetadata:
-    """Return what a member says if its recipe's `data.tasks` chose some tasks: others answer the rest.
+def _left_to_others(run: Path, written: WeightsMetadata, answered_by: Mapping[str, Path]) -> set[str]:
+    """Return the tasks that this run does not answer: other runs were named for them, or its recipe chose others.
 
     A second phase per kind moves the encoder away from the heads of the other kinds, which it keeps.
     """
     chosen = written.extra["recipe"]["data"]["tasks"]
-    left = {
-        task_id
-        for task_id, task in written.tasks.items()
-        if chosen and task_id not in chosen and task.spec.kind.lower() not in chosen
-    }
+    left = set()
+    for task_id, task in written.tasks.items():
+        kind = task.spec.kind.lower()
+        named = answered_by.get(task_id, answered_by.get(kind))
+        if (named != run.resolve()) if named else (chosen and task_id not in chosen and kind not in chosen):
+            left.add(task_id)
+    return left
+
+
+def _check_trained(
+    run: Path, trained: Collection[str], answered_by: Mapping[str, Path], written: WeightsMetadata
+) -> None:
+    """Raise UserError if `run` is named for a task or kind on which it was not trained."""
+    known = {*trained, *(written.tasks[task_id].spec.kind.lower() for task_id in trained)}
+    for name, named in answered_by.items():
+        if named == run.resolve() and name not in known:
+            raise UserError(f"{run} was not trained on {name!r}{nearest(name, known)}, so it cannot answer it")
+
+
+def _without(left: Collection[str], written: WeightsMetadata, folder: Path) -> WeightsMetadata:
+    """Return what a member says if others answer the tasks in `left`; graphs that only those need are deleted."""
     if not left:
         return written
     tasks = {

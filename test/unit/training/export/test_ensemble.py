@@ -94,6 +94,46 @@ def test_runs_of_a_second_phase_answer_the_tasks_that_they_chose(four_kinds, tmp
         verify(read_metadata(tmp_path / "weights" / member.folder), tmp_path / "weights" / member.folder)
 
 
+def test_one_run_answers_a_task_if_the_command_says_so(folds, tmp_path):
+    weights, (first, second) = tmp_path / "weights", folds
+    named = ["--answered-by", f"classification={second}", "--answered-by", f"breast_lesion={first}"]
+    done = call("export", *folds, "--output", weights, *named)
+    assert done.exit_code == 0, done.output
+    answering = {
+        task_id: [one.folder for one in read_metadata(weights).members if one.metadata.tasks[task_id].path]
+        for task_id in ("breast_2cls", "breast_lesion", "breast_lesion_det")
+    }
+    assert answering == {
+        "breast_2cls": ["member-2"],
+        "breast_lesion": ["member-1"],
+        "breast_lesion_det": ["member-1", "member-2"],
+    }
+    assert not (weights / "member-1" / "heads" / "breast_2cls.onnx").exists()
+    verify(read_metadata(weights), weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "said"),
+    [
+        ("breast_2cls", "elsewhere", "breast_2cls cannot be answered by"),
+        ("breast_2clz", "first", "was not trained on 'breast_2clz'; did you mean 'breast_2cls'\\?"),
+        ("cervix", "first", "was not trained on 'cervix'"),
+        ("breast_2cls", "", "is not TASK=RUN"),
+    ],
+)
+def test_a_run_that_cannot_answer_a_task_is_refused(name, run, said, folds, tmp_path):
+    run = {"first": folds[0], "elsewhere": tmp_path / "elsewhere"}.get(run, run)
+    assert_refused(call("export", *folds, "--output", tmp_path / "out", "--answered-by", f"{name}={run}"), said)
+    assert not list(tmp_path.glob("out/member-*"))
+
+
+def test_a_task_has_one_run_that_answers_it(folds, tmp_path):
+    twice = [f"--answered-by=breast_2cls={run}" for run in folds]
+    assert_refused(call("export", *folds, "--output", tmp_path / "out", *twice), "a task is named twice")
+    alone = f"--answered-by=breast_2cls={folds[0]}"
+    assert_refused(call("export", folds[0], "--output", tmp_path / "out", alone), "not among the exported runs")
+
+
 @pytest.fixture(scope="module")
 def metadata(tmp_path_factory):
     return export_tiny(tmp_path_factory.mktemp("tiny"))
