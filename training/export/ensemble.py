@@ -29,6 +29,7 @@ from training.export.model_card import write_model_card
 from training.export.place import clear, move
 from training.export.run import export_run, official, read_scores
 from training.run_folder.provenance import LICENCE_FILE, read_licence
+from training.run_folder.trainable import leave_to_others, load_network
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def export_runs(
     scores = read_scores(scores_file)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
-        folder, members, learned = Path(name), [], set()
+        folder, exported, learned = Path(name), {}, set()
         for number, run in enumerate(runs, 1):
             own = f"member-{number}"
             logger.info("%s becomes %s", run, own)
@@ -75,9 +76,9 @@ def export_runs(
             trained = {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
             learned |= trained
             _check_trained(run, trained, answered_by, written)
-            written = _without(_left_to_others(run, written, answered_by), written, folder / own)
-            digest = hashlib.sha256((folder / own / FILE).read_bytes()).hexdigest()
-            members.append(Member(own, digest, in_folder(written, own)))
+            exported[own] = _without(_left_to_others(run, written, answered_by), written, folder / own, run)
+        specs = {task_id: spec for one in exported.values() for task_id, spec in one.specs.items()}
+        members = [_member(own, one.with_priors(specs.values()), folder) for own, one in exported.items()]
         metadata = joined(members, runs, scores)
         if lost := learned.intersection(metadata.prior_tasks):
             logger.warning("no run chose %s in data.tasks, though it was learned; the prior answers", sorted(lost))
@@ -143,8 +144,8 @@ def _check_trained(
             raise UserError(f"{run} was not trained on {name!r}{nearest(name, known)}, so it cannot answer it")
 
 
-def _without(left: Collection[str], written: WeightsMetadata, folder: Path) -> WeightsMetadata:
-    """Return what a member says if others answer the tasks in `left`; graphs that only those need are deleted."""
+def _without(left: Collection[str], written: WeightsMetadata, folder: Path, run: Path) -> WeightsMetadata:
+    """Return what a member says if others answer the tasks in `left`, and delete what only those need."""
     if not left:
         return written
     tasks = {
@@ -155,11 +156,16 @@ def _without(left: Collection[str], written: WeightsMetadata, folder: Path) -> W
     for name, graph in written.graphs.items():
         if name not in used:
             (folder / graph.file).unlink()
-    graphs = {name: graph for name, graph in written.graphs.items() if name in used}
-    metadata = replace(written, tasks=tasks, graphs=graphs)
-    write_metadata(metadata, folder)
-    write_model_card(metadata, {}, folder)
-    return metadata
+    network, _ = load_network(run)
+    leave_to_others(left, network, folder)
+    return replace(written, tasks=tasks, graphs={name: graph for name, graph in written.graphs.items() if name in used})
+
+
+def _member(own: str, metadata: WeightsMetadata, folder: Path) -> Member:
+    """Write the `weights.json` and the card of a member, which tell what it answers itself."""
+    write_metadata(metadata, folder / own)
+    write_model_card(metadata, {}, folder / own)
+    return Member(own, hashlib.sha256((folder / own / FILE).read_bytes()).hexdigest(), in_folder(metadata, own))
 
 
 def _joined_task(several: Sequence[TaskMetadata]) -> TaskMetadata:
@@ -176,7 +182,7 @@ def _joined_task(several: Sequence[TaskMetadata]) -> TaskMetadata:
     if len(names) > 1:
         raise UserError(f"{task_id}: the runs call the classes {names[0]} and {names[1]}; name them with --sources")
     if len(trained) < len(several):
-        logger.warning("%s: %d of %d networks were trained on it and answer", task_id, len(trained), len(several))
+        logger.info("%s: %d of %d networks answer", task_id, len(trained), len(several))
     means = [task.fallback for task in trained if task.fallback]
     return replace(
         first,

@@ -89,7 +89,10 @@ def _words(spec: TaskSpec) -> str:
 
 
 def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> None:
-    """Load every tensor but those of heads and adapters that the start does not have, or has of another kind."""
+    """Load every tensor but those of heads and adapters that the start does not have, or has of another kind.
+
+    A member of an ensemble also lacks the stages that only the tasks use that it left to others.
+    """
     known = {spec.task_id: spec for spec in start.tasks}
     for task_id in new:
         if task_id in known and known[task_id] != new[task_id]:
@@ -97,12 +100,15 @@ def _load_start(network: System, start: Start, new: Mapping[str, TaskSpec]) -> N
                 f"{task_id} is {_words(new[task_id])} in the data and {_words(known[task_id])} in the weights; "
                 "give the new task another name"
             )
-    reinitialised = set(new) - set(known)
-    for task_id in sorted(set(new) & set(known)):
+    reinitialised = (set(new) - set(known)) | set(start.left)
+    for task_id in sorted(set(new) - reinitialised):
         if not any(key in start.state for key in _head_keys(network, task_id)):
             logger.warning("%s: the start has another kind of head; this one is reinitialised", task_id)
             reinitialised.add(task_id)
-    heads = {part for t in reinitialised for part in network.stages[network.paths[t][-1]].module.modules()}
+    unknown = {network.paths[task_id][-1] for task_id in reinitialised}
+    if start.left:
+        unknown |= set(network.stages) - {name for t in set(known) - reinitialised for name in network.paths[t]}
+    heads = {part for name in unknown for part in network.stages[name].module.modules()}
     fresh = {
         key
         for name, module in network.named_modules()

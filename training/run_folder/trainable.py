@@ -5,7 +5,7 @@ tasks, the facts and the counters of the run. It is for training only; the conta
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Start:
     state: Mapping[str, Tensor]
     facts: RunFacts = field(default_factory=RunFacts)
     counters: Counters = field(default_factory=Counters)
+    left: Sequence[str] = ()
+    """Tasks that other networks of an ensemble answer: their heads are not in `state`."""
 
     @classmethod
     def of(cls, state: RunState) -> "Start":
@@ -49,14 +51,34 @@ def write_trainable(
     network: System, config: Config, folder: Path, facts: RunFacts | None = None, counters: Counters | None = None
 ) -> None:
     """Write `folder/network.safetensors`."""
+    start = Start(list(network.tasks.values()), network.state_dict(), facts or RunFacts(), counters or Counters())
+    _write(start, config, folder)
+
+
+def leave_to_others(left: Collection[str], network: System, folder: Path) -> None:
+    """Take the tensors that only the tasks in `left` use out of `folder/network.safetensors`, which is `network`'s."""
+    start, config = _read_trainable(folder / FILE)
+    stages = {name for task_id, path in network.paths.items() if task_id not in left for name in path}
+    kept = {id(part) for name in stages for part in network.stages[name].module.state_dict(keep_vars=True).values()}
+    of_stages = {
+        id(part) for stage in network.stages.values() for part in stage.module.state_dict(keep_vars=True).values()
+    }
+    gone = {key for key, part in network.state_dict(keep_vars=True).items() if id(part) in of_stages - kept}
+    state = {key: tensor for key, tensor in start.state.items() if key not in gone}
+    rows = {task_id: count for task_id, count in start.facts.rows.items() if task_id not in left}
+    _write(replace(start, state=state, left=sorted(left), facts=replace(start.facts, rows=rows)), config, folder)
+
+
+def _write(start: Start, config: Config, folder: Path) -> None:
     about = {
         "schema": SCHEMA,
         "config": to_dict(config),
-        "tasks": tasks_as_table(network.tasks.values()),
-        "facts": (facts or RunFacts()).as_table(),
-        "counters": asdict(counters or Counters()),
+        "tasks": tasks_as_table(start.tasks),
+        "left": list(start.left),
+        "facts": start.facts.as_table(),
+        "counters": asdict(start.counters),
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in start.state.items()}
     (folder / FILE).write_bytes(save(tensors, {"about": json.dumps(about)}))  # its own writer hides a full disk
 
 
@@ -107,6 +129,7 @@ def _read_trainable(path: Path) -> tuple[Start, Config]:
             )
         about = from_schema_1(about) if schema == 1 else about
         facts, counters = RunFacts.from_table(about["facts"]), Counters(**about["counters"])
-        return Start(tasks_from_table(about["tasks"]), state, facts, counters), from_recorded(about["config"])
+        start = Start(tasks_from_table(about["tasks"]), state, facts, counters, tuple(about.get("left", ())))
+        return start, from_recorded(about["config"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged or from another program ({error}); export the run again") from error
