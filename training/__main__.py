@@ -277,7 +277,7 @@ def score(
 
 
 @main.command()
-@options.run
+@options.runs
 @options.run_data
 @options.score_root
 @options.run_cache
@@ -285,15 +285,15 @@ def score(
               help="Poorer pictures (augmentation has them too), or other machines (it does not).")  # fmt: skip
 @click.option("--refined", is_flag=True, help="With the post-processing that `refine` chose for the run.")
 def robustness(
-    run_folder: Path, data_root: Path, val_root: Path | None, cache: Path | None, changes: str, refined: bool
+    runs: tuple[Path, ...], data_root: Path, val_root: Path | None, cache: Path | None, changes: str, refined: bool
 ) -> None:
-    """Print the official scores on images as other machines, hospitals and exports would have made them."""
+    """Print the scores of a RUN, or of several that answer together, on images as other machines would make them."""
     from training.data.rows import DataSource
     from training.studies.robustness import CHANGES, table
     from training.studies.robustness import robustness as measure
 
-    source = DataSource(data_root, cache or run_folder / "cache", val_root)
-    for line in table(measure(run_folder, source, CHANGES[changes], refined=refined), CHANGES[changes]):
+    source = DataSource(data_root, cache or runs[0] / "cache", val_root)
+    for line in table(measure(runs, source, CHANGES[changes], refined=refined), CHANGES[changes]):
         click.echo(line)
 
 

@@ -30,8 +30,8 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield ""
     yield "**Intended use: research. Not a medical device. Do not base clinical decisions on it.**"
     yield ""
-    words = ", ".join(f"{key} {_option(value)}" for key, value in options.items()) or "its default options"
-    yield f"System `{facts.system}` with {words}."
+    words = ", ".join(f"{key} {_option(value)}" for key, value in options.items())
+    yield f"System `{facts.system}` with {words or 'its default options'}." if recipe else f"System `{facts.system}`."
     if facts.members:
         folders = ", ".join(f"`{member.folder}`" for member in facts.members)
         yield f"{len(facts.members)} networks answer together. Each has its own card: see {folders}."
@@ -40,7 +40,8 @@ def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool)
     yield "answer, the prior."
     yield f"Input: {facts.image_size}x{facts.image_size} RGB, {facts.resampling}, {facts.fit}."
     yield f"Trained on {training.get('images_seen', 0):,} image presentations in {training.get('steps', 0):,} steps."
-    yield f"(The recipe plans {planned:,}; `weights.json` contains the whole recipe.)"
+    if recipe:
+        yield f"(The recipe plans {planned:,}; `weights.json` contains the whole recipe.)"
     if training.get("cpu_seconds"):
         yield f"Training took {training['cpu_seconds']:,.0f} seconds of processor time."
     if training.get("images_before"):

@@ -91,6 +91,8 @@ def read_start(folder: Path) -> tuple[Start, Config]:
     if (folder / checkpoint_file.BEST).is_file() or (folder / checkpoint_file.LAST).is_file():
         state = checkpoint_file.load_best(folder)
         return Start.of(state), state.config
+    if members := sorted(folder.glob(f"member-*/{FILE}")):
+        raise UserError(f"{folder} holds {len(members)} networks; begin with one of them, such as {members[0].parent}")
     raise UserError(
         f"{folder} holds neither {FILE} nor {checkpoint_file.LAST}; give a run or an export of this project"
     )

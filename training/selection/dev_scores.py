@@ -22,6 +22,7 @@ from evaluate.scores.columns import task_score
 from evaluate.scores.metric_table import Column
 from evaluate.scores.one_case import measure_one
 from model.frozen.outputs.decode import answer, fallback
+from model.frozen.outputs.joining import join
 from model.frozen.outputs.postprocess import Postprocessing
 from model.frozen.outputs.second_look import Crop, Look, window_of
 from model.frozen.outputs.views import VIEWS
@@ -55,7 +56,7 @@ class DevScorer:
     """Scores networks on the dev rows. `means` are the training set's mean boxes and points.
 
     `view` changes an image's pixels before the network sees them (on its grid, at both looks); `refinements` are the
-    post-processing by task.
+    post-processing by task. `others` answer with the network that is scored, joined as an export of several is.
     """
 
     part: Part
@@ -63,6 +64,7 @@ class DevScorer:
     means: Mapping[str, tuple[float, ...]]
     view: Callable[[Sample, Pixels], Pixels] | None = None
     refinements: Mapping[str, Postprocessing] = field(default_factory=dict)
+    others: Sequence[System] = ()
     _priors: dict[str, Mapping[str, float]] = field(default_factory=dict, init=False)
 
     def on(self, samples: Sequence[Sample]) -> "DevScorer":
@@ -134,7 +136,9 @@ class DevScorer:
     def _answers(self, network: System, pixels: Pixels, tasks: Iterable[str]) -> dict[str, Raw]:
         """Return the network's raw outputs for (B, S, S, 3) uint8, by task."""
         grids = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(next(network.parameters()).device)
-        return _arrays(network.answers(normalise(grids, self.data.mean, self.data.std), tasks))
+        images, tasks = normalise(grids, self.data.mean, self.data.std), list(tasks)
+        answers = [_arrays(one.answers(images, tasks)) for one in (network, *self.others)]
+        return {task_id: join(network.tasks[task_id].kind, [one[task_id] for one in answers]) for task_id in tasks}
 
     def _refinement(self, task_id: str) -> Postprocessing:
         return self.refinements.get(task_id, Postprocessing())

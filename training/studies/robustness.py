@@ -2,18 +2,20 @@
 
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from challenge.errors import UserError
 from challenge.manifest import Sample
 from challenge.tasks import TaskKind
 from evaluate.scores.metric_table import Metric, metrics_of
 from training.data.pixels import Pixels
 from training.data.rows import DataSource
+from training.run_folder.trainable import load_network
 from training.selection.dev_scores import DevScores
 from training.selection.refinement import read_refinements
 from training.selection.run_scores import open_run
@@ -65,15 +67,23 @@ class Robustness:
 
 
 def robustness(
-    run: Path, source: DataSource, changes: Mapping[str, Change], *, refined: bool = False
+    runs: Sequence[Path], source: DataSource, changes: Mapping[str, Change], *, refined: bool = False
 ) -> Iterator[Robustness]:
-    """Score the run's network on the dev rows of `source`, clean and changed; yield every task in kind order.
+    """Score the first run's network on its dev rows in `source`, clean and changed; yield every task in kind order.
 
-    The last is the selection over all tasks. `refined` adds the post-processing that was chosen for the run.
+    The networks of further `runs` answer with it, joined as an export of several is, on the tasks that all of them
+    were trained on. None of them should have learned these rows. The last line is the selection over all tasks.
+    `refined` adds the post-processing that was chosen for the first run. Raises UserError if no task is left.
     """
-    network, _, scorer = open_run(run, source)
+    network, _, scorer = open_run(runs[0], source)
     if refined:
-        scorer = replace(scorer, refinements=read_refinements(run))
+        scorer = replace(scorer, refinements=read_refinements(runs[0]))
+    if others := [load_network(run) for run in runs[1:]]:
+        scorer = replace(scorer, others=[other for other, _ in others])
+        samples = [s for s in scorer.part.samples if all(s.task_id in state.facts.rows for _, state in others)]
+        if not samples:
+            raise UserError(f"no task of {runs[0]} was learned by all of these runs; name runs that share a task")
+        scorer = scorer.on(samples)
     clean = scorer.score(network)
     found: dict[str, DevScores] = {}
     for name, change in changes.items():

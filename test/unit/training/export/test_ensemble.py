@@ -29,6 +29,11 @@ def folds(four_kinds, tmp_path_factory):
     return folder / "fold-0", folder / "fold-1"
 
 
+def export_and_path(runs, path):
+    export_runs(runs, path, None, None)
+    return path
+
+
 def call(*arguments):
     return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
@@ -112,11 +117,42 @@ def test_one_run_answers_a_task_if_the_command_says_so(folds, tmp_path):
     verify(read_metadata(weights), weights)
 
 
+def test_training_goes_on_from_a_member_without_what_it_left_to_others(folds, four_kinds, tmp_path):
+    first, second = folds
+    weights, kinds = tmp_path / "weights", ("segmentation", "detection", "regression")
+    by = {"classification": second, **dict.fromkeys(kinds, first)}
+    export_runs(folds, weights, None, None, answered_by=by)
+    with pytest.raises(UserError, match=r"holds 2 networks; begin with one of them, such as .*member-1"):
+        read_start(weights)
+    masks, classes = (read_start(weights / name)[0] for name in ("member-1", "member-2"))
+    whole = {key for key in read_start(first)[0].state if not key.startswith("heads.")}
+    assert whole <= set(masks.state)
+    assert not any("pyramid" in key or "breast_lesion" in key for key in classes.state)
+    assert not any("heads.breast_2cls" in key for key in masks.state)
+    assert set(classes.facts.rows) == {"breast_2cls"}
+    config = tiny_config(optim={"images": 8})
+    train_run(config, DataSource(four_kinds, tmp_path / "cache"), tmp_path / "again", Ranks(), start=classes)
+    again = read_start(tmp_path / "again")[0]
+    assert set(again.state) == set(read_start(first)[0].state)
+    assert not again.left
+
+
+def test_runs_may_have_other_tasks(four_kinds, folds, tmp_path):
+    source = DataSource(four_kinds, tmp_path / "cache")
+    config = tiny_config(optim={"images": 8})
+    known = set(read_metadata(export_and_path([folds[0], folds[1]], tmp_path / "same")).tasks)
+    alone = replace(config, data=replace(config.data, tasks=("breast_2cls",)), extra_tasks=())
+    train_run(alone, source, tmp_path / "alone", Ranks())
+    metadata = read_metadata(export_and_path([folds[0], tmp_path / "alone"], tmp_path / "weights"))
+    assert set(metadata.tasks) == known
+    assert len({frozenset(member.metadata.tasks) for member in metadata.members}) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "run", "said"),
     [
         ("breast_2cls", "elsewhere", "breast_2cls cannot be answered by"),
-        ("breast_2clz", "first", "was not trained on 'breast_2clz'; did you mean 'breast_2cls'\\?"),
+        ("breast_2clz", "first", "was not trained on 'breast_2clz'; did you mean 'breast_2cls'"),
         ("cervix", "first", "was not trained on 'cervix'"),
         ("breast_2cls", "", "is not TASK=RUN"),
     ],

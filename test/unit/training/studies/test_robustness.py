@@ -1,5 +1,7 @@
 """Changes do what they should, always in the same way, and the table has them all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -69,6 +71,22 @@ def test_the_table_has_every_task_and_change(kind, four_kinds, tmp_path):
         clean, *changed = line.strip("| ").split(" | ")[-len(CHANGES[kind]) - 2 :]
         assert float(changed[-1]) == pytest.approx(np.mean([float(value) for value in changed[:-1]]), abs=0.01)
         assert clean != "n/a"
+
+
+def test_networks_answer_together_on_the_tasks_that_all_of_them_learned(four_kinds, tmp_path):
+    source, config = DataSource(four_kinds, tmp_path / "cache"), tiny_config(optim={"images": 8})
+    train_run(config, source, tmp_path / "run", Ranks())
+    data = replace(config.data, tasks=("breast_2cls", "detection"))
+    train_run(replace(config, data=data, seed=7), source, tmp_path / "part", Ranks())
+    tables = {}
+    for name, runs in {"alone": ["run"], "twice": ["run", "run"], "part": ["run", "part"]}.items():
+        arguments = ["robustness", *(tmp_path / run for run in runs), "--data-root", four_kinds]
+        done = CliRunner().invoke(main, [*map(str, arguments), "--changes", "machines"], catch_exceptions=False)
+        tables[name] = done.stdout
+    assert tables["twice"] == tables["alone"]
+    names = [line.split(" | ")[0].strip("| ") for line in tables["part"].splitlines()[2:]]
+    assert names == ["breast_2cls", "breast_lesion_det", "selection"]
+    assert tables["part"].splitlines()[3] not in tables["alone"]
 
 
 def test_refined_scores_are_those_with_the_recorded_post_processing(four_kinds, tmp_path, monkeypatch):
