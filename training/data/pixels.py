@@ -83,14 +83,12 @@ class PixelStore:
         for files in (self._images, self._masks):
             files.fill()
 
-    @property
     def contents(self) -> Mapping[str, str]:
-        """The content hash of every image that was found, by `image_path`."""
+        """Return the content hash of every image that was found, by `image_path`."""
         return {files.names[0]: key for files, key in self._images.keys.items()}
 
-    @property
     def mask_contents(self) -> Mapping[str, str]:
-        """The content hash of the masks of every image and task that were found, by the first one's `mask_file`."""
+        """Return the content hash of the masks of every image and task that were found, by the first `mask_file`."""
         return {files.names[0]: key for files, key in self._masks.keys.items()}
 
     def reading(self, sample: Sample) -> Reading:

@@ -81,7 +81,7 @@ def _fraction(train: Part, config: DataConfig) -> Part:
     kept = [
         sample
         for rows in by_task.values()
-        for sample in subset(rows, round(config.train_fraction * len(rows)), config.split_seed, train.store.contents)
+        for sample in subset(rows, round(config.train_fraction * len(rows)), config.split_seed, train.store.contents())
     ]
     return replace(train, samples=kept)
 
@@ -90,7 +90,7 @@ def _load(source: DataSource, config: DataConfig, cache_bytes: int) -> tuple[Par
     train = _part(source.data_root, source.cache, config, cache_bytes)
     if source.val_root:
         dev = _part(source.val_root, source.cache, config, cache_bytes)
-        kept, dropped = without_shared(train.samples, dev.samples, train.store.contents, dev.store.contents)
+        kept, dropped = without_shared(train.samples, dev.samples, train.store.contents(), dev.store.contents())
         if dropped:
             logger.warning("%d training rows share a group or an image with --val-root; left out", len(dropped))
         train = replace(train, samples=kept)
@@ -116,11 +116,11 @@ def _by_file(part: Part, config: DataConfig, content: Content) -> tuple[list[Sam
 def _joined(part: Part, cache: Path, least: float) -> Content:
     """Return what stays together in a split, by `image_path`: copies, and near-copies unless `least` is 0."""
     if not least:
-        return part.store.contents
-    found = join_near_copies(part.samples, part.store.contents, _near_copies(part, None, cache, least))
+        return part.store.contents()
+    found = join_near_copies(part.samples, part.store.contents(), _near_copies(part, None, cache, least))
     if found.joined:
         logger.info("%d pairs of near-copies stay together in the split; the largest group has %d of %d images",
-                    len(found.joined), found.largest, len(set(part.store.contents.values())))  # fmt: skip
+                    len(found.joined), found.largest, len(set(part.store.contents().values())))  # fmt: skip
     if found.apart:
         logger.warning("%d pairs of images look alike but have different groups, which may be one patient; "
                        "`python -m training inspect` lists them", len(found.apart))  # fmt: skip
@@ -132,7 +132,8 @@ def _without_near_copies(train: Part, dev: Part, cache: Path, least: float) -> S
     if not least:
         return train.samples
     near = {copy.one for copy in _near_copies(train, dev, cache, least)}
-    kept = [sample for sample in train.samples if train.store.contents[sample.image_path] not in near]
+    contents = train.store.contents()
+    kept = [sample for sample in train.samples if contents[sample.image_path] not in near]
     if dropped := len(train.samples) - len(kept):
         logger.warning("%d training rows are near-copies of images of --val-root; left out. `python -m training "
                        "inspect` lists them; data.near_copies = 0 keeps them", dropped)  # fmt: skip
@@ -144,7 +145,7 @@ def _near_copies(part: Part, other: Part | None, cache: Path, least: float) -> l
     groups: dict[str, str] = {}
     files: list[dict[str, Path]] = []
     for each in filter(None, (part, other)):
-        contents = each.store.contents
+        contents = each.store.contents()
         groups |= {contents[sample.image_path]: group_of(sample) for sample in each.samples}
         files.append({contents[sample.image_path]: find_image(each.root, sample.image_path) for sample in each.samples})
     return cached_search(files[0], groups, least, cache, files[1] if other else None)

@@ -68,7 +68,7 @@ def build_parts(config: Config, source: DataSource, start: Start | None = None, 
         module.compile()
     balance = TaskBalance(data.tasks, config.balance).to(device)
     scorer = DevScorer(dev, config.data, {t: tuple(mean) for t, mean in means.items()})
-    quick = subset(dev.samples, config.dev.rows, config.data.split_seed, dev.store.contents)
+    quick = subset(dev.samples, config.dev.rows, config.data.split_seed, dev.store.contents())
     return Parts(
         device=device,
         data=data,

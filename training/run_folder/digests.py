@@ -107,17 +107,16 @@ def _digest(lines: Iterable[str]) -> str:
 
 def _lines(part: Part) -> Iterator[str]:
     """What a row teaches, one line each. Where the files lie does not matter."""
+    images, masks = part.store.contents(), part.store.mask_contents()
     for sample in part.samples:
-        image = part.store.contents.get(sample.image_path)
-        yield json.dumps(
-            [sample.image_path, image, sample.task_id, sample.kind, sample.num_classes, _truth(part, sample)]
-        )
+        image, truth = images.get(sample.image_path), _truth(sample, masks)
+        yield json.dumps([sample.image_path, image, sample.task_id, sample.kind, sample.num_classes, truth])
 
 
-def _truth(part: Part, sample: Sample) -> object:
+def _truth(sample: Sample, masks: Mapping[str, str]) -> object:
     match sample.kind:
         case TaskKind.SEGMENTATION:
-            return part.store.mask_contents.get(str(sample.mask_file))
+            return masks.get(str(sample.mask_file))
         case TaskKind.CLASSIFICATION:
             return targets.label(sample)
         case TaskKind.DETECTION:
