@@ -52,9 +52,8 @@ def serve(weights, data, output):
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "mh_mtl" else pytest.mark.slow) for name in SYSTEMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_overfits_eight_phantoms(name, pictures, tmp_path, phantom_folder):
     config = from_dict({**RECIPE, "name": name, "system": {"name": name, "options": SYSTEMS[name]}})
     train_run(config, pictures, tmp_path / "run", Ranks())
