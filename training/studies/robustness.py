@@ -15,8 +15,10 @@ from challenge.tasks import TaskKind
 from evaluate.scores.metric_table import Metric, metrics_of
 from training.data.pixels import Pixels
 from training.data.rows import DataSource
+from training.run_folder.checkpoint_state import RunState
+from training.run_folder.digests import is_own
 from training.run_folder.trainable import load_network
-from training.selection.dev_scores import DevScores
+from training.selection.dev_scores import DevScorer, DevScores
 from training.selection.refinement import read_refinements
 from training.selection.run_scores import open_run
 from training.studies import corruptions, other_machines
@@ -72,13 +74,16 @@ def robustness(
     """Score the first run's network on its dev rows in `source`, clean and changed; yield every task in kind order.
 
     The networks of further `runs` answer with it, joined as an export of several is, on the tasks that all of them
-    were trained on. None of them should have learned these rows. The last line is the selection over all tasks.
-    `refined` adds the post-processing that was chosen for the first run. Raises UserError if no task is left.
+    were trained on. A warning says if these rows are not the dev rows of all. The last line is the selection over all
+    tasks. `refined` adds the post-processing that was chosen for the first run. Raises UserError if no task is left, or
+    if the networks take images of another size or in another way.
     """
     network, _, scorer = open_run(runs[0], source)
     if refined:
         scorer = replace(scorer, refinements=read_refinements(runs[0]))
     if others := [load_network(run) for run in runs[1:]]:
+        for other, (_, state) in zip(runs[1:], others, strict=True):
+            _check_fits(other, state, runs[0], scorer)
         scorer = replace(scorer, others=[other for other, _ in others])
         samples = [s for s in scorer.part.samples if all(s.task_id in state.facts.rows for _, state in others)]
         if not samples:
@@ -95,6 +100,15 @@ def robustness(
             under = {name: scores.tasks[task_id][metric.name] for name, scores in found.items()}
             yield Robustness(task_id, metric, clean.tasks[task_id][metric.name], under)
     yield Robustness(SELECTION, None, clean.selection, {name: scores.selection for name, scores in found.items()})
+
+
+def _check_fits(other: Path, state: RunState, first: Path, scorer: DevScorer) -> None:
+    mine, theirs = scorer.data, state.config.data
+    for key in ("image_size", "mean", "std", "resampling", "fit"):
+        if getattr(mine, key) != getattr(theirs, key):
+            raise UserError(f"{other} has another data.{key} than {first}; name runs that agree")
+    if not is_own(state.facts.digests, scorer.part):
+        logger.warning("the dev rows of %s are not the same; if it learned some of these, scores are too good", other)
 
 
 def table(rows: Iterator[Robustness], changes: Mapping[str, Change]) -> Iterator[str]:

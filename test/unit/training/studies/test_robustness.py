@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from unit.training.commands import assert_refused
 from unit.training.recipes import TASKS, tiny_config
 
 from model.frozen.outputs.postprocess import Postprocessing
@@ -87,6 +88,10 @@ def test_networks_answer_together_on_the_tasks_that_all_of_them_learned(four_kin
     names = [line.split(" | ")[0].strip("| ") for line in tables["part"].splitlines()[2:]]
     assert names == ["breast_2cls", "breast_lesion_det", "selection"]
     assert tables["part"].splitlines()[3] not in tables["alone"]
+    small = replace(config, data=replace(config.data, image_size=32))
+    train_run(small, source, tmp_path / "small", Ranks())
+    arguments = ["robustness", tmp_path / "run", tmp_path / "small", "--data-root", four_kinds]
+    assert_refused(CliRunner().invoke(main, list(map(str, arguments))), r"another data.image_size than .*run")
 
 
 def test_refined_scores_are_those_with_the_recorded_post_processing(four_kinds, tmp_path, monkeypatch):
