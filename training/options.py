@@ -23,9 +23,10 @@ def _named_runs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     for name, _equals, run in pairs:
         if not name or not run:
             raise click.BadParameter(f"{name + _equals + run!r} is not TASK=RUN")
-    if len(named := {name: Path(run) for name, _, run in pairs}) < len(pairs):
-        raise click.BadParameter("a task is named twice")
-    return named
+    names = [name for name, *_ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.BadParameter(f"{twice} is named twice")
+    return {name: Path(run) for name, _, run in pairs}
 
 
 def renamed(new: str) -> Callable[[click.Context, click.Parameter, object], None]:

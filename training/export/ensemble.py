@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from challenge.errors import UserError
-from challenge.tasks import nearest
+from challenge.tasks import TaskKind, nearest
 from model.frozen.metadata import (
     FILE,
     Member,
@@ -49,16 +49,20 @@ def export_runs(
 ) -> WeightsMetadata:
     """Export one run by `export_run`, or several runs into `output/member-N`, with what joins them in `output`.
 
-    A run whose recipe chose tasks (`data.tasks`) answers those alone. `answered_by` names the one run that answers a
-    task or a kind, whatever the recipes chose; a task goes before its kind. The other arguments are those of
+    A run whose recipe chose tasks (`data.tasks`) answers those alone. `answered_by` names the one run that answers
+    a task or a kind, whatever the recipes chose; a task goes before its kind. The other arguments are those of
     `export_run`; `scores_file` holds the scores of the joined answers. The files are moved to `output` after all of
     them were written and checked. Raises UserError for unreadable files, if the networks cannot answer together, if
-    `answered_by` names a run that is not among `runs` or was not trained on the task, or if `output` holds anything
-    and `overwrite` is not set.
+    `answered_by` names a run that is not among `runs` or was not trained on the task, if a run answers no task, or
+    if `output` holds anything and `overwrite` is not set.
     """
     answered_by = {name: run.resolve() for name, run in (answered_by or {}).items()}
+    if answered_by and len(runs) == 1:
+        raise UserError(
+            "--answered-by chooses between several runs, but one is exported; name the others, or leave it out"
+        )
     for name, run in answered_by.items():
-        if len(runs) == 1 or run not in [one.resolve() for one in runs]:
+        if run not in [one.resolve() for one in runs]:
             raise UserError(f"{name} cannot be answered by {run}, which is not among the exported runs")
     export = partial(export_run, sources_file=sources_file, reduced=reduced, default_postprocess=default_postprocess)
     if len(runs) == 1:
@@ -76,7 +80,10 @@ def export_runs(
             trained = {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
             learned |= trained
             _check_trained(run, trained, answered_by, written)
-            exported[own] = _without(_left_to_others(run, written, answered_by), written, folder / own, run)
+            left = _left_to_others(run, written, answered_by)
+            if trained <= left:
+                raise UserError(f"{run} answers no task, because others answer all that it learned; leave it out")
+            exported[own] = _without(left, written, folder / own, run)
         specs = {task_id: spec for one in exported.values() for task_id, spec in one.specs.items()}
         members = [_member(own, one.with_priors(specs.values()), folder) for own, one in exported.items()]
         metadata = joined(members, runs, scores)
@@ -138,10 +145,12 @@ def _check_trained(
     run: Path, trained: Collection[str], answered_by: Mapping[str, Path], written: WeightsMetadata
 ) -> None:
     """Raise UserError if `run` is named for a task or kind on which it was not trained."""
+    kinds = {kind.lower() for kind in TaskKind}
     known = {*trained, *(written.tasks[task_id].spec.kind.lower() for task_id in trained)}
     for name, named in answered_by.items():
         if named == run.resolve() and name not in known:
-            raise UserError(f"{run} was not trained on {name!r}{nearest(name, known)}, so it cannot answer it")
+            hint = "" if name in kinds or name in written.tasks else nearest(name, known)
+            raise UserError(f"{run} was not trained on {name!r}{hint}, so it cannot answer it")
 
 
 def _without(left: Collection[str], written: WeightsMetadata, folder: Path, run: Path) -> WeightsMetadata:

@@ -88,6 +88,8 @@ def robustness(
         samples = [s for s in scorer.part.samples if all(s.task_id in state.facts.rows for _, state in others)]
         if not samples:
             raise UserError(f"no task of {runs[0]} was learned by all of these runs; name runs that share a task")
+        if left := sorted({s.task_id for s in scorer.part.samples} - {s.task_id for s in samples}):
+            logger.warning("not all of these runs learned %s; left out, also of the selection", ", ".join(left))
         scorer = scorer.on(samples)
     clean = scorer.score(network)
     found: dict[str, DevScores] = {}

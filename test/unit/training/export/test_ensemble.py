@@ -148,7 +148,7 @@ def test_runs_may_have_other_tasks(four_kinds, tmp_path):
     [
         ("breast_2cls", "elsewhere", "breast_2cls cannot be answered by"),
         ("breast_2clz", "first", r"was not trained on 'breast_2clz' \(did you mean 'breast_2cls'"),
-        ("cervix", "first", "was not trained on 'cervix'"),
+        ("cervix", "first", "was not trained on 'cervix', so it"),
         ("breast_2cls", "", "is not TASK=RUN"),
     ],
 )
@@ -160,9 +160,17 @@ def test_a_run_that_cannot_answer_a_task_is_refused(name, run, said, folds, tmp_
 
 def test_a_task_has_one_run_that_answers_it(folds, tmp_path):
     twice = [f"--answered-by=breast_2cls={run}" for run in folds]
-    assert_refused(call("export", *folds, "--output", tmp_path / "out", *twice), "a task is named twice")
+    assert_refused(call("export", *folds, "--output", tmp_path / "out", *twice), "breast_2cls is named twice")
     alone = f"--answered-by=breast_2cls={folds[0]}"
-    assert_refused(call("export", folds[0], "--output", tmp_path / "out", alone), "not among the exported runs")
+    assert_refused(
+        call("export", folds[0], "--output", tmp_path / "out", alone), "chooses between several runs, but one"
+    )
+
+
+def test_a_run_that_would_answer_nothing_is_refused(folds, tmp_path):
+    kinds = ("segmentation", "classification", "detection", "regression")
+    named = [f"--answered-by={kind}={folds[0]}" for kind in kinds]
+    assert_refused(call("export", *folds, "--output", tmp_path / "out", *named), "answers no task")
 
 
 @pytest.fixture(scope="module")
