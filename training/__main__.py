@@ -298,6 +298,31 @@ def robustness(
 
 
 @main.command()
+@options.data
+@click.option("--task", "task_id", required=True, help="Task whose images are compared.")
+@click.option(
+    "--share",
+    default=0.3,
+    type=click.FloatRange(0, 0.5, min_open=True),
+    show_default=True,
+    help="Part of the task's groups that is held out.",
+)
+@click.option("--output", required=True, type=FILE, help="CSV file for data.dev_rows; a PNG is drawn beside it.")
+def looks(data_root: Path, task_id: str, share: float, output: Path) -> None:
+    """Hold out the images that look least like the others of a task: a stand-in for another hospital."""
+    from challenge.manifest import read_manifest
+    from training.studies.looks import draw, unlike, write_rows
+
+    samples = read_manifest(data_root).samples
+    held = unlike(data_root, samples, task_id, share)
+    write_rows(held, output)
+    picture = output.with_suffix(".png")
+    draw(data_root, samples, held, task_id, picture)
+    images = len({sample.image_path for sample in held})
+    click.echo(f"{images} images with {len(held)} rows are held out: {output}, drawn in {picture}")
+
+
+@main.command()
 @options.runs
 @options.run_data
 @click.option("--val-root", type=FOLDER, help="The run's own --val-root, if it had one.")

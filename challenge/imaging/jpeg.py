@@ -66,9 +66,17 @@ def is_short(data: bytes, pixels: Pixels) -> bool:
 
     Decoders fill missing parts with grey. In a progressive file, missing scans leave the picture blurred.
     """
-    if _PROGRESSIVE in (code for code, *_ in segments(data)):
+    if _is_progressive(data):
         return not _are_all_sharpened(data) or bool(_rows_that_differ(data).any())
-    return bool(np.isin(pixels[-1, -8:], _FILLED).all()) and share(data) < 1
+    low, high = _FILLED
+    end = pixels[-1, -8:]
+    return bool(((end >= low) & (end <= high)).all()) and share(data) < 1
+
+
+def _is_progressive(data: bytes) -> bool:
+    """Whether the header before the first scan says so. The scans, nearly the whole file, are not searched."""
+    first = next((code for code, *_ in segments(data) if code in (_PROGRESSIVE, _SCAN)), None)
+    return first == _PROGRESSIVE
 
 
 def _are_all_sharpened(data: bytes) -> bool:

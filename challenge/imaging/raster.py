@@ -103,7 +103,7 @@ def _numbers(
     if image.mode in ("I", "F"):
         return _turned(_as_stated(np.asarray(image), directory), directory), NOTHING
     if image.mode in _GREY:
-        return _as_stated(np.asarray(image.getchannel(0)), directory), NOTHING
+        return _as_stated(np.asarray(_grey(image)), directory), NOTHING
     return numbers_of(image)
 
 
@@ -111,7 +111,7 @@ def numbers_of(image: Image.Image) -> tuple[Numbers, Stated]:
     """Return an image's numbers as Pillow holds them: (H, W) grey or (H, W, 3) RGB."""
     image.load()
     if image.mode in _GREY:
-        return np.asarray(image.getchannel(0)), NOTHING
+        return np.asarray(_grey(image)), NOTHING
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16), NOTHING
     if image.mode in ("I", "F"):
@@ -119,7 +119,11 @@ def numbers_of(image: Image.Image) -> tuple[Numbers, Stated]:
     if image.mode == "P" and "transparency" in image.info:
         # A direct conversion to RGB would turn a transparent palette entry black with some encoders' tables.
         return np.asarray(image.convert("RGBA").convert("RGB"), dtype=np.uint8), NOTHING
-    return np.asarray(image.convert("RGB"), dtype=np.uint8), NOTHING
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8), NOTHING
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.getchannel(0)
 
 
 def _own_tiff(data: bytes, directory: tiff.Directory | None, name: str) -> tuple[Numbers, Stated] | None:

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,8 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _FEW_ZEROS = 0.01
 _BROKEN, _MIDST = 4, 0.2
 """The least number of pixels of one value at the edge of a gap, and the largest share of them in the picture around."""
+_STEP = 1 << 16
+"""Bytes that are inflated at a time when nothing but their number is wanted."""
 _WEBP_ZEROS, _WEBP_PIXELS = 32, 8192
 _WEBP_PIXEL_CHUNKS = (b"VP8 ", b"VP8L", b"ANMF")
 _ZEROS = re.compile(rb"\0{%d,}" % _WEBP_ZEROS)
@@ -49,7 +52,7 @@ def check_end(data: bytes, pixels: Pixels) -> None:
     if data.startswith(jpeg.SIGNATURE):
         is_short = jpeg.is_short(data, pixels)
     elif data.startswith(_PNG_SIGNATURE) and not pixels[-1].any():
-        is_short = (_repaired_png(data) or (b"", 1.0))[1] < 1
+        is_short = _is_short_png(data)
     elif data.startswith(b"RIFF"):
         is_short = _webp_zeros(data) > _WEBP_ZEROS + pixels.shape[0] * pixels.shape[1] // _WEBP_PIXELS
     if is_short:
@@ -144,8 +147,18 @@ def _repaired_bmp(data: bytes) -> tuple[bytes, float] | None:
     return data + bytes(max(0, start + length - len(data))), min(1.0, share)
 
 
-def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
-    """Rewrite a PNG from the scan lines that can still be inflated; missing lines become zeros."""
+@dataclass(frozen=True)
+class _Png:
+    """A PNG without interlacing: its chunks, its pixels as they are compressed, and bytes and number of its lines."""
+
+    chunks: list[tuple[bytes, bytes]]
+    header: bytes
+    pixels: bytes
+    line: int
+    height: int
+
+
+def _read_png(data: bytes) -> _Png | None:
     chunks = [(name, body) for name, body, _ in _png_chunks(data)]
     header = next((body for name, body in chunks if name == b"IHDR"), b"")
     if len(header) != 13:
@@ -154,13 +167,36 @@ def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
     if interlaced or colour not in _PNG_CHANNELS or width * height > 100_000_000:
         return None
     line = 1 + (width * depth * _PNG_CHANNELS[colour] + 7) // 8
-    raw = _inflate(b"".join(body for name, body in chunks if name == b"IDAT"), line * height)
-    share = len(raw) // line / height
+    return _Png(chunks, header, b"".join(body for name, body in chunks if name == b"IDAT"), line, height)
+
+
+def _is_short_png(data: bytes) -> bool:
+    """Whether less than all lines can be inflated. A decoder leaves the others black."""
+    png = _read_png(data)
+    if png is None:
+        return False
+    missing, decompressor, rest = png.line * png.height, zlib.decompressobj(), png.pixels
+    try:
+        while missing > 0 and rest:
+            missing -= len(decompressor.decompress(rest, _STEP))
+            rest = decompressor.unconsumed_tail
+    except zlib.error:  # the lines before it are counted in smaller steps
+        missing = png.line * png.height - len(_inflate(png.pixels, png.line * png.height))
+    return missing > 0
+
+
+def _repaired_png(data: bytes) -> tuple[bytes, float] | None:
+    """Rewrite a PNG from the scan lines that can still be inflated; missing lines become zeros."""
+    png = _read_png(data)
+    if png is None:
+        return None
+    raw = _inflate(png.pixels, png.line * png.height)
+    share = len(raw) // png.line / png.height
     if share < LEAST:
         return b"", share
-    raw = raw[: len(raw) // line * line].ljust(line * height, b"\0")
-    kept = [chunk for chunk in chunks if chunk[0] in (b"PLTE", b"tRNS")]
-    return _png([(b"IHDR", header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]), share
+    raw = raw[: len(raw) // png.line * png.line].ljust(png.line * png.height, b"\0")
+    kept = [chunk for chunk in png.chunks if chunk[0] in (b"PLTE", b"tRNS")]
+    return _png([(b"IHDR", png.header), *kept, (b"IDAT", zlib.compress(raw, 1)), (b"IEND", b"")]), share
 
 
 def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:

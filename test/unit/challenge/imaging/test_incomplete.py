@@ -1,6 +1,8 @@
 """Incomplete and damaged files: the picture with a note, or a refusal if most of it is missing."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,33 @@ def test_a_file_with_an_end_marker_may_lack_its_middle(read, form: str) -> None:
     whole = encoded(form)
     image = read(whole[: len(whole) * 3 // 4] + whole[-12:])
     assert image is None or image.notes
+
+
+def png_of(compressed: bytes) -> bytes:
+    """A PNG with right checksums and an end, of PICTURE's size in grey."""
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", compressed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+@pytest.mark.parametrize("lines", [HEIGHT - 1, HEIGHT, HEIGHT + 1])
+@pytest.mark.parametrize("fault", ["none", "no end of the stream", "more data"])
+def test_a_png_in_order_may_lack_lines(read, lines: int, fault: str) -> None:
+    """Decoders leave missing lines black without an error; a picture may end black, and may have data behind it."""
+    picture = np.vstack([PICTURE[:-1], np.zeros((2, WIDTH), np.uint8)])
+    raw = b"".join(b"\0" + row.tobytes() for row in picture[:lines])
+    stream = zlib.compress(raw)
+    stream = {
+        "none": stream,
+        "no end of the stream": stream[:-4],
+        "more data": stream + b"more",
+    }[fault]
+    image = read(png_of(stream))
+    assert image is not None
+    assert bool(image.notes) == (lines < HEIGHT)
+    np.testing.assert_array_equal(image.pixels[..., 0], picture[:HEIGHT])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
