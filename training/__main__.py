@@ -307,19 +307,21 @@ def robustness(
     show_default=True,
     help="Part of the task's groups that is held out.",
 )
-@click.option("--output", required=True, type=FILE, help="CSV file for data.dev_rows; a PNG is drawn beside it.")
+@click.option("--output", required=True, type=FOLDER, help="Folder for dev_rows.csv and looks.png.")
 def looks(data_root: Path, task_id: str, share: float, output: Path) -> None:
     """Hold out the images that look least like the others of a task: a stand-in for another hospital."""
+    check_outside(output, data_root)
+
     from challenge.manifest import read_manifest
     from training.studies.looks import draw, unlike, write_rows
 
     samples = read_manifest(data_root).samples
     held = unlike(data_root, samples, task_id, share)
-    write_rows(held, output)
-    picture = output.with_suffix(".png")
-    draw(data_root, samples, held, task_id, picture)
+    output.mkdir(parents=True, exist_ok=True)
+    write_rows(held, output / "dev_rows.csv")
+    draw(data_root, samples, held, task_id, output / "looks.png")
     images = len({sample.image_path for sample in held})
-    click.echo(f"{images} images with {len(held)} rows are held out: {output}, drawn in {picture}")
+    click.echo(f"{images} images with {len(held)} rows are held out: {output / 'dev_rows.csv'}")
 
 
 @main.command()

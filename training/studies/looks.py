@@ -47,19 +47,23 @@ def look(pixels: Pixels) -> Doubles:
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     colours = np.asarray(image, np.float64)
     grey = colours.mean(axis=2)
-    depths = [part.mean() for part in np.array_split(grey, _DEPTHS)]
+    depths = [_mean(part) for part in np.array_split(grey, _DEPTHS)]
     numbers = [np.log(width / height), (grey < _BLACK).mean(), np.ptp(colours, axis=2).mean()]
     return np.array([*numbers, *np.quantile(grey, _QUANTILES), *np.subtract(depths, grey.mean()), *_sharpness(grey)])
 
 
 def _sharpness(grey: Doubles) -> list[float]:
     """Return the logarithms of the mean squared steps across and down, at full, half and quarter size."""
-    steps = []
+    steps: list[float] = []
     for _ in range(_SCALES):
-        steps += [np.log1p(np.square(np.diff(grey, axis=axis)).mean()) if grey.size else 0.0 for axis in (0, 1)]
-        even = grey[: len(grey) // 2 * 2, : grey.shape[1] // 2 * 2]
-        grey = even.reshape(len(even) // 2, 2, -1, 2).mean(axis=(1, 3))
-    return [float(step) for step in steps]
+        steps += [float(np.log1p(_mean(np.square(np.diff(grey, axis=axis))))) for axis in (0, 1)]
+        height, width = len(grey) // 2, grey.shape[1] // 2
+        grey = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
+    return steps
+
+
+def _mean(values: Doubles) -> float:
+    return float(values.mean()) if values.size else 0.0
 
 
 def farthest(looks: Doubles) -> Doubles:
