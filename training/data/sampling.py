@@ -59,7 +59,8 @@ class TaskSampler(Iterator[list[Draw]]):
         self._groups = [[number for number, name in enumerate(names) if name in group] for group in groups]
         fewest = min(sum(self.probabilities[names[number]] > 0 for number in group) for group in self._groups)
         if self._per_step > fewest:
-            raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there are {fewest} tasks to draw from")
+            there = "is 1 task" if fewest == 1 else f"are {fewest} tasks"
+            raise UserError(f"sampling.tasks_per_step is {self._per_step}, but there {there} to draw from; lower it")
         self.step = 0
         self.drawn = dict.fromkeys(self._sizes, 0)
         self._places = dict.fromkeys(self._sizes, 0)  # as `drawn`, but a restart takes it back to the start of a pass

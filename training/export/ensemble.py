@@ -4,7 +4,7 @@ import hashlib
 import logging
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from model.frozen.runtimes.onnx import OnnxRuntime
 from training.export.model_card import write_model_card
 from training.export.place import clear, move
 from training.export.run import export_run, official, read_scores
+from training.run_folder.checkpoint_file import load_best
 from training.run_folder.provenance import LICENCE_FILE, read_licence
 from training.run_folder.trainable import leave_to_others, load_network
 
@@ -53,14 +54,16 @@ def export_runs(
     a task or a kind, whatever the recipes chose; a task goes before its kind. The other arguments are those of
     `export_run`; `scores_file` holds the scores of the joined answers. The files are moved to `output` after all of
     them were written and checked. Raises UserError for unreadable files, if the networks cannot answer together, if
-    `answered_by` names a run that is not among `runs` or was not trained on the task, if a run answers no task, or
-    if `output` holds anything and `overwrite` is not set.
+    a run is named twice, `answered_by` names a run that is not among `runs` or was not trained on the task, a run
+    answers no task, or `output` holds anything and `overwrite` is not set.
     """
     answered_by = {name: run.resolve() for name, run in (answered_by or {}).items()}
     if answered_by and len(runs) == 1:
         raise UserError(
             "--answered-by chooses between several runs, but one is exported; name the others, or leave it out"
         )
+    if twice := next((run for run in runs if [one.resolve() for one in runs].count(run.resolve()) > 1), None):
+        raise UserError(f"{twice} is named twice, which would count its answers twice; name each run once")
     for name, run in answered_by.items():
         if run not in [one.resolve() for one in runs]:
             raise UserError(f"{name} cannot be answered by {run}, which is not among the exported runs")
@@ -70,20 +73,15 @@ def export_runs(
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise UserError(f"{output} is not empty; choose another folder, or add --overwrite")
     scores = read_scores(scores_file)
+    parts = [_part(run, answered_by) for run in runs]  # exporting takes minutes, so what cannot be is said before
+    learned = {task_id for part in parts for task_id in part.learned}
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as name:
-        folder, exported, learned = Path(name), {}, set()
-        for number, run in enumerate(runs, 1):
+        folder, exported = Path(name), {}
+        for number, (run, part) in enumerate(zip(runs, parts, strict=True), 1):
             own = f"member-{number}"
             logger.info("%s becomes %s", run, own)
-            written = export(run, folder / own, None)
-            trained = {task_id for task_id, task in written.tasks.items() if task.answers == "network"}
-            learned |= trained
-            _check_trained(run, trained, answered_by, written)
-            left = _left_to_others(run, written, answered_by)
-            if trained <= left:
-                raise UserError(f"{run} answers no task, because others answer all that it learned; leave it out")
-            exported[own] = _without(left, written, folder / own, run)
+            exported[own] = _without(part.left, export(run, folder / own, None), folder / own, run)
         specs = {task_id: spec for one in exported.values() for task_id, spec in one.specs.items()}
         members = [_member(own, one.with_priors(specs.values()), folder) for own, one in exported.items()]
         metadata = joined(members, runs, scores)
@@ -126,31 +124,37 @@ def joined(members: Sequence[Member], names: Sequence[object], scores: Mapping[s
     return ensemble_of(shared, members, Path(FILE))
 
 
-def _left_to_others(run: Path, written: WeightsMetadata, answered_by: Mapping[str, Path]) -> set[str]:
-    """Return the tasks that this run does not answer: other runs were named for them, or its recipe chose others.
+@dataclass(frozen=True)
+class _Part:
+    """The tasks that a run learned, and those of its tasks that it leaves to other runs."""
 
-    A second phase per kind moves the encoder away from the heads of the other kinds, which it keeps.
+    learned: frozenset[str]
+    left: frozenset[str]
+
+
+def _part(run: Path, answered_by: Mapping[str, Path]) -> _Part:
+    """Return a run's part of the answers: others were named for a task, or its recipe chose other tasks.
+
+    A second phase per kind moves the encoder away from the heads of the other kinds, which it keeps. Raises UserError
+    if the run is named for a task or kind on which it was not trained, or if nothing is left for it.
     """
-    chosen = written.extra["recipe"]["data"]["tasks"]
+    state = load_best(run)
+    kinds = {spec.task_id: spec.kind.lower() for spec in state.tasks}
+    learned = frozenset(task_id for task_id in kinds if state.facts.rows.get(task_id))
+    known = {*learned, *(kinds[task_id] for task_id in learned)}
+    for name, chosen_run in answered_by.items():
+        if chosen_run == run.resolve() and name not in known:
+            hint = "" if name in {*kinds, *(kind.lower() for kind in TaskKind)} else nearest(name, known)
+            raise UserError(f"{run} was not trained on {name!r}{hint}, so it cannot answer it")
+    chosen = state.config.data.tasks
     left = set()
-    for task_id, task in written.tasks.items():
-        kind = task.spec.kind.lower()
-        named = answered_by.get(task_id, answered_by.get(kind))
+    for task_id, kind in kinds.items():
+        named = answered_by.get(task_id) or answered_by.get(kind)
         if (named != run.resolve()) if named else (chosen and task_id not in chosen and kind not in chosen):
             left.add(task_id)
-    return left
-
-
-def _check_trained(
-    run: Path, trained: Collection[str], answered_by: Mapping[str, Path], written: WeightsMetadata
-) -> None:
-    """Raise UserError if `run` is named for a task or kind on which it was not trained."""
-    kinds = {kind.lower() for kind in TaskKind}
-    known = {*trained, *(written.tasks[task_id].spec.kind.lower() for task_id in trained)}
-    for name, named in answered_by.items():
-        if named == run.resolve() and name not in known:
-            hint = "" if name in kinds or name in written.tasks else nearest(name, known)
-            raise UserError(f"{run} was not trained on {name!r}{hint}, so it cannot answer it")
+    if learned <= left:
+        raise UserError(f"{run} answers no task, because others answer all that it learned; leave it out")
+    return _Part(learned, frozenset(left))
 
 
 def _without(left: Collection[str], written: WeightsMetadata, folder: Path, run: Path) -> WeightsMetadata:
@@ -173,7 +177,7 @@ def _without(left: Collection[str], written: WeightsMetadata, folder: Path, run:
 def _member(own: str, metadata: WeightsMetadata, folder: Path) -> Member:
     """Write the `weights.json` and the card of a member, which tell what it answers itself."""
     write_metadata(metadata, folder / own)
-    write_model_card(metadata, {}, folder / own)
+    write_model_card(metadata, {}, folder / own, own)
     return Member(own, hashlib.sha256((folder / own / FILE).read_bytes()).hexdigest(), in_folder(metadata, own))
 
 

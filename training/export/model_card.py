@@ -14,19 +14,22 @@ FILE = "README.md"
 _WRAP = TextWrapper(120, break_long_words=False, break_on_hyphens=False)
 
 
-def write_model_card(facts: WeightsMetadata, scores: Mapping[str, Any], output: Path) -> None:
-    """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty."""
-    lines = _lines(facts, scores, licensed=(output / LICENCE_FILE).is_file())
+def write_model_card(facts: WeightsMetadata, scores: Mapping[str, Any], output: Path, member: str = "") -> None:
+    """Write `output/README.md`. `scores` is the content of an `evaluate score --json` file, or empty.
+
+    `member` is what the network is called among several that answer together.
+    """
+    lines = _lines(facts, scores, member, licensed=(output / LICENCE_FILE).is_file())
     wrapped = (part for line in lines for part in ([line] if line.startswith("|") else _WRAP.wrap(line) or [""]))
     (output / FILE).write_text("\n".join(wrapped) + "\n", "utf-8")
 
 
-def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], *, licensed: bool) -> Iterable[str]:
+def _lines(facts: WeightsMetadata, scores: Mapping[str, Any], member: str, *, licensed: bool) -> Iterable[str]:
     training = facts.extra.get("training", {})
     recipe = facts.extra.get("recipe", {})
     options = recipe.get("system", {}).get("options", {})
     planned = recipe.get("optim", {}).get("images", 0)
-    yield f"# Model card: {facts.name}"
+    yield f"# Model card: {facts.name}{member and f', {member}'}"
     yield ""
     yield "**Intended use: research. Not a medical device. Do not base clinical decisions on it.**"
     yield ""

@@ -110,7 +110,7 @@ def test_kinds_take_turns():
     turns = TaskSampler(SIZES, 8, 1, SamplingConfig(alternate=True), kinds)
     drawn = [kinds[draw.task_id] for (draw,) in itertools.islice(turns, 40)]
     assert drawn == ["segmentation", "classification"] * 20
-    with pytest.raises(UserError, match="there are 1 tasks to draw from"):
+    with pytest.raises(UserError, match="there is 1 task to draw from"):
         TaskSampler(SIZES, 8, 1, SamplingConfig(alternate=True, tasks_per_step=2), kinds)
 
 

@@ -1,6 +1,7 @@
 """Several runs become weights of several networks; runs that do not fit together are refused in one sentence."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -53,8 +54,9 @@ def test_folds_get_one_choice_and_one_weights_folder(folds, four_kinds, tmp_path
     assert {task_id: metadata.tasks[task_id].postprocessing for task_id in recorded} == recorded
 
 
-def test_an_ensemble_goes_into_an_empty_folder_or_replaces_all_of_an_earlier_one(folds, tmp_path):
-    export_runs([*folds, folds[0]], tmp_path, None, None)
+def test_an_ensemble_goes_into_an_empty_folder_or_replaces_all_of_an_earlier_one(folds, tmp_path_factory, tmp_path):
+    third = shutil.copytree(folds[0], tmp_path_factory.mktemp("third") / "run")
+    export_runs([*folds, third], tmp_path, None, None)
     assert (tmp_path / "member-3" / "weights.json").is_file()
     assert_refused(call("export", *folds, "--output", tmp_path), "is not empty; choose another folder")
     assert call("export", *folds, "--output", tmp_path, "--overwrite").exit_code == 0
@@ -155,7 +157,7 @@ def test_runs_may_have_other_tasks(four_kinds, tmp_path):
 def test_a_run_that_cannot_answer_a_task_is_refused(name, run, said, folds, tmp_path):
     run = {"first": folds[0], "elsewhere": tmp_path / "elsewhere"}.get(run, run)
     assert_refused(call("export", *folds, "--output", tmp_path / "out", "--answered-by", f"{name}={run}"), said)
-    assert not list(tmp_path.glob("out/member-*"))
+    assert not (tmp_path / "out").exists()  # said before anything is exported
 
 
 def test_a_task_has_one_run_that_answers_it(folds, tmp_path):
@@ -165,6 +167,19 @@ def test_a_task_has_one_run_that_answers_it(folds, tmp_path):
     assert_refused(
         call("export", folds[0], "--output", tmp_path / "out", alone), "chooses between several runs, but one"
     )
+
+
+def test_a_run_that_is_named_twice_is_refused(folds, tmp_path):
+    twice = folds[0].parent / "." / folds[0].name
+    assert_refused(call("export", *folds, twice, "--output", tmp_path / "out"), "is named twice")
+    assert not (tmp_path / "out").exists()
+
+
+def test_cards_say_which_network_they_are_of(folds, tmp_path):
+    weights = tmp_path / "weights"
+    export_runs(folds, weights, None, None)
+    titles = {(weights / place / "README.md").read_text().splitlines()[0] for place in (".", "member-1", "member-2")}
+    assert len(titles) == 3
 
 
 def test_a_run_that_would_answer_nothing_is_refused(folds, tmp_path):
