@@ -19,10 +19,15 @@ class Resampling(StrEnum):
 
 def antialiased_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
     """Pillow's bilinear filter, which widens when it shrinks. (H, W, 3) uint8 -> (height, width, 3) uint8."""
-    if pixels.strides[2] == 0:  # a grey image: all channels share one block of memory
+    if _is_grey(pixels):
         grey = _antialiased(np.ascontiguousarray(pixels[..., 0]), width, height)
         return np.repeat(grey[..., None], 3, axis=2)
     return _antialiased(pixels, width, height)
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Whether all channels share one block of memory, as the decoder makes them for a grey image."""
+    return pixels.strides[2] == 0
 
 
 def _antialiased(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -37,11 +42,18 @@ def opencv_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
     rows, columns = pixels.shape[:2]
     if (rows, columns) == (height, width):
         return pixels.copy()
+    if _is_grey(pixels):
+        return np.repeat(_opencv_bilinear(pixels[..., :1], width, height), 3, axis=2)
+    return _opencv_bilinear(pixels, width, height)
+
+
+def _opencv_bilinear(pixels: Pixels, width: int, height: int) -> Pixels:
+    rows, columns = pixels.shape[:2]
     left, right, x_weights = _columns(columns, width)
     upper, lower, y_weights = _rows(rows, height)
     # Only the needed rows, each once; most of a large image is skipped.
     needed, where = np.unique(np.concatenate([upper, lower]), return_inverse=True)
-    source = pixels[needed].astype(np.int32)
+    source = pixels[needed]
     across = source[:, left] * x_weights[0][:, None] + source[:, right] * x_weights[1][:, None]
     above, below = across[where[:height]] >> 4, across[where[height:]] >> 4
     mixed = ((above * y_weights[0][:, None, None]) >> 16) + ((below * y_weights[1][:, None, None]) >> 16)
