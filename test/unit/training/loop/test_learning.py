@@ -28,7 +28,7 @@ KINDS = [
     pytest.param("breast_lesion", {"segmentation": "dice"}, 800, "DSC", 0.6, id="dice"),
     pytest.param("breast_lesion", {"segmentation": "boundary"}, 800, "DSC", 0.6, id="boundary", marks=SLOW),
     pytest.param("breast_2cls", {"label_smoothing": 0.05, "class_weights": "root"}, 1600, "AUC", 0.8, id="ce"),
-    pytest.param("breast_lesion_det", {"detection": "focal_grid_giou"}, 2400, "IoU", 0.65, id="focal_grid_giou"),
+    pytest.param("breast_lesion_det", {"detection": "focal_grid_giou"}, 1600, "IoU", 0.65, id="focal_grid_giou"),
     pytest.param("breast_lesion_det", {"detection": "focal_grid"}, 2400, "IoU", 0.65, id="focal_grid", marks=SLOW),
 ]
 
