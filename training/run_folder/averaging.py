@@ -5,6 +5,7 @@ The network that they began with may be one of them: the mean of start and resul
 data (arXiv 2109.01903).
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,17 @@ from training.run_folder.checkpoint_state import RunState, Tensors
 from training.run_folder.digests import tensors_digest
 from training.run_folder.run_facts import Counters
 
+logger = logging.getLogger(__name__)
+
 
 def average_runs(runs: Sequence[Path], output: Path, reinitialised: Sequence[str] = ()) -> None:
     """Write a run folder whose network is the mean of the best networks of `runs` (the EMA where there is one).
 
     The heads of the tasks `reinitialised` are the first run's: heads that each run began with new random weights lie
     in different basins. The counters are sums over all runs; the recipe is the first run's. The first may also be the
-    network that the others began with. Raises UserError for fewer than two runs, for runs with another system, other
-    tasks, another start or other dev rows, or if `output` holds a run.
+    network that the others began with. A warning says if the runs chose other tasks (`data.tasks`) of the same network:
+    a head that one of them did not train is its start's there. Raises UserError for fewer than two runs, for runs with
+    another system, other heads, another start or other dev rows, or if `output` holds a run.
     """
     if len(runs) < 2:
         raise UserError("an average needs at least two runs")
@@ -59,7 +63,15 @@ def _check_alike(state: RunState, first: RunState, names: str) -> None:
     """Raise UserError if two runs differ in their networks or in their dev rows."""
     if state.config.system != first.config.system or state.tasks != first.tasks:
         raise UserError(f"{names} have different systems or tasks; their weights cannot be averaged")
-    if state.config.data != first.config.data or state.facts.digests.dev != first.facts.digests.dev:
+    if state.config.data.tasks != first.config.data.tasks and first.config.data == replace(
+        state.config.data, tasks=first.config.data.tasks
+    ):
+        logger.warning(
+            "%s chose different tasks, so their dev rows cannot be compared; if one learned dev rows of the other, "
+            "scores of the average are too good",
+            names,
+        )
+    elif state.config.data != first.config.data or state.facts.digests.dev != first.facts.digests.dev:
         raise UserError(f"{names} have different dev rows; no rows are left to score their average on")
 
 

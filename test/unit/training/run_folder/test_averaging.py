@@ -77,6 +77,27 @@ def test_a_run_is_averaged_with_the_network_that_it_began_with(runs, tmp_path):
     assert state.counters.images_seen == before.counters.images_seen + after.counters.images_seen == 64
 
 
+def test_a_run_that_chose_tasks_is_averaged_with_its_start(runs, four_kinds, tmp_path, caplog):
+    """A second phase on some of the tasks; the other heads stay, and the encoder is the mean."""
+    config, source = tiny_config(optim={"images": 16}), DataSource(four_kinds, runs / "cache")
+    config = replace(config, data=replace(config.data, tasks=("breast_2cls",)))
+    start, _ = read_start(runs / "first")
+    train_run(config, source, tmp_path / "classes", Ranks(), start=start)
+    average_runs([runs / "first", tmp_path / "classes"], tmp_path / "mean")
+    assert "chose different tasks" in caplog.text
+    (first, _), (mean, state) = load_network(runs / "first"), load_network(tmp_path / "mean")
+    heads = {name for name in first.state_dict() if name.startswith("heads.breast_lesion.")}
+    assert heads
+    for name, value in mean.state_dict().items():
+        if name in heads:
+            torch.testing.assert_close(value, first.state_dict()[name])
+    assert set(state.facts.rows) == set(load_network(runs / "first")[1].facts.rows)
+    split = replace(config, data=replace(config.data, split_seed=7))
+    train_run(split, source, tmp_path / "split", Ranks(), start=start)
+    with pytest.raises(UserError, match="have different dev rows"):
+        average_runs([runs / "first", tmp_path / "split"], tmp_path / "other")
+
+
 def test_unrelated_runs_cannot_be_averaged(runs, tmp_path):
     with pytest.raises(UserError, match="began with different networks"):
         average_runs([runs / "second-1", runs / "first"], tmp_path / "mean")
