@@ -115,7 +115,7 @@ def test_bfloat16_is_close_to_float32(reduced):
 
 def test_both_engines_agree_in_float32_on_the_shipped_graphs(repository):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    weights = repository / "weights" / "member-1"
+    weights = repository / "weights"
     graphs = read_metadata(weights).graphs
     ours = answers_of(weights, OnnxRuntime(weights, graphs))
     for task_id, output in answers_of(weights, OpenVinoRuntime(weights, graphs)).items():
@@ -132,7 +132,7 @@ def test_weights_that_were_tested_in_bfloat16_run_in_it(reduced, data, tmp_path)
 
 
 def test_the_first_filters_stay_in_float32(reduced, repository, phantom_folder, monkeypatch):
-    weights = repository / "weights" / "member-1"
+    weights = repository / "weights"
     graphs = read_metadata(weights).graphs
     files = sorted(phantom_folder.rglob("*.png"))[:2]
     inputs = {"images": np.stack([np.asarray(Image.open(file).convert("RGB").resize((256, 256))) for file in files])}

@@ -75,7 +75,7 @@ def runtime_of(name, folder, cpus, monkeypatch):
 
 @pytest.mark.parametrize("name", ["onnxruntime float32", "OpenVINO float32", "OpenVINO bfloat16"])
 def test_neither_threads_nor_lanes_change_a_byte(name, repository, monkeypatch):
-    weights = repository / "weights" / "member-1"
+    weights = repository / "weights"
     metadata = read_metadata(weights)
     tasks = ["breast_lesion", "breast_2cls", "thyroid_nodule_det", "FUGC"]
     batches = np.random.default_rng(0).integers(0, 256, (4, 3, 256, 256, 3), np.uint8)
