@@ -15,7 +15,7 @@ from model.frozen.runtimes.openvino_exact import keep_exact
 from model.frozen.runtimes.signal_stack import kept_signal_stack
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16"}
-_EXACT_CONVOLUTIONS = 4
+_EXACT_CONVOLUTIONS = 3
 """The first filters of a network answer to small differences of neighbouring pixels, which bfloat16 rounds away: so
 many convolutions of the graph that reads the images stay in float32. docs/performance.md tells what that is worth."""
 
