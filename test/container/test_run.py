@@ -160,7 +160,7 @@ def test_an_ensemble_answers_as_a_local_run(stranger_runs, local_python, phantom
     assert contents(output) == contents(here)
 
 
-@pytest.mark.parametrize("spoilt", ["member-1/encoder.onnx", "weights.json"])
+@pytest.mark.parametrize("spoilt", ["encoder.onnx", "weights.json"])
 def test_bad_weights_end_with_2_and_one_sentence(stranger_runs, phantoms, output, tmp_path, repository, spoilt):
     model = tmp_path / "model"
     shutil.copytree(repository / "weights", model)
