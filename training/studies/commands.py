@@ -1,5 +1,6 @@
 """The commands `python -m training aggregate`, `robustness` and `looks`."""
 
+import math
 from pathlib import Path
 
 import click
@@ -95,6 +96,8 @@ def robustness(
 def looks(data_root: Path, task_id: str, share: float, output: Path) -> None:
     """Hold out the images that look least like the others of a task: a stand-in for another hospital."""
     check_outside(output, data_root)
+    if math.isnan(share):
+        raise click.BadParameter("nan is no number", param_hint="--share")
 
     from challenge.manifest import read_manifest
     from training.studies.looks import draw, unlike, write_rows

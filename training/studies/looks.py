@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from challenge import targets
-from challenge.errors import UserError
+from challenge.errors import ImageError, PathError, UserError
 from challenge.host.atomic import write_atomically
 from challenge.imaging.decode import read_image
 from challenge.manifest import Sample
@@ -78,14 +78,16 @@ def unlike(root: Path, samples: Sequence[Sample], task_id: str, share: float) ->
     """Return all rows of the images that look least like the others of a task, `share` of its groups.
 
     Groups stay together. In a classification task each label gives its share, so every class is judged. Raises
-    UserError for a task without rows, or with too few groups of a label; ImageError, PathError for a file that cannot
-    be read.
+    UserError for a task without rows, too few groups of a label, or an image that cannot be read.
     """
     rows = [sample for sample in samples if sample.task_id == task_id]
     if not rows:
         raise UserError(f"no row of the data is of the task {task_id}; name one that has rows")
     images = sorted({row.image_path for row in rows})
-    looks = [*in_parallel(lambda name: look(read_image(find_image(root, name)).pixels), images, "looks")]
+    try:
+        looks = [*in_parallel(lambda name: look(read_image(find_image(root, name)).pixels), images, "looks")]
+    except (ImageError, PathError, OSError) as error:
+        raise UserError(f"{error}; 'python -m training inspect --fix' writes a folder without such rows") from error
     place = dict(zip(images, farthest(np.stack(looks)), strict=True))
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:

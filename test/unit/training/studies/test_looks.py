@@ -97,6 +97,7 @@ def test_the_command_writes_rows_that_train_reads(hospitals: Path, tmp_path: Pat
     [
         (("--task", "breast_3cls"), "no row of the data is of the task breast_3cls"),
         (("--task", "breast_2cls", "--share", "0.9"), "0.9"),
+        (("--task", "breast_2cls", "--share", "nan"), "nan"),
         (("--task", "breast_2cls", "--output", "data/looks"), "data"),
     ],
 )
@@ -105,6 +106,12 @@ def test_refused(hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(main, ["looks", "--data-root", "data", "--output", "out", *more])
     assert_refused(result, said)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_is_missing_is_named(hospitals: Path, tmp_path: Path) -> None:
+    (hospitals / "images" / "3-1.png").unlink()
+    command = ["looks", "--data-root", str(hospitals), "--task", "breast_2cls", "--output", str(tmp_path / "out")]
+    assert_refused(CliRunner().invoke(main, command), r"3-1\.png.*inspect --fix")
 
 
 def test_too_few_groups_are_refused(hospitals: Path, tmp_path: Path) -> None:
